@@ -1,0 +1,180 @@
+# One set of targets for people, hooks and CI; `make help` lists them.
+# Stamp files in the virtual environments make every target cheap when nothing has changed.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+ifeq ($(OS),Windows_NT)
+    BIN := Scripts
+else
+    BIN := bin
+endif
+PY := .venv/$(BIN)/python
+PY_BENCH := .venv-bench/$(BIN)/python
+PY_NUMBA := .venv-numba/$(BIN)/python
+PIP_FLAGS := --quiet --disable-pip-version-check --prefer-binary --no-compile
+CRATE := --manifest-path engine_rust/Cargo.toml --locked
+
+# maturin sets this too. Here it keeps `cargo test` from linking libpython, which a system Python
+# has only with its development package, and lets cargo reuse what maturin compiled.
+ifeq ($(shell uname -s),Linux)
+    export PYO3_BUILD_EXTENSION_MODULE := 1
+endif
+export PYO3_PYTHON := $(abspath $(PY))
+
+RUST_SOURCES := $(shell find engine_rust/src -name '*.rs') engine_rust/Cargo.toml engine_rust/Cargo.lock
+PYTHON_SOURCES := $(shell find src -name '*.py' -o -name '*.pyi')
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' \
+	    | awk -F '\t' '{ printf "  %-16s %s\n", $$1, $$2 }'
+
+# --- build ---------------------------------------------------------------------------------
+
+.PHONY: build
+build: .venv/.warmed ## .venv with the package (editable), the Rust extension and the test tools
+
+.venv/.dependencies: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "$(PYTHON) is not Python 3.11 or newer; run: make build PYTHON=python3.12" >&2; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install $(PIP_FLAGS) --constraint constraints.txt --upgrade pip
+	$(PY) -m pip install $(PIP_FLAGS) --constraint constraints.txt --group test
+	@touch $@
+
+.venv/.extension: .venv/.dependencies $(RUST_SOURCES)
+	@command -v cargo >/dev/null || { echo "cargo is missing: install a current Rust toolchain," \
+	    "or build the Numba-only wheel with: make wheel-numba" >&2; exit 1; }
+	PATH="$$PWD/.venv/$(BIN):$$PATH" \
+	    $(PY) -m pip install $(PIP_FLAGS) --constraint constraints.txt --no-build-isolation --editable '.[plot]'
+	@touch $@
+
+.venv/.warmed: .venv/.extension $(PYTHON_SOURCES)
+	$(PY) tools/warm_kernels.py
+	@touch $@
+
+# --- use -----------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: build ## generate bars, backtest them on both engines, show that they agree
+	$(PY) examples/demo.py --out demo-out
+
+.PHONY: docs
+docs: build ## write the generated pages of docs/
+	$(PY) -m backtest_py.report.metrics_page docs/metrics.md
+
+# --- check ---------------------------------------------------------------------------------
+
+.PHONY: test
+test: lint test-rust test-python ## everything: lint, types, cargo tests, both engines, parity
+
+.PHONY: test-python
+test-python: export BACKTEST_PY_REQUIRE_RUST := 1
+test-python: build ## pytest: unit tests on both engines, and parity
+	$(PY) -m pytest
+
+.PHONY: test-rust
+test-rust: build ## cargo test
+	cargo test $(CRATE)
+
+.PHONY: test-numba-only
+test-numba-only: .venv-numba/.installed ## the suite on an installation without the Rust engine
+	cd tests && ../$(PY_NUMBA) -m pytest -p no:cacheprovider test_numba_only.py
+
+.PHONY: parity
+parity: export BACKTEST_PY_REQUIRE_RUST := 1
+parity: build ## compare the engines; writes parity-report.json and .md
+	$(PY) -m pytest parity
+
+.PHONY: parity-long
+parity-long: export BACKTEST_PY_REQUIRE_RUST := 1
+parity-long: build ## the same on 100,000 generated cases
+	BACKTEST_PY_PARITY_CASES=100000 $(PY) -m pytest parity --timeout 0
+
+.PHONY: bench
+bench: .venv-bench/.installed ## benchmarks, also against vectorbt; writes docs/benchmarks.md
+	$(PY_BENCH) -m pytest benches --benchmark-enable --benchmark-json bench-report.json
+
+.PHONY: lint
+lint: build ## ruff, mypy, the extension's stub, rustfmt, clippy
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(PY) -m mypy examples tools engine_rust
+	$(PY) -m mypy.stubtest backtest_py._engine_rust --mypy-config-file pyproject.toml
+	cargo fmt --check --manifest-path engine_rust/Cargo.toml
+	cargo clippy $(CRATE) --quiet --all-targets -- -D warnings
+
+.PHONY: lint-workflows
+lint-workflows: ## actionlint on .github/workflows, where it is installed
+	actionlint
+
+.PHONY: fmt
+fmt: build ## format and fix what can be fixed
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+	cargo fmt --manifest-path engine_rust/Cargo.toml
+
+# --- ship ----------------------------------------------------------------------------------
+
+# A wheel built on Linux asks for that system's C library or a newer one. MANYLINUX=manylinux_2_28
+# links against an older one, with zig as the linker.
+.PHONY: wheel
+wheel: .venv/.dependencies ## the wheel with both engines in dist/; MANYLINUX=manylinux_2_28
+ifdef MANYLINUX
+	$(PY) -m pip install $(PIP_FLAGS) --constraint constraints.txt ziglang
+endif
+	PATH="$$PWD/.venv/$(BIN):$$PATH" $(PY) -m maturin build --release --out dist \
+	    $(if $(MANYLINUX),--zig --compatibility $(MANYLINUX))
+
+.PHONY: sdist
+sdist: .venv/.dependencies ## the source distribution in dist/
+	$(PY) -m maturin sdist --manifest-path engine_rust/Cargo.toml --out dist
+
+.PHONY: wheel-numba
+wheel-numba: .venv-numba/.tools ## a pure Python wheel without the Rust engine in dist/; no cargo
+	$(PY_NUMBA) -m hatchling build --target wheel --directory dist
+
+.venv-numba/.tools: pyproject.toml constraints.txt
+	test -x $(PY_NUMBA) || $(PYTHON) -m venv .venv-numba
+	$(PY_NUMBA) -m pip install $(PIP_FLAGS) --constraint constraints.txt --upgrade pip hatchling
+	@touch $@
+
+.venv-numba/.installed: .venv-numba/.tools $(PYTHON_SOURCES)
+	$(MAKE) wheel-numba
+	$(PY_NUMBA) -m pip install $(PIP_FLAGS) --constraint constraints.txt --group test dist/backtest_py-*-none-any.whl
+	@touch $@
+
+.venv-bench/.installed: pyproject.toml constraints-bench.txt .venv/.dependencies $(RUST_SOURCES) $(PYTHON_SOURCES)
+	test -x $(PY_BENCH) || $(PYTHON) -m venv .venv-bench
+	$(PY) -m maturin build --release --out .venv-bench/dist
+	$(PY_BENCH) -m pip install $(PIP_FLAGS) --constraint constraints-bench.txt --upgrade pip
+	$(PY_BENCH) -m pip install $(PIP_FLAGS) --constraint constraints-bench.txt --group bench
+	$(PY_BENCH) -m pip install $(PIP_FLAGS) --constraint constraints-bench.txt --force-reinstall .venv-bench/dist/*.whl
+	@touch $@
+
+.PHONY: notices
+notices: ## write THIRD_PARTY_NOTICES.md from Cargo.lock
+	$(PYTHON) tools/third_party_notices.py
+
+.PHONY: constraints
+constraints: .venv/.dependencies ## resolve the newest versions into the constraints files
+	PATH="$$PWD/.venv/$(BIN):$$PATH"; \
+	    $(PY) tools/constraints.py constraints.txt --no-build-isolation --group test '.[plot]' ziglang; \
+	    $(PY) tools/constraints.py constraints-bench.txt --no-build-isolation --group bench .
+
+.PHONY: clean
+clean: ## delete what builds and tests leave behind, the extension included
+	rm -rf dist demo-out parity-report.* bench-report.json .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .hypothesis .benchmarks engine_rust/target .venv/.extension .venv/.warmed
+	find src tests parity benches -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src \( -name '*.so' -o -name '*.pyd' \) -delete
+
+.PHONY: distclean
+distclean: clean ## also delete the virtual environments
+	rm -rf .venv .venv-bench .venv-numba

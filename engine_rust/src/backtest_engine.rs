@@ -1,0 +1,245 @@
+//! From signals to trades: semantics section 4. Mirrors `engines/numba_engine/backtest_engine.py`.
+//!
+//! Every formula is written once for both sides: `s` is +1.0 for a long and -1.0 for a short, and a
+//! product with it is exact.
+
+use crate::metrics::{accumulate, finish};
+use crate::types::{
+    Backtest, Bars, Contract, Outcome, Range, Reason, Rules, Settings, SignalColumns, Trades, Unit,
+};
+
+/// Return `m` where tick `k` costs `k/m`, or 0.0 where it costs `k*tick_size`.
+pub fn tick_denominator(tick_size: f64) -> f64 {
+    let m = (1.0 / tick_size).round_ties_even();
+    if m >= 1.0 && 1.0 / m == tick_size { m } else { 0.0 }
+}
+
+/// Move a finite price to the tick grid, upwards or downwards; others stay as they are.
+pub fn to_tick(price: f64, up: bool, tick_size: f64, denominator: f64) -> f64 {
+    if !price.is_finite() {
+        return price;
+    }
+    let k = if up { (price / tick_size - 1e-9).ceil() } else { (price / tick_size + 1e-9).floor() };
+    if denominator > 0.0 { k / denominator } else { k * tick_size }
+}
+
+/// Return how many points one unit is: `u` and `w` of the semantics.
+fn unit_size(unit: Unit, atr: f64, reference_price: f64, risk: f64) -> f64 {
+    match unit {
+        Unit::Atr => atr,
+        Unit::Points => 1.0,
+        Unit::Percent => reference_price.abs() / 100.0,
+        Unit::Strategy => risk,
+    }
+}
+
+/// Tell whether a signal at bar `i` may be acted on at bar `i + 1`.
+pub fn admits_entry(bars: &Bars<'_>, rules: &Rules, i: usize) -> bool {
+    let e = i + 1;
+    if e >= bars.len() {
+        return false;
+    }
+    rules.close_minute < 0 || (bars.day[e] == bars.day[i] && bars.minute[e] < rules.close_minute)
+}
+
+/// Follow the trade of a signal at bar `i` to its end; it depends on nothing else.
+///
+/// `atr` may be empty where nothing is measured in it, and `risk` where the strategy gives none.
+/// There is none where the signal is dropped.
+pub fn trade_outcome(
+    bars: &Bars<'_>,
+    atr: &[f64],
+    risk: &[f64],
+    rules: &Rules,
+    contract: &Contract,
+    i: usize,
+    side: i8,
+) -> Option<Outcome> {
+    let n = bars.len();
+    if !admits_entry(bars, rules, i) {
+        return None;
+    }
+    let e = i + 1;
+    let long = side > 0;
+    let s = f64::from(side);
+    let slip = contract.slippage_ticks * contract.tick_size;
+    let through = rules.target_through_ticks * contract.tick_size;
+    let denominator = if rules.round_to_tick { tick_denominator(contract.tick_size) } else { 0.0 };
+    let entry = bars.open[e] + s * slip;
+    let signal_risk = risk.get(i).copied().unwrap_or(f64::NAN);
+    let (mut stop, mut target) = (-s * f64::INFINITY, s * f64::INFINITY);
+    if rules.stop > 0.0 || rules.target > 0.0 {
+        let signal_atr = atr.get(i).copied().unwrap_or(f64::NAN);
+        let u = unit_size(rules.unit, signal_atr, entry, signal_risk);
+        if u.is_nan() {
+            return None;
+        }
+        let distance = rules.stop * u;
+        if rules.stop > 0.0 {
+            stop = entry - s * distance;
+        }
+        if rules.target > 0.0 {
+            target = entry + s * (rules.target * u);
+        } else if rules.target_r > 0.0 {
+            target = entry + s * (rules.target_r * distance);
+        }
+        if rules.round_to_tick {
+            stop = to_tick(stop, !long, contract.tick_size, denominator);
+            target = to_tick(target, long, contract.tick_size, denominator);
+        }
+    }
+    let first_stop = stop;
+    let trigger = target + s * through;
+    let mut moved = false;
+    let mut ambiguous = false;
+    let (mut highest, mut lowest) = (f64::NEG_INFINITY, f64::INFINITY);
+    let mut j = e;
+    let (exit_price, reason) = loop {
+        let stop_reason = if moved { Reason::TrailingStop } else { Reason::StopLoss };
+        if j > e {
+            let price = bars.open[j];
+            if rules.close_minute >= 0 && bars.minute[j] >= rules.close_minute {
+                break (price - s * slip, Reason::SessionClose);
+            }
+            if rules.max_bars > 0 && j - e == rules.max_bars {
+                break (price - s * slip, Reason::MaxBars);
+            }
+            if if long { price <= stop } else { price >= stop } {
+                break (price - s * slip, stop_reason);
+            }
+            if if long { price >= trigger } else { price <= trigger } {
+                break (price, Reason::TakeProfit);
+            }
+        }
+        let (high, low) = (bars.high[j], bars.low[j]);
+        let hit_stop = if long { low <= stop } else { high >= stop };
+        let hit_target = if long { high >= trigger } else { low <= trigger };
+        if hit_stop || hit_target {
+            ambiguous = hit_stop && hit_target;
+            if hit_target && (!hit_stop || rules.target_first) {
+                break (target, Reason::TakeProfit);
+            }
+            break (stop - s * slip, stop_reason);
+        }
+        highest = if high > highest { high } else { highest };
+        lowest = if low < lowest { low } else { lowest };
+        if j == n - 1 {
+            break (bars.close[j] - s * slip, Reason::EndOfData);
+        }
+        if rules.close_minute >= 0 && bars.day[j + 1] != bars.day[j] {
+            break (bars.close[j] - s * slip, Reason::SessionEnd);
+        }
+        if rules.trail > 0.0 {
+            let bar_atr = atr.get(j).copied().unwrap_or(f64::NAN);
+            let w = unit_size(rules.unit, bar_atr, bars.close[j], signal_risk);
+            if !w.is_nan() {
+                let mut level = bars.close[j] - s * (rules.trail * w);
+                if rules.round_to_tick {
+                    level = to_tick(level, !long, contract.tick_size, denominator);
+                }
+                if if long { level > stop } else { level < stop } {
+                    stop = level;
+                    moved = true;
+                }
+            }
+        }
+        j += 1;
+    };
+    let points = if long { exit_price - entry } else { entry - exit_price };
+    let mut mae = if points < 0.0 { points } else { 0.0 };
+    let mut mfe = if points > 0.0 { points } else { 0.0 };
+    let adverse = if long { lowest - entry } else { entry - highest };
+    let favourable = if long { highest - entry } else { entry - lowest };
+    mae = if adverse < mae { adverse } else { mae };
+    mfe = if favourable > mfe { favourable } else { mfe };
+    Some(Outcome {
+        exit_bar: j,
+        entry_price: entry + 0.0,
+        exit_price: exit_price + 0.0,
+        stop_price: first_stop + 0.0,
+        target_price: target + 0.0,
+        mae: mae + 0.0,
+        mfe: mfe + 0.0,
+        reason,
+        ambiguous,
+    })
+}
+
+/// Return the first signal of `[from, last)`, or `last`; blocks without any are skipped whole.
+fn next_signal(side: &[i8], from: usize, last: usize) -> usize {
+    const BLOCK: usize = 64;
+    let mut i = from;
+    while i + BLOCK <= last && side[i..i + BLOCK].iter().fold(0, |any, sign| any | sign) == 0 {
+        i += BLOCK;
+    }
+    while i < last && side[i] == 0 {
+        i += 1;
+    }
+    i
+}
+
+/// Run through the signals of the range and return the trades.
+pub fn simulate(
+    bars: &Bars<'_>,
+    atr: &[f64],
+    signals: SignalColumns<'_>,
+    rules: &Rules,
+    contract: &Contract,
+    range: Range,
+) -> Trades {
+    let mut trades = Trades::default();
+    let mut equity = contract.initial_capital;
+    let mut i = next_signal(signals.side, range.first, range.last);
+    while i < range.last {
+        let side = signals.side[i];
+        let Some(outcome) = trade_outcome(bars, atr, signals.risk, rules, contract, i, side) else {
+            i = next_signal(signals.side, i + 1, range.last);
+            continue;
+        };
+        let (entry, price) = (outcome.entry_price, outcome.exit_price);
+        let points = if side > 0 { price - entry } else { entry - price };
+        let fees = 2.0 * contract.fee_per_side * contract.quantity
+            + contract.fee_rate
+                * (entry.abs() + price.abs())
+                * contract.point_value
+                * contract.quantity;
+        let pnl = points * contract.point_value * contract.quantity - fees;
+        trades.signal_bar.push(i as i64);
+        trades.entry_bar.push(i as i64 + 1);
+        trades.exit_bar.push(outcome.exit_bar as i64);
+        trades.side.push(side);
+        trades.entry_price.push(entry);
+        trades.exit_price.push(price);
+        trades.stop_price.push(outcome.stop_price);
+        trades.target_price.push(outcome.target_price);
+        trades.points.push(points + 0.0);
+        trades.pnl.push(pnl + 0.0);
+        trades.fees.push(fees + 0.0);
+        trades.mae.push(outcome.mae);
+        trades.mfe.push(outcome.mfe);
+        trades.reason.push(outcome.reason as u8);
+        trades.ambiguous.push(outcome.ambiguous);
+        equity += pnl;
+        if equity <= 0.0 {
+            break;
+        }
+        i = next_signal(signals.side, outcome.exit_bar, range.last);
+    }
+    trades
+}
+
+/// Simulate the signals of the range; return the trades and the metrics.
+pub fn backtest(
+    bars: &Bars<'_>,
+    atr: &[f64],
+    signals: SignalColumns<'_>,
+    rules: &Rules,
+    contract: &Contract,
+    settings: &Settings,
+    range: Range,
+) -> Backtest {
+    let trades = simulate(bars, atr, signals, rules, contract, range);
+    let sums = accumulate(&trades, bars.day, contract, settings, range);
+    let metrics = finish(&sums, contract, settings, range);
+    Backtest { trades, metrics }
+}

@@ -1,0 +1,80 @@
+//! The one error of the engine.
+//!
+//! Values are validated in Python, once for both engines; what is checked here keeps a wrong call
+//! from reading out of bounds.
+
+use thiserror::Error;
+
+/// What can be wrong with a call of the engine.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum EngineError {
+    /// An array is not contiguous, so that it cannot be read without a copy.
+    #[error("{name} is not a contiguous array; pass numpy.ascontiguousarray({name})")]
+    NotContiguous {
+        /// Name of the argument.
+        name: &'static str,
+    },
+    /// An array does not have one element per bar.
+    #[error("{name} has {found} elements, but there are {expected} bars")]
+    Length {
+        /// Name of the argument.
+        name: &'static str,
+        /// Number of bars.
+        expected: usize,
+        /// Number of elements.
+        found: usize,
+    },
+    /// There is no bar at all.
+    #[error("there are no bars; a backtest needs at least one")]
+    NoBars,
+    /// The evaluation range holds no bar, or reaches beyond the data.
+    #[error("the range [{first}, {last}) is empty or not within the {n_bars} bars")]
+    Range {
+        /// First bar of the range.
+        first: usize,
+        /// Bar after the last of the range.
+        last: usize,
+        /// Number of bars.
+        n_bars: usize,
+    },
+    /// No strategy has this name.
+    #[error("the Rust engine has no strategy {name:?} (known: {known})")]
+    UnknownStrategy {
+        /// The name that was asked for.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// A strategy was given the wrong number of values.
+    #[error("strategy {name} takes {expected} values, not {found}")]
+    Values {
+        /// Name of the strategy.
+        name: &'static str,
+        /// Number of its parameters.
+        expected: usize,
+        /// Number of values given.
+        found: usize,
+    },
+    /// A code has no meaning.
+    #[error("{name} = {code} is not a known code")]
+    Code {
+        /// Name of the argument.
+        name: &'static str,
+        /// The code.
+        code: i64,
+    },
+    /// A run got neither a strategy nor signals, or both.
+    #[error("give either a strategy with its values, or the sides of signals")]
+    Signals,
+    /// An instruction level is not known or not available on this machine.
+    #[error("instruction level {name:?} is not available here (available: {available})")]
+    Level {
+        /// The level that was asked for.
+        name: String,
+        /// The levels of this machine.
+        available: String,
+    },
+}
+
+/// Result of an engine call.
+pub type EngineResult<T> = Result<T, EngineError>;

@@ -1,0 +1,177 @@
+//! Barra Elefante, the elephant bar. Mirrors `strategies/barra_elefante.py`.
+
+use crate::indicators::{prior_sum, window_sums};
+use crate::simd::{Level, Task};
+use crate::strategy::{Registration, Strategy};
+use crate::types::Bars;
+
+/// How the strategy is known and built.
+pub const REGISTRATION: Registration = Registration {
+    name: "barra_elefante",
+    parameters: &[
+        "min_range_mult",
+        "min_volume_mult",
+        "max_shadow_ratio",
+        "lookback",
+        "entry_start",
+        "entry_end",
+        "confirm_breakout",
+    ],
+    build: |values| {
+        Box::new(BarraElefante {
+            min_range_mult: values[0],
+            min_volume_mult: values[1],
+            max_shadow_ratio: values[2],
+            lookback: values[3] as usize,
+            entry_start: values[4] as i32,
+            entry_end: values[5] as i32,
+            confirm_breakout: values[6] != 0.0,
+        })
+    },
+};
+
+/// Bars whose conditions are worked out together.
+const BLOCK: usize = 512;
+
+/// A bar far longer than those before it: semantics section 3.
+#[derive(Clone, Copy, Debug)]
+pub struct BarraElefante {
+    min_range_mult: f64,
+    min_volume_mult: f64,
+    max_shadow_ratio: f64,
+    lookback: usize,
+    entry_start: i32,
+    entry_end: i32,
+    confirm_breakout: bool,
+}
+
+impl Strategy for BarraElefante {
+    fn detect(&self, bars: &Bars<'_>, level: Level, start: usize, side: &mut [i8], _: &mut [f64]) {
+        if !self.confirm_breakout {
+            level.run(Elephants { strategy: self, bars, start, side });
+            return;
+        }
+        let before = usize::from(start > 0);
+        let mut elephant = vec![0_i8; side.len() + before];
+        level.run(Elephants { strategy: self, bars, start: start - before, side: &mut elephant });
+        for (t, side) in side.iter_mut().enumerate() {
+            let i = start + t;
+            let sign = if t + before > 0 { elephant[t + before - 1] } else { 0 };
+            let minute = bars.minute[i];
+            let confirmed = sign != 0
+                && bars.day[i] == bars.day[i - 1]
+                && self.entry_start <= minute
+                && minute <= self.entry_end
+                && if sign > 0 {
+                    bars.high[i] > bars.high[i - 1]
+                } else {
+                    bars.low[i] < bars.low[i - 1]
+                };
+            *side = if confirmed { sign } else { 0 };
+        }
+    }
+}
+
+struct Elephants<'a> {
+    strategy: &'a BarraElefante,
+    bars: &'a Bars<'a>,
+    start: usize,
+    side: &'a mut [i8],
+}
+
+impl Task for Elephants<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        elephants(self.strategy, self.bars, self.start, self.side);
+    }
+}
+
+/// Set `side[t]` to the side of bar `start + t` if it is an elephant, else to 0.
+///
+/// The volume is looked at last and only where the rest holds: its sum is the dearest condition.
+#[inline(always)]
+fn elephants(strategy: &BarraElefante, bars: &Bars<'_>, start: usize, side: &mut [i8]) {
+    let lookback = strategy.lookback;
+    let undefined = lookback.saturating_sub(start).min(side.len());
+    let (early, side) = side.split_at_mut(undefined);
+    early.fill(0);
+    if side.is_empty() {
+        return;
+    }
+    let first = start + undefined;
+    let n = side.len();
+    let begin = first - lookback;
+    let mut ranges = vec![0.0; n + lookback];
+    for ((range, high), low) in ranges.iter_mut().zip(&bars.high[begin..]).zip(&bars.low[begin..]) {
+        *range = high - low;
+    }
+    let length = lookback as f64;
+    let (mut multiples, mut shadows) = ([0.0; BLOCK], [0.0; BLOCK]);
+    for (block, side) in side.chunks_mut(BLOCK).enumerate() {
+        let low = block * BLOCK;
+        let n = side.len();
+        let (multiples, shadows) = (&mut multiples[..n], &mut shadows[..n]);
+        window_sums(&ranges, lookback, low, multiples);
+        let spreads = &ranges[low + lookback..][..n];
+        let open = &bars.open[first + low..][..n];
+        let close = &bars.close[first + low..][..n];
+        let minutes = &bars.minute[first + low..][..n];
+        for t in 0..n {
+            multiples[t] = spreads[t] * length / multiples[t];
+            shadows[t] = (spreads[t] - (close[t] - open[t]).abs()) / spreads[t];
+        }
+        for t in 0..n {
+            let holds = (spreads[t] > 0.0)
+                & (multiples[t] >= strategy.min_range_mult)
+                & (shadows[t] <= strategy.max_shadow_ratio)
+                & (minutes[t] >= strategy.entry_start)
+                & (minutes[t] <= strategy.entry_end);
+            let sign = i8::from(close[t] > open[t]) - i8::from(close[t] < open[t]);
+            side[t] = if holds { sign } else { 0 };
+        }
+    }
+    if strategy.min_volume_mult > 0.0 {
+        drop_thin_volume(bars.volume, lookback, strategy.min_volume_mult, first, side);
+    }
+}
+
+/// Clear the candidates whose volume is below `min_volume_mult` times the mean before.
+///
+/// A block with many candidates sums all its windows as lanes, one with few each on its own.
+#[inline(always)]
+fn drop_thin_volume(
+    volume: &[f64],
+    lookback: usize,
+    min_volume_mult: f64,
+    first: usize,
+    side: &mut [i8],
+) {
+    let length = lookback as f64;
+    let mut sums = [0.0; BLOCK];
+    for (block, side) in side.chunks_mut(BLOCK).enumerate() {
+        let low = first + block * BLOCK;
+        let mut candidates = 0;
+        for sign in side.iter() {
+            candidates += usize::from(*sign != 0);
+        }
+        if candidates == 0 {
+            continue;
+        }
+        let together = candidates * 8 > side.len();
+        if together {
+            window_sums(volume, lookback, low - lookback, &mut sums[..side.len()]);
+        }
+        for (t, sign) in side.iter_mut().enumerate() {
+            if *sign != 0 {
+                let i = low + t;
+                let total = if together { sums[t] } else { prior_sum(volume, lookback, i) };
+                let enough = volume[i] * length / total >= min_volume_mult;
+                if !enough {
+                    *sign = 0;
+                }
+            }
+        }
+    }
+}

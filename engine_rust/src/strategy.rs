@@ -1,0 +1,126 @@
+//! From bars to signals and average true ranges. Mirrors `engines/numba_engine/strategy.py`.
+
+use rayon::prelude::*;
+
+use crate::error::{EngineError, EngineResult};
+use crate::indicators::{atr_sma, atr_wilder};
+use crate::simd::Level;
+use crate::strategies::REGISTRY;
+use crate::types::{Bars, SignalColumns};
+
+/// Turns bars into signals; the twin of a Python strategy's kernel.
+pub trait Strategy: Send + Sync {
+    /// Whether [`Strategy::detect`] fills `risk`.
+    fn gives_risk(&self) -> bool {
+        false
+    }
+
+    /// Set the side, and the risk if any, of the bars from `start` on, one per element.
+    ///
+    /// A signal depends on its bar and earlier ones alone, so that any split of the bars gives the
+    /// same signals. `risk` is empty unless [`Strategy::gives_risk`].
+    fn detect(
+        &self,
+        bars: &Bars<'_>,
+        level: Level,
+        start: usize,
+        side: &mut [i8],
+        risk: &mut [f64],
+    );
+}
+
+/// How a strategy is known and built.
+#[derive(Clone, Copy, Debug)]
+pub struct Registration {
+    /// Name in TOML files and grids.
+    pub name: &'static str,
+    /// Names of the parameters in the order of their values.
+    pub parameters: &'static [&'static str],
+    /// Build the strategy from as many values as there are parameters.
+    pub build: fn(&[f64]) -> Box<dyn Strategy>,
+}
+
+/// Build a strategy from its name and values.
+///
+/// # Errors
+/// If the name is unknown or the number of values is wrong.
+pub fn build(name: &str, values: &[f64]) -> EngineResult<Box<dyn Strategy>> {
+    let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
+        let known: Vec<_> = REGISTRY.iter().map(|entry| entry.name).collect();
+        return Err(EngineError::UnknownStrategy {
+            name: name.to_string(),
+            known: known.join(", "),
+        });
+    };
+    if entry.parameters.len() != values.len() {
+        return Err(EngineError::Values {
+            name: entry.name,
+            expected: entry.parameters.len(),
+            found: values.len(),
+        });
+    }
+    Ok((entry.build)(values))
+}
+
+/// Sides of all bars, with the risks of those strategies that give them.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    /// 1 to go long, -1 to go short, 0 for nothing.
+    pub side: Vec<i8>,
+    /// Risk in points, nan where undefined; empty if the strategy gives none.
+    pub risk: Vec<f64>,
+}
+
+impl Signals {
+    /// The columns, borrowed.
+    pub fn columns(&self) -> SignalColumns<'_> {
+        SignalColumns { side: &self.side, risk: &self.risk }
+    }
+}
+
+/// Bars per task of a parallel detection: some 20 microseconds of work.
+const CHUNK: usize = 8192;
+/// From here on a second thread saves more than waking it costs (measured: 24,000 bars).
+const PARALLEL_BARS: usize = 32_768;
+
+/// Return the signals of every bar.
+pub fn detect(bars: &Bars<'_>, strategy: &dyn Strategy, level: Level) -> Signals {
+    let n = bars.len();
+    let mut side = vec![0_i8; n];
+    let mut risk = vec![0.0_f64; if strategy.gives_risk() { n } else { 0 }];
+    if n < PARALLEL_BARS || rayon::current_num_threads() == 1 {
+        strategy.detect(bars, level, 0, &mut side, &mut risk);
+    } else if risk.is_empty() {
+        side.par_chunks_mut(CHUNK)
+            .enumerate()
+            .for_each(|(k, side)| strategy.detect(bars, level, k * CHUNK, side, &mut []));
+    } else {
+        side.par_chunks_mut(CHUNK)
+            .zip(risk.par_chunks_mut(CHUNK))
+            .enumerate()
+            .for_each(|(k, (side, risk))| strategy.detect(bars, level, k * CHUNK, side, risk));
+    }
+    Signals { side, risk }
+}
+
+/// Return the average true range of every bar by the code of `records.AtrMethod`.
+///
+/// # Errors
+/// If the code is neither Wilder's nor the simple mean, or a period of 0 is asked for.
+pub fn average_true_range(
+    high: &[f64],
+    low: &[f64],
+    close: &[f64],
+    period: usize,
+    method: i64,
+    level: Level,
+) -> EngineResult<Vec<f64>> {
+    if period == 0 {
+        return Err(EngineError::Code { name: "atr_period", code: 0 });
+    }
+    match method {
+        0 => Ok(atr_wilder(high, low, close, period, level)),
+        1 => Ok(atr_sma(high, low, close, period, level)),
+        code => Err(EngineError::Code { name: "atr_method", code }),
+    }
+}

@@ -1,0 +1,334 @@
+//! What the engine is given and gives back. Mirrors `engines/numba_engine/types.py` and `records.py`.
+
+use crate::error::{EngineError, EngineResult};
+
+/// Version of the contract in docs/semantics.md that every number follows.
+pub const SEMANTICS_VERSION: i64 = 1;
+
+/// The columns of bars, borrowed, each with one element per bar.
+#[derive(Clone, Copy, Debug)]
+pub struct Bars<'a> {
+    /// Price of the first trade.
+    pub open: &'a [f64],
+    /// Highest price.
+    pub high: &'a [f64],
+    /// Lowest price.
+    pub low: &'a [f64],
+    /// Price of the last trade.
+    pub close: &'a [f64],
+    /// Traded volume.
+    pub volume: &'a [f64],
+    /// Minute of the day on the session's clock.
+    pub minute: &'a [i32],
+    /// Number of the trading day.
+    pub day: &'a [i32],
+}
+
+impl Bars<'_> {
+    /// Number of bars.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether there is no bar.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Check that there is a bar, and that all columns are equally long.
+    ///
+    /// # Errors
+    /// [`EngineError::NoBars`] or [`EngineError::Length`].
+    pub fn check(&self) -> EngineResult<()> {
+        let n = self.len();
+        if n == 0 {
+            return Err(EngineError::NoBars);
+        }
+        check_length("high", self.high, n)?;
+        check_length("low", self.low, n)?;
+        check_length("close", self.close, n)?;
+        check_length("volume", self.volume, n)?;
+        check_length("minute", self.minute, n)?;
+        check_length("day", self.day, n)
+    }
+}
+
+/// Check that a column has one element per bar.
+///
+/// # Errors
+/// [`EngineError::Length`].
+pub fn check_length<T>(name: &'static str, column: &[T], n_bars: usize) -> EngineResult<()> {
+    if column.len() == n_bars {
+        return Ok(());
+    }
+    Err(EngineError::Length { name, expected: n_bars, found: column.len() })
+}
+
+/// What a strategy says of every bar, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct SignalColumns<'a> {
+    /// 1 to go long, -1 to go short, 0 for nothing.
+    pub side: &'a [i8],
+    /// Risk in points, nan where undefined; empty if the strategy gives none.
+    pub risk: &'a [f64],
+}
+
+/// What stops, targets and trails are multiples of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// The average true range.
+    Atr,
+    /// One point.
+    Points,
+    /// One percent of the price.
+    Percent,
+    /// The risk that the strategy gave.
+    Strategy,
+}
+
+impl Unit {
+    /// The unit of a code.
+    ///
+    /// # Errors
+    /// [`EngineError::Code`].
+    pub fn from_code(code: i64) -> EngineResult<Self> {
+        match code {
+            0 => Ok(Self::Atr),
+            1 => Ok(Self::Points),
+            2 => Ok(Self::Percent),
+            3 => Ok(Self::Strategy),
+            _ => Err(EngineError::Code { name: "unit", code }),
+        }
+    }
+}
+
+/// How a position is closed; a distance of 0 is off, and so is a close minute below 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Distance of the stop, in units.
+    pub stop: f64,
+    /// Distance of the target, in units.
+    pub target: f64,
+    /// Distance of the target, in multiples of the stop.
+    pub target_r: f64,
+    /// Distance of the trailing stop, in units.
+    pub trail: f64,
+    /// What distances are multiples of.
+    pub unit: Unit,
+    /// Whether stops and targets move to the tick grid.
+    pub round_to_tick: bool,
+    /// Ticks that the price must trade beyond a target.
+    pub target_through_ticks: f64,
+    /// Minute of the day from which positions are closed.
+    pub close_minute: i32,
+    /// Bars after which a position is closed, 0 for never.
+    pub max_bars: usize,
+    /// Whether the target counts when one bar reaches both.
+    pub target_first: bool,
+}
+
+/// What is traded, and what trading it costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Contract {
+    /// Smallest price step, in points.
+    pub tick_size: f64,
+    /// Money per point and contract.
+    pub point_value: f64,
+    /// Contracts per trade.
+    pub quantity: f64,
+    /// Money per contract and side.
+    pub fee_per_side: f64,
+    /// Share of the traded value, per side.
+    pub fee_rate: f64,
+    /// Ticks lost on every market order.
+    pub slippage_ticks: f64,
+    /// Money in the account at the start.
+    pub initial_capital: f64,
+}
+
+/// Settings of the annualised metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Annual risk-free return, as a fraction.
+    pub risk_free_rate: f64,
+    /// Trading days a year.
+    pub periods_per_year: f64,
+}
+
+/// Bars of `[first, last)` whose signals count.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// First bar.
+    pub first: usize,
+    /// Bar after the last.
+    pub last: usize,
+}
+
+impl Range {
+    /// Check that the range holds a bar and lies within the data.
+    ///
+    /// # Errors
+    /// [`EngineError::Range`].
+    pub fn check(self, n_bars: usize) -> EngineResult<()> {
+        if self.first < self.last && self.last <= n_bars {
+            return Ok(());
+        }
+        Err(EngineError::Range { first: self.first, last: self.last, n_bars })
+    }
+}
+
+/// Why a trade was closed; the number is what the trade's column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// The stop, where it was first set.
+    StopLoss = 0,
+    /// The stop, after it had moved.
+    TrailingStop = 1,
+    /// The target.
+    TakeProfit = 2,
+    /// The first bar at or after the close time.
+    SessionClose = 3,
+    /// The last bar of the day, before the close time.
+    SessionEnd = 4,
+    /// The allowed number of bars had passed.
+    MaxBars = 5,
+    /// The last bar of the data.
+    EndOfData = 6,
+}
+
+/// Number of reasons.
+pub const N_REASONS: usize = 7;
+
+/// Number of metrics.
+pub const N_METRICS: usize = 32 + N_REASONS;
+
+/// How a trade that starts at a signal ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// Bar at which it ends.
+    pub exit_bar: usize,
+    /// Entry price.
+    pub entry_price: f64,
+    /// Exit price.
+    pub exit_price: f64,
+    /// First stop, infinitely far where there is none.
+    pub stop_price: f64,
+    /// Target, infinitely far where there is none.
+    pub target_price: f64,
+    /// Worst excursion from the entry in points, at most 0.
+    pub mae: f64,
+    /// Best excursion from the entry in points, at least 0.
+    pub mfe: f64,
+    /// Why it was closed.
+    pub reason: Reason,
+    /// Whether the last bar reached both stop and target.
+    pub ambiguous: bool,
+}
+
+/// Trades, column by column, in the order of `records.TRADE_DTYPE`.
+#[derive(Clone, Debug, Default)]
+pub struct Trades {
+    /// Bar of the signal.
+    pub signal_bar: Vec<i64>,
+    /// Bar of the entry.
+    pub entry_bar: Vec<i64>,
+    /// Bar of the exit.
+    pub exit_bar: Vec<i64>,
+    /// 1 for a long, -1 for a short.
+    pub side: Vec<i8>,
+    /// Entry price.
+    pub entry_price: Vec<f64>,
+    /// Exit price.
+    pub exit_price: Vec<f64>,
+    /// First stop.
+    pub stop_price: Vec<f64>,
+    /// Target.
+    pub target_price: Vec<f64>,
+    /// Gain in points.
+    pub points: Vec<f64>,
+    /// Gain in money, after fees.
+    pub pnl: Vec<f64>,
+    /// Fees in money.
+    pub fees: Vec<f64>,
+    /// Worst excursion in points.
+    pub mae: Vec<f64>,
+    /// Best excursion in points.
+    pub mfe: Vec<f64>,
+    /// Code of the reason.
+    pub reason: Vec<u8>,
+    /// Whether the exit bar reached both stop and target.
+    pub ambiguous: Vec<bool>,
+}
+
+impl Trades {
+    /// Number of trades.
+    pub fn len(&self) -> usize {
+        self.pnl.len()
+    }
+
+    /// Whether there is no trade.
+    pub fn is_empty(&self) -> bool {
+        self.pnl.is_empty()
+    }
+}
+
+/// What one pass over the trades accumulates: semantics section 5.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    /// Sum of the pnl.
+    pub total: f64,
+    /// Sum of the positive pnl.
+    pub gain: f64,
+    /// Sum of the negative pnl.
+    pub loss: f64,
+    /// `P2`: sum of the squares of the pnl.
+    pub pnl_squares: f64,
+    /// `S1`: sum of the daily returns.
+    pub day_returns: f64,
+    /// `S2`: sum of their squares.
+    pub day_squares: f64,
+    /// `D`: sum of the squares of returns below the risk-free one.
+    pub downside_squares: f64,
+    /// Largest fall of the equity below its peak.
+    pub max_drawdown: f64,
+    /// Largest fall as a share of the peak.
+    pub max_drawdown_ratio: f64,
+    /// Largest pnl.
+    pub best: f64,
+    /// Smallest pnl.
+    pub worst: f64,
+    /// Number of trades.
+    pub trades: usize,
+    /// Number of trades with a positive pnl.
+    pub wins: usize,
+    /// Number of trades with a negative pnl.
+    pub losses: usize,
+    /// Number of long trades.
+    pub longs: usize,
+    /// Longest run of wins.
+    pub max_win_streak: usize,
+    /// Longest run of losses.
+    pub max_loss_streak: usize,
+    /// Bars held in all.
+    pub bars_held: usize,
+    /// Number of ambiguous trades.
+    pub ambiguous: usize,
+    /// `n`: number of days.
+    pub days: usize,
+    /// `k`: number of days with an exit.
+    pub exit_days: usize,
+    /// Whether the account was ruined.
+    pub ruined: bool,
+    /// Number of exits by reason.
+    pub reasons: [usize; N_REASONS],
+}
+
+/// A whole backtest.
+#[derive(Clone, Debug)]
+pub struct Backtest {
+    /// The trades.
+    pub trades: Trades,
+    /// The metrics in the order of `records.METRICS`.
+    pub metrics: [f64; N_METRICS],
+}

@@ -1,0 +1,1 @@
+"""Proof that both engines follow docs/semantics.md; see README.md in this folder."""

@@ -1,0 +1,321 @@
+"""The command line.
+
+Commands are thin: they read, call the package and print. Everything heavy is imported inside the
+command that needs it, so that ``--help`` and mistakes in arguments answer at once.
+
+Exit status: 0 done; 1 the run failed; 2 wrong usage or configuration; 3 parity broken;
+130 interrupted. Errors are one message on standard error, with a traceback only on ``--debug``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, ParityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backtest_py.config import Config
+    from backtest_py.results import BacktestResult
+
+__all__ = ["app", "main"]
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_PARITY: Final = 3
+EXIT_INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name="backtest-py",
+    help="Backtests that two independent engines agree on, bit for bit.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; by default those of the process.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    # --debug concerns this function alone, so it may stand before or after the command
+    arguments = [item for item in given if item != "--debug"]
+    try:
+        with _warnings_on_stderr():
+            app(arguments, prog_name="backtest-py")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else EXIT_FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)  # noqa: T201 - standard error is the interface
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a command line says what went wrong, and how to see more
+        if len(arguments) < len(given):
+            traceback.print_exc()
+        print(f"error: {_message(error)}", file=sys.stderr)  # noqa: T201
+        return _status(error)
+    return 0
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, ConfigError):
+        return EXIT_USAGE
+    return EXIT_PARITY if isinstance(error, ParityError) else EXIT_FAILED
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, BacktestError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return (
+        f"{type(error).__name__}: {error}; this is a bug in backtest-py, "
+        "--debug shows where it happened"
+    )
+
+
+@contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """Show each warning once, as one line."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        text = str(message)
+        if text not in shown:
+            shown.add(text)
+            print(f"warning: {text}", file=sys.stderr)  # noqa: T201
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", BacktestWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if value:
+        from backtest_py.provenance import package_version  # noqa: PLC0415
+
+        typer.echo(f"backtest-py {package_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Backtests that two independent engines agree on, bit for bit."""
+
+
+@app.command()
+def run(
+    file: ConfigFile,
+    *,
+    engine: Annotated[str, typer.Option(help="auto, numba or rust, instead of [run].")] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write trades.parquet, metrics.json and manifest.json."),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GROUP", help="Also group the trades by month, weekday, hour, side or reason."
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="IMAGE", help="Draw price, trades and equity.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run one backtest and print its metrics."""
+    from backtest_py.config import Config  # noqa: PLC0415
+
+    config = Config.load(file)
+    groups = _checked_groups(by or [])
+    result = config.backtest(engine=engine)
+    if out is not None:
+        result.save(out)
+    if plot is not None:
+        result.plot(plot)
+    if as_json:
+        _print_json({**result.manifest(), "metrics": result.metrics.to_mapping()})
+        return
+    _print_result(config, result, groups)
+    if out is not None:
+        typer.echo(f"Wrote trades.parquet, metrics.json and manifest.json to {out}")
+    if plot is not None:
+        typer.echo(f"Wrote {plot}")
+
+
+def _checked_groups(names: list[str]) -> list[str]:
+    from backtest_py.parameters import unknown_name  # noqa: PLC0415
+    from backtest_py.results import TABLES  # noqa: PLC0415
+
+    for name in names:
+        if name not in TABLES:
+            raise unknown_name("table", name, TABLES)
+    return names
+
+
+def _print_result(config: Config, result: BacktestResult, groups: list[str]) -> None:
+    from backtest_py.report import tables  # noqa: PLC0415
+
+    bars, job = result.job.bars, result.job
+    dates = bars.session_dates
+    signals = "all" if job.last - job.first == len(bars) else f"bars {job.first} to {job.last - 1}"
+    params = ", ".join(f"{name} {value}" for name, value in config.strategy.to_mapping().items())
+    facts = {
+        "Bars": f"{config.path.name}: {len(bars):,} bars from {dates[0]} to {dates[-1]}",
+        "Signals": f"{config.strategy.name} ({params}), {signals}",
+        "Engine": f"{result.engine}: {result.reason}",
+    }
+    tables.show(
+        tables.facts_table(facts),
+        "",
+        tables.metric_table(result.metrics),
+        *(tables.group_table(result, name) for name in groups),
+    )
+
+
+@app.command()
+def parity(file: ConfigFile, *, as_json: Json = False) -> None:
+    """Run one backtest on both engines and compare every trade and metric, bit for bit."""
+    from backtest_py.config import Config  # noqa: PLC0415
+    from backtest_py.engines.registry import resolve  # noqa: PLC0415
+    from backtest_py.parity import compare  # noqa: PLC0415
+
+    config = Config.load(file)
+    for name in ("numba", "rust"):
+        resolve(name)
+    bars = config.load_bars()
+    numba = config.backtest(bars, engine="numba")
+    rust = config.backtest(bars, engine="rust")
+    comparison = compare(numba.output, rust.output)
+    if as_json:
+        _print_json(
+            {
+                "kind": "parity",
+                "same": comparison.same,
+                "n_trades": {"numba": len(numba), "rust": len(rust)},
+                "n_metrics": len(numba.metrics),
+                "largest_relative_difference": _json_value(comparison.largest),
+                "differences": [
+                    {
+                        "field": item.field,
+                        "trade": item.trade,
+                        "signal_bar": item.bar,
+                        "numba": _json_value(item.left),
+                        "rust": _json_value(item.right),
+                        "ulps": item.ulps,
+                    }
+                    for item in comparison.differences
+                ],
+                "provenance": {
+                    "numba": numba.provenance.to_mapping(),
+                    "rust": rust.provenance.to_mapping(),
+                },
+            }
+        )
+    if not comparison.same:
+        raise ParityError(f"numba and rust disagree:\n{comparison.describe('numba', 'rust')}")
+    if not as_json:
+        typer.echo(
+            f"numba and rust agree, bit for bit: {len(numba):,} trades on {len(bars):,} bars, "
+            f"{len(numba.metrics)} metrics"
+        )
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="File to write.")] = Path(
+        "backtest.toml"
+    ),
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a configuration file with every key, its default and a comment."""
+    from backtest_py.config import commented_toml  # noqa: PLC0415
+
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as stream:
+            stream.write(commented_toml())
+    except FileExistsError as error:
+        raise ConfigError(f"{file} exists; give another name, or --force to replace it") from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from error
+    typer.echo(f"Wrote {file}; set data.path, then: backtest-py run {file}")
+
+
+@app.command()
+def engines(*, as_json: Json = False) -> None:
+    """Show which engines can run here, what they are built from, and what `auto` takes."""
+    from backtest_py.engines.registry import engine_status, resolve  # noqa: PLC0415
+
+    found = engine_status()
+    taken, reason = resolve("auto")
+    if as_json:
+        _print_json(
+            {
+                "kind": "engines",
+                "engines": [
+                    {
+                        "name": item.name,
+                        "available": item.available,
+                        "reason": item.reason,
+                        "build": item.build,
+                    }
+                    for item in found
+                ],
+                "auto": {"engine": taken.name, "reason": reason},
+            }
+        )
+        return
+    from backtest_py.report import tables  # noqa: PLC0415
+
+    rows = (
+        (
+            item.name,
+            "yes" if item.available else "no",
+            item.reason or ", ".join(f"{name} {value}" for name, value in item.build.items()),
+        )
+        for item in found
+    )
+    tables.show(
+        tables.rows_table(("engine", "available", "build"), rows, n_texts=3),
+        f"auto: {taken.name} ({reason})",
+    )
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float) and value - value != 0.0:
+        return str(value)
+    return value
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

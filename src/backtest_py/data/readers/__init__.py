@@ -1,0 +1,161 @@
+"""Readers of files of bars.
+
+``load_bars`` tells by its content what a file is. Text formats are a dialect each (``csv.py``,
+``mt5.py``, ``profit.py``) over one reader of delimited text; ``parquet.py`` reads Parquet and
+Feather. Arrow is imported when the first file is read.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from backtest_py.bars import Bars, build_bars
+from backtest_py.data.readers._open import data_file, magic_of, read_text
+from backtest_py.errors import BacktestWarning, DataError
+from backtest_py.parameters import unknown_name
+from backtest_py.time import Clocks
+from backtest_py.validation import EMPTY
+
+if TYPE_CHECKING:
+    from os import PathLike
+    from pathlib import Path
+
+    from backtest_py.columns import Columns
+    from backtest_py.validation import BarsReport
+
+__all__ = ["FORMATS", "load_bars"]
+
+FORMATS: Final = ("auto", "csv", "mt5", "profit", "parquet", "feather")
+DECIMALS: Final = ("auto", ".", ",")
+
+_TRUNCATED_AT: Final = (100_000, 65_000)
+"""Rows at which charting platforms cut their exports off."""
+
+
+def load_bars(
+    path: str | PathLike[str],
+    *,
+    format: str = "auto",  # noqa: A002 - the name people know
+    timezone: str = "",
+    session_timezone: str = "",
+    empty: str = "refuse",
+    ambiguous: str = "infer",
+    nonexistent: str = "refuse",
+    decimal: str = "auto",
+) -> Bars:
+    """Load bars from a file.
+
+    A file that runs from the newest bar to the oldest is turned round, and rows that repeat the
+    one before them are dropped; ``bars.report`` says so. Any other disorder is refused.
+
+    Parameters
+    ----------
+    path : str or path
+        A text file (plain, gzipped, or alone in a zip archive), Parquet or Feather.
+    format : {"auto", "csv", "mt5", "profit", "parquet", "feather"}
+        ``auto`` goes by the content, never by the name.
+    timezone : str
+        IANA name of the clock that the file shows; ignored where times carry a zone or count
+        from 1970. With both clocks empty, times are taken as they are.
+    session_timezone : str
+        IANA name of the clock of minutes and days; "" is ``timezone``.
+    empty : {"refuse", "drop"}
+        What becomes of bars in which nothing traded: all prices nan, volume 0.
+    ambiguous : {"infer", "earlier", "later", "refuse"}
+        Which instant a wall clock time is that occurs twice; ``infer`` takes the earlier, unless
+        that is not after the bar before it.
+    nonexistent : {"refuse", "shift_forward"}
+        What becomes of a wall clock time that never occurs.
+    decimal : {"auto", ".", ","}
+        The decimal mark of a text file; ``auto`` finds it, and refuses a file that leaves it open.
+
+    Returns
+    -------
+    Bars
+        Validated bars; ``bars.report`` says what was read and how.
+
+    Raises
+    ------
+    ConfigError
+        If the file does not exist or a choice is unknown.
+    DataError
+        If the file is damaged or its bars break a rule.
+
+    Warns
+    -----
+    BacktestWarning
+        If the number of rows is one at which platforms cut exports off.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "day.csv")
+    ...     _ = file.write_text("time,open,high,low,close\\n2024-01-02 09:00,1,2,0.5,1.5\\n")
+    ...     len(load_bars(file))
+    1
+    """
+    for value, known, what in (
+        (format, FORMATS, "format"),
+        (empty, EMPTY, "choice for empty"),
+        (decimal, DECIMALS, "choice for decimal"),
+    ):
+        if value not in known:
+            raise unknown_name(what, value, known)
+    clocks = Clocks(timezone, session_timezone, ambiguous, nonexistent)
+    columns, report = _read(data_file(path), format, decimal)
+    if len(columns) > 1 and columns.times.ns[0] > columns.times.ns[-1]:
+        columns = columns.take(slice(None, None, -1))
+        report = replace(report, newest_first=True)
+    if report.rows_read in _TRUNCATED_AT:
+        warning = (
+            f"{report.source}: exactly {report.rows_read:,} rows, at which platforms cut exports "
+            "off; check that the first bar is the one you asked for"
+        )
+        report = replace(report, warnings=(*report.warnings, warning))
+        warnings.warn(warning, BacktestWarning, stacklevel=2)
+    return build_bars(columns, clocks, report, empty=empty, identical="drop")
+
+
+def _read(file: Path, format: str, decimal: str) -> tuple[Columns, BarsReport]:  # noqa: A002
+    magic = magic_of(file)
+    binary = magic if magic in {"parquet", "feather"} else ""
+    if magic == "feather version 1":
+        raise DataError(f"{file.name}: Feather version 1 is not supported; write version 2")
+    if format == "auto":
+        format = binary or "text"  # noqa: A001
+    if format in {"parquet", "feather"}:
+        if format != binary:
+            seems = f"it is {binary}" if binary else "its first bytes say otherwise"
+            raise DataError(f'{file.name}: no {format} file ({seems}); use format = "auto"')
+        from backtest_py.data.readers.parquet import (  # noqa: PLC0415 - imports Arrow
+            read_feather,
+            read_parquet,
+        )
+
+        return read_parquet(file) if format == "parquet" else read_feather(file)
+    if binary:
+        raise DataError(f'{file.name}: no text but a {binary} file; use format = "auto"')
+    return _read_text(file, format, decimal)
+
+
+def _read_text(file: Path, format: str, decimal: str) -> tuple[Columns, BarsReport]:  # noqa: A002
+    from backtest_py.data.readers import csv, mt5, profit  # noqa: PLC0415 - they import Arrow
+    from backtest_py.data.readers._text import read_head, read_table  # noqa: PLC0415
+
+    text = read_text(file)
+    head = read_head(text)
+    dialects = (mt5.DIALECT, profit.DIALECT, csv.DIALECT)
+    if format in {"auto", "text"}:
+        dialect = next(dialect for dialect in dialects if dialect.recognises(head))
+    else:
+        dialect = next(dialect for dialect in dialects if dialect.name == format)
+        if not dialect.recognises(head):
+            line = head.delimiter.join(head.cells)[:80]
+            raise DataError(
+                f'{file.name}: not laid out as {format} (first line {line!r}); use format = "auto"'
+            )
+    return read_table(text, head, dialect, decimal)

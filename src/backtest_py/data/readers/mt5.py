@@ -1,0 +1,48 @@
+"""Exports of MetaTrader 5: names in angle brackets, tabs, dates with points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backtest_py.data.readers._text import Dialect, Head
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backtest_py.columns import Synonyms
+
+__all__ = ["DIALECT"]
+
+_SYNONYMS: Final[Synonyms] = {
+    "date": ("date", "dtyyyymmdd"),
+    "clock": ("time",),
+    "open": ("open",),
+    "high": ("high",),
+    "low": ("low",),
+    "close": ("close",),
+    "volume": ("vol", "volume"),
+    "ticks": ("tickvol",),
+    "symbol": ("ticker",),
+    "atr": ("atr",),
+}
+"""``<VOL>`` is contracts and comes first; forex leaves it at zero, then ``<TICKVOL>`` counts."""
+
+
+def _recognises(head: Head) -> bool:
+    return head.is_header and all(
+        cell.startswith("<") and cell.endswith(">") for cell in head.cells if cell
+    )
+
+
+def _positions(_cells: Sequence[str]) -> list[str] | None:
+    return None
+
+
+DIALECT: Final = Dialect(
+    name="mt5",
+    synonyms=_SYNONYMS,
+    day_order="infer",
+    grouping=False,
+    recognises=_recognises,
+    positions=_positions,
+)

@@ -1,0 +1,90 @@
+"""The protocol that both engines implement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from backtest_py.bars import Bars
+    from backtest_py.contract import Contract, MetricSettings
+    from backtest_py.rules import ExitRules
+    from backtest_py.signals import Signals
+    from backtest_py.strategies.base import Strategy
+
+__all__ = ["Engine", "EngineOutput", "Job", "atr_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One backtest: where signals come from, how positions close, what counts.
+
+    ``signals`` is given for a user's own signals, otherwise the engine computes those of
+    ``strategy``. Signals at bars ``first <= i < last`` count.
+    """
+
+    bars: Bars
+    strategy: Strategy | None
+    signals: Signals | None
+    rules: ExitRules
+    contract: Contract
+    metrics: MetricSettings
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOutput:
+    """What an engine returns.
+
+    Attributes
+    ----------
+    trades : dict of str to ndarray
+        The columns of ``records.TRADE_DTYPE``.
+    metrics : ndarray of float64, shape (n_metrics,)
+        In the order of ``records.METRICS``.
+    """
+
+    trades: dict[str, NDArray[np.generic]]
+    metrics: NDArray[np.float64]
+
+
+class Engine(Protocol):
+    """One implementation of docs/semantics.md."""
+
+    @property
+    def name(self) -> str:
+        """Return ``"numba"`` or ``"rust"``."""
+
+    @property
+    def build(self) -> dict[str, str]:
+        """Return versions and build facts that identify the engine's code."""
+
+    def atr(self, bars: Bars, period: int, method: str) -> NDArray[np.float64]:
+        """Return the average true range of every bar, computed once per bars and remembered."""
+
+    def signals(self, bars: Bars, strategy: Strategy) -> Signals:
+        """Return the signals of every bar, whatever the rules."""
+
+    def run(self, job: Job) -> EngineOutput:
+        """Run one backtest."""
+
+    def optimize(self, jobs: Sequence[Job]) -> NDArray[np.float64]:
+        """Return the metrics of several backtests on the same bars, shape (n_jobs, n_metrics)."""
+
+    def series_metric(self, name: str, *arguments: Any) -> Any:
+        """Return what the function ``name`` of ``series_metrics`` gives for these arguments."""
+
+
+def atr_for(engine: Engine, bars: Bars, rules: ExitRules) -> NDArray[np.float64] | None:
+    """Return the average true range that the rules measure in, None where they do not."""
+    if not rules.needs_atr:
+        return None
+    if rules.atr_method == "column":
+        return bars.atr_column
+    return engine.atr(bars, rules.atr_period, rules.atr_method)

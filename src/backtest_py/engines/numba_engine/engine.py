@@ -1,0 +1,89 @@
+"""The Numba engine behind the protocol of :mod:`backtest_py.engines.base`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backtest_py.engines.base import EngineOutput, atr_for
+from backtest_py.engines.numba_engine import series_metrics
+from backtest_py.engines.numba_engine.backtest_engine import backtest
+from backtest_py.engines.numba_engine.optimizer import optimize
+from backtest_py.engines.numba_engine.strategy import average_true_range, detect
+from backtest_py.engines.numba_engine.types import (
+    bar_columns,
+    contract_view,
+    rules_view,
+    settings_view,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from backtest_py.bars import Bars
+    from backtest_py.engines.base import Job
+    from backtest_py.signals import Signals
+    from backtest_py.strategies.base import Strategy
+
+__all__ = ["NumbaEngine"]
+
+_NONE = np.empty(0)
+
+
+class NumbaEngine:
+    """The reference implementation of docs/semantics.md."""
+
+    name = "numba"
+
+    @property
+    def build(self) -> dict[str, str]:
+        """Return the versions of the compiler, and a hash of the kernels' sources."""
+        from backtest_py._jit import kernel_key  # noqa: PLC0415
+
+        return {
+            "numba": version("numba"),
+            "llvmlite": version("llvmlite"),
+            "kernels": kernel_key(),
+        }
+
+    def atr(self, bars: Bars, period: int, method: str) -> NDArray[np.float64]:
+        """Return the average true range of every bar, computed once per bars and remembered."""
+        return bars.remember(
+            ("atr", self.name, period, method), lambda: average_true_range(bars, period, method)
+        )
+
+    def signals(self, bars: Bars, strategy: Strategy) -> Signals:
+        """Return the signals of every bar, whatever the rules."""
+        return detect(bars, strategy)
+
+    def run(self, job: Job) -> EngineOutput:
+        """Run one backtest."""
+        bars, rules = job.bars, job.rules
+        signals = job.signals
+        if signals is None:
+            signals = self.signals(bars, job.strategy)
+        atr = atr_for(self, bars, rules)
+        trades, metrics = backtest(
+            bar_columns(bars),
+            _NONE if atr is None else atr,
+            signals.side,
+            _NONE if signals.risk is None else signals.risk,
+            rules_view(rules),
+            contract_view(job.contract),
+            settings_view(job.metrics),
+            job.first,
+            job.last,
+        )
+        return EngineOutput(trades._asdict(), metrics)
+
+    def optimize(self, jobs: Sequence[Job]) -> NDArray[np.float64]:
+        """Return the metrics of several backtests on the same bars, shape (n_jobs, n_metrics)."""
+        return optimize(self, jobs)
+
+    def series_metric(self, name: str, *arguments: Any) -> Any:
+        """Return what the function ``name`` of ``series_metrics`` gives for these arguments."""
+        return getattr(series_metrics, name)(*arguments)

@@ -1,0 +1,223 @@
+"""From trades to metrics: semantics section 5. Mirrors ``engine_rust/src/metrics.rs``.
+
+One pass accumulates every sum in trade order; each metric is then a small function of the sums.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from backtest_py._jit import kernel
+from backtest_py.engines.numba_engine.types import N_REASONS, Sums
+
+__all__ = ["accumulate", "finish", "quotient", "sharpe", "sortino", "sqn", "variance"]
+
+NEGLIGIBLE = 1e-9
+"""A variance up to this share of its mean square is rounding and counts as zero."""
+
+
+@kernel(allocates=False)
+def accumulate(trades, count, day, contract, settings, first, last, reasons):
+    """Return the sums of ``count`` trades in order; fill ``reasons`` with exits by reason."""
+    rf = settings.risk_free_rate / settings.periods_per_year
+    total = gain = loss = pnl_squares = 0.0
+    day_returns = day_squares = downside_squares = 0.0
+    equity = equity_before = peak = contract.initial_capital
+    max_drawdown = max_drawdown_ratio = 0.0
+    best, worst = -np.inf, np.inf
+    day_pnl = 0.0
+    wins = losses = longs = win_streak = loss_streak = max_win_streak = max_loss_streak = 0
+    bars_held = ambiguous = exit_days = later_days = 0
+    last_day = day[last - 1]
+    for k in range(N_REASONS):
+        reasons[k] = 0
+    for k in range(count):
+        exit_day = day[trades.exit_bar[k]]
+        if k > 0 and exit_day > day[trades.exit_bar[k - 1]]:
+            r = day_pnl / equity_before
+            day_returns += r
+            day_squares += r * r
+            x = r - rf
+            if x < 0.0:
+                downside_squares += x * x
+            equity_before = equity
+            day_pnl = 0.0
+        if k == 0 or exit_day > day[trades.exit_bar[k - 1]]:
+            exit_days += 1
+            later_days += exit_day > last_day
+        pnl = trades.pnl[k]
+        total += pnl
+        equity += pnl
+        day_pnl += pnl
+        pnl_squares += pnl * pnl
+        if pnl > 0.0:
+            gain += pnl
+            wins += 1
+            win_streak += 1
+            loss_streak = 0
+        elif pnl < 0.0:
+            loss += pnl
+            losses += 1
+            loss_streak += 1
+            win_streak = 0
+        else:
+            win_streak = loss_streak = 0
+        max_win_streak = max(max_win_streak, win_streak)
+        max_loss_streak = max(max_loss_streak, loss_streak)
+        peak = equity if equity > peak else peak
+        drawdown = peak - equity
+        ratio = drawdown / peak
+        max_drawdown = drawdown if drawdown > max_drawdown else max_drawdown
+        max_drawdown_ratio = ratio if ratio > max_drawdown_ratio else max_drawdown_ratio
+        best = pnl if pnl > best else best
+        worst = pnl if pnl < worst else worst
+        longs += trades.side[k] > 0
+        bars_held += trades.exit_bar[k] - trades.entry_bar[k]
+        ambiguous += trades.ambiguous[k]
+        reasons[trades.reason[k]] += 1
+    if count > 0:
+        r = day_pnl / equity_before
+        day_returns += r
+        day_squares += r * r
+        x = r - rf
+        if x < 0.0:
+            downside_squares += x * x
+    ruined = equity <= 0.0
+    days = last_day - day[first] + 1 + later_days
+    if ruined and later_days == 0:
+        days = day[trades.exit_bar[count - 1]] - day[first] + 1
+    return Sums(
+        total,
+        gain,
+        loss,
+        pnl_squares,
+        day_returns,
+        day_squares,
+        downside_squares,
+        max_drawdown,
+        max_drawdown_ratio,
+        best,
+        worst,
+        count,
+        wins,
+        losses,
+        longs,
+        max_win_streak,
+        max_loss_streak,
+        bars_held,
+        ambiguous,
+        days,
+        exit_days,
+        ruined,
+    )
+
+
+@kernel(allocates=False)
+def quotient(numerator, denominator):
+    """Return the quotient, nan over zero."""
+    if denominator == 0.0:
+        return np.nan
+    return numerator / denominator
+
+
+@kernel(allocates=False)
+def variance(total, squares, n):
+    """Return the sample variance of ``n`` values from their sums, nan below two values.
+
+    One that is not above ``NEGLIGIBLE`` times the mean square is zero.
+    """
+    if n < 2:
+        return np.nan
+    count = float(n)
+    var = (squares - total * total / count) / (count - 1.0)
+    if var > NEGLIGIBLE * (squares / count):
+        return var
+    return 0.0
+
+
+@kernel(allocates=False)
+def sharpe(total, squares, n, rf, periods_per_year):
+    """Return ``(total/n - rf)/sqrt(var)*sqrt(periods_per_year)``."""
+    deviation = math.sqrt(variance(total, squares, n))
+    return quotient(total / float(n) - rf, deviation) * math.sqrt(periods_per_year)
+
+
+@kernel(allocates=False)
+def sortino(total, downside_squares, n, exit_days, rf, periods_per_year):
+    """Return ``(total/n - rf)/sqrt((D + (n-k)*m*m)/n)*sqrt(periods_per_year)``, ``m = min(-rf, 0)``.
+
+    The ``n - exit_days`` days without an exit return 0 and miss a positive rate by ``m``.
+    """
+    if n < 1:
+        return np.nan
+    m = -rf if rf > 0.0 else 0.0
+    downside = math.sqrt((downside_squares + float(n - exit_days) * m * m) / float(n))
+    return quotient(total / float(n) - rf, downside) * math.sqrt(periods_per_year)
+
+
+@kernel(allocates=False)
+def sqn(total, squares, n):
+    """Return the system quality number ``sqrt(N)*(total/N)/sqrt(var)``."""
+    deviation = math.sqrt(variance(total, squares, n))
+    return quotient(math.sqrt(float(n)) * quotient(total, float(n)), deviation)
+
+
+@kernel(allocates=False)
+def profit_factor(gain, loss, wins, losses):
+    """Return gross profit over gross loss, inf with a win and no loss, nan without either."""
+    if losses == 0:
+        return np.inf if wins > 0 else np.nan
+    return quotient(gain, 0.0 - loss)
+
+
+@kernel(allocates=False)
+def finish(sums, reasons, contract, settings, first, last, out):
+    """Set ``out`` to the metrics in the order of ``records.METRICS``."""
+    n_trades = float(sums.trades)
+    periods = settings.periods_per_year
+    rf = settings.risk_free_rate / periods
+    total_pct = 100.0 * sums.total / contract.initial_capital
+    drawdown_pct = 100.0 * sums.max_drawdown_ratio
+    annual_pct = quotient(total_pct * periods, float(sums.days))
+    avg_win = quotient(sums.gain, float(sums.wins))
+    avg_loss = quotient(sums.loss, float(sums.losses))
+    out[0] = n_trades
+    out[1] = float(sums.wins)
+    out[2] = float(sums.losses)
+    out[3] = float(sums.longs)
+    out[4] = float(sums.trades - sums.longs)
+    out[5] = float(sums.days)
+    out[6] = sums.total
+    out[7] = total_pct
+    out[8] = quotient(float(sums.wins), n_trades)
+    out[9] = quotient(sums.total, n_trades)
+    out[10] = avg_win
+    out[11] = avg_loss
+    out[12] = sums.gain
+    out[13] = 0.0 - sums.loss
+    out[14] = profit_factor(sums.gain, sums.loss, sums.wins, sums.losses)
+    out[15] = quotient(avg_win, 0.0 - avg_loss)
+    out[16] = float(sums.max_win_streak)
+    out[17] = float(sums.max_loss_streak)
+    out[18] = sums.best if sums.trades > 0 else np.nan
+    out[19] = sums.worst if sums.trades > 0 else np.nan
+    out[20] = sums.max_drawdown
+    out[21] = drawdown_pct
+    out[22] = sharpe(sums.day_returns, sums.day_squares, sums.days, rf, periods)
+    out[23] = sortino(
+        sums.day_returns, sums.downside_squares, sums.days, sums.exit_days, rf, periods
+    )
+    out[24] = annual_pct
+    out[25] = quotient(annual_pct, drawdown_pct)
+    out[26] = quotient(sums.total, sums.max_drawdown)
+    out[27] = sqn(sums.total, sums.pnl_squares, sums.trades)
+    out[28] = quotient(float(sums.bars_held), float(last - first))
+    out[29] = quotient(float(sums.bars_held), n_trades)
+    out[30] = float(sums.ambiguous)
+    for k in range(N_REASONS):
+        out[31 + k] = float(reasons[k])
+    out[31 + N_REASONS] = 1.0 if sums.ruined else 0.0
+    for k in range(len(out)):
+        out[k] = np.nan if math.isnan(out[k]) else out[k] + 0.0

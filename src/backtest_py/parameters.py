@@ -1,0 +1,240 @@
+"""Typed, validated, immutable settings: one mechanism for rules, contract, metrics and strategies.
+
+A settings class is a frozen dataclass whose fields are made with :func:`parameter`. The same
+declaration validates Python arguments and TOML values, writes the commented configuration,
+orders the numbers that reach the engines, and tells a sweep what may vary.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, Self, cast
+
+from backtest_py.errors import ConfigError
+
+__all__ = ["Parameter", "Settings", "clock_text", "parameter", "parse_clock", "unknown_name"]
+
+Kind = Literal["float", "int", "bool", "clock", "choice", "text"]
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+
+
+def parse_clock(text: str) -> int:
+    """Return the minute of the day of ``HH:MM``, or -1 for the empty string.
+
+    Examples
+    --------
+    >>> parse_clock("09:15"), parse_clock("")
+    (555, -1)
+    """
+    if text == "":
+        return -1
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"{text!r} is not a time of day; write HH:MM from 00:00 to 23:59")
+    return int(match[1]) * 60 + int(match[2])
+
+
+def clock_text(minute: int) -> str:
+    """Return ``HH:MM`` of a minute of the day, or the empty string for -1."""
+    return "" if minute < 0 else f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def unknown_name(what: str, name: object, known: Iterable[str]) -> ConfigError:
+    """Build the error for a name that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    near = get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ConfigError(f"unknown {what} {name!r}{hint} (known: {', '.join(names)})")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What one field of a settings class accepts.
+
+    ``minimum`` is inclusive unless ``above`` is true; ``optional`` lets a clock be ``""`` (off).
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    doc: str
+    minimum: float | None = None
+    maximum: float | None = None
+    above: bool = False
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """Say in words what is allowed."""
+        if self.kind == "choice":
+            return "one of " + ", ".join(repr(choice) for choice in self.choices)
+        if self.kind == "bool":
+            return "true or false"
+        if self.kind == "text":
+            return "a text in quotes"
+        if self.kind == "clock":
+            off = ', or "" for off' if self.optional else ""
+            return f'a time of day "HH:MM" from {clock_text(int(self.minimum or 0))} to 23:59{off}'
+        number = "a whole number" if self.kind == "int" else "a finite number"
+        if self.minimum is not None and self.maximum is not None:
+            return f"{number} from {self.minimum:,.12g} to {self.maximum:,.12g}"
+        if self.minimum is not None:
+            return f"{number} {'above' if self.above else 'of at least'} {self.minimum:g}"
+        return number
+
+    def check(self, value: object, *, section: str) -> Any:
+        """Return the value in its canonical type, or raise ConfigError.
+
+        Raises
+        ------
+        ConfigError
+            If the type is wrong or the value out of range.
+        """
+        if value is self.default:
+            return value
+        try:
+            if self.kind == "float":
+                return self._number(value)
+            if self.kind == "int":
+                return self._integer(value)
+            if self.kind == "clock":
+                return self._clock(value)
+            if self.kind == "bool" and (isinstance(value, bool) or _is_numpy_bool(value)):
+                return bool(value)
+            if self.kind == "choice" and isinstance(value, str) and value in self.choices:
+                return str(value)
+            if self.kind == "text" and isinstance(value, str):
+                return str(value)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        raise ConfigError(f"{section}.{self.name} = {value!r} is not allowed; give {self.allowed}")
+
+    def _number(self, value: object) -> float:
+        if isinstance(value, (bool, str, bytes)) or _is_numpy_bool(value):
+            raise TypeError
+        number = float(cast("float", value))
+        if not math.isfinite(number) or not self._within(number):
+            raise ValueError
+        return number + 0.0
+
+    def _integer(self, value: object) -> int:
+        if isinstance(value, bool) or _is_numpy_bool(value):
+            raise TypeError
+        number = operator.index(cast("int", value))
+        if not self._within(number):
+            raise ValueError
+        return number
+
+    def _clock(self, value: object) -> str:
+        if not isinstance(value, str) or (value == "" and not self.optional):
+            raise TypeError
+        minute = parse_clock(value)
+        if value and not self._within(minute):
+            raise ValueError
+        return str(value)
+
+    def _within(self, number: float) -> bool:
+        if self.minimum is not None and (
+            number <= self.minimum if self.above else number < self.minimum
+        ):
+            return False
+        return self.maximum is None or number <= self.maximum
+
+    def encode(self, value: Any) -> float:
+        """Return the number by which the engines know a checked value."""
+        if self.kind == "clock":
+            return float(parse_clock(value))
+        if self.kind == "choice":
+            return float(self.choices.index(value))
+        return float(value)
+
+
+def _is_numpy_bool(value: object) -> bool:
+    return type(value).__module__ == "numpy" and type(value).__name__ in {"bool", "bool_"}
+
+
+def parameter(
+    default: Any,
+    kind: Kind,
+    doc: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: bool = False,
+    choices: Iterable[str] = (),
+    optional: bool = False,
+) -> Any:
+    """Declare one field of a :class:`Settings` class; arguments as in :class:`Parameter`."""
+    options = {
+        "kind": kind,
+        "doc": doc,
+        "minimum": minimum,
+        "maximum": maximum,
+        "above": above,
+        "choices": tuple(choices),
+        "optional": optional,
+    }
+    return field(default=default, metadata={"parameter": options})
+
+
+class Settings:
+    """Base of the frozen settings dataclasses.
+
+    Subclasses set ``section`` (the TOML section that errors name) and may override
+    :meth:`validate` for rules between fields.
+    """
+
+    __slots__ = ()
+    section: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Check every field and store it in its canonical type."""
+        for spec in self.parameters():
+            value = spec.check(getattr(self, spec.name), section=self.section)
+            object.__setattr__(self, spec.name, value)
+        self.validate()
+
+    def validate(self) -> None:
+        """Check rules between fields; nothing by default."""
+
+    @classmethod
+    def parameters(cls) -> tuple[Parameter, ...]:
+        """Return the declared parameters in order."""
+        cached = cls.__dict__.get("_parameters")
+        if cached is None:
+            cached = tuple(
+                Parameter(name=item.name, default=item.default, **item.metadata["parameter"])
+                for item in fields(cast("Any", cls))
+                if "parameter" in item.metadata and item.default is not MISSING
+            )
+            cls._parameters = cached  # type: ignore[attr-defined]
+        return cast("tuple[Parameter, ...]", cached)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> Self:
+        """Build from names and values, as a TOML table gives them.
+
+        Raises
+        ------
+        ConfigError
+            If a name is unknown or a value not allowed.
+        """
+        known = [spec.name for spec in cls.parameters()]
+        for name in values:
+            if name not in known:
+                raise unknown_name(f"parameter of [{cls.section}]", name, known)
+        return cls(**dict(values))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return names and values, ready for JSON or TOML."""
+        return {
+            spec.name: float(value) if spec.kind == "float" else value
+            for spec in self.parameters()
+            for value in (getattr(self, spec.name),)
+        }

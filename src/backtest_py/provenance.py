@@ -1,0 +1,177 @@
+"""Where a result comes from: what ran, why, and on what.
+
+Nothing here is worked out before somebody asks: hashing bars takes longer than a backtest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from backtest_py.records import SEMANTICS_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backtest_py.bars import Bars
+    from backtest_py.engines.base import Engine, Job
+    from backtest_py.signals import Signals
+
+__all__ = ["Provenance", "canonical_json", "configuration", "package_version", "sha256"]
+
+PACKAGES: Final = ("numpy", "numba", "llvmlite")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Everything needed to say why two results are, or are not, the same.
+
+    Attributes
+    ----------
+    engine : str
+        Engine that ran.
+    reason : str
+        Why this one.
+    build : mapping of str to str
+        What the engine says of its code: versions, build profile, instruction set.
+    versions : mapping of str to str
+        Versions of Python and of the packages that can change a number; those of packages that
+        are not installed are left out.
+    machine : str
+        Processor and platform.
+    bars_hash : str
+        SHA-256 of the bars: times, prices, volumes and clocks.
+    config_hash : str
+        SHA-256 of strategy, rules, contract, metric settings and range, see
+        :func:`configuration`.
+    semantics_version : int
+        Version of the contract that both engines implement.
+    """
+
+    engine: str
+    reason: str
+    build: Mapping[str, str]
+    versions: Mapping[str, str]
+    machine: str
+    bars_hash: str
+    config_hash: str
+    semantics_version: int = SEMANTICS_VERSION
+
+    @classmethod
+    def of(cls, job: Job, engine: Engine, reason: str) -> Provenance:
+        """Collect the provenance of a job that an engine ran."""
+        return cls(
+            engine=engine.name,
+            reason=reason,
+            build=MappingProxyType(dict(engine.build)),
+            versions=_versions(),
+            machine=_machine(),
+            bars_hash=job.bars.content_hash,
+            config_hash=sha256(canonical_json(configuration(job))),
+        )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return names and values, ready for JSON."""
+        return {
+            "engine": self.engine,
+            "reason": self.reason,
+            "build": dict(self.build),
+            "versions": dict(self.versions),
+            "machine": self.machine,
+            "bars_hash": self.bars_hash,
+            "config_hash": self.config_hash,
+            "semantics_version": self.semantics_version,
+        }
+
+
+def configuration(job: Job) -> dict[str, Any]:
+    """Return what was asked for, apart from the bars and the engine, ready for JSON.
+
+    A range is given by the times of its first bar and of the first bar after it, ``""`` where it
+    is open, so that the same question asked of longer data is the same configuration.
+    """
+    return {
+        "strategy": _strategy(job),
+        "rules": job.rules.to_mapping(),
+        "contract": job.contract.to_mapping(),
+        "metrics": job.metrics.to_mapping(),
+        "range": {
+            "start": _time_text(job.bars, job.first) if job.first > 0 else "",
+            "end": _time_text(job.bars, job.last) if job.last < len(job.bars) else "",
+        },
+    }
+
+
+def canonical_json(value: object) -> str:
+    """Return JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def package_version() -> str:
+    """Return the version of backtest-py, or ``"source"`` where it runs without being installed."""
+    try:
+        return version("backtest-py")
+    except PackageNotFoundError:
+        return "source"
+
+
+def sha256(data: str | bytes) -> str:
+    """Return the SHA-256 of a text or of bytes, in hexadecimal."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def _strategy(job: Job) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": "signals", "params": {}}
+    if job.strategy is not None:
+        described = {"name": job.strategy.name, "params": job.strategy.to_mapping()}
+    if job.signals is not None:
+        described["signals_hash"] = _signals_hash(job.signals)
+    return described
+
+
+def _signals_hash(signals: Signals) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(signals.side).tobytes())
+    if signals.risk is not None:
+        digest.update(np.ascontiguousarray(signals.risk).tobytes())
+    return digest.hexdigest()
+
+
+def _time_text(bars: Bars, index: int) -> str:
+    unit: Literal["s", "ns"] = "ns" if int(bars.time[index]) % 1_000_000_000 else "s"
+    text = np.datetime_as_string(bars.time[index].astype("datetime64[ns]"), unit=unit)
+    return str(text) + ("" if bars.is_naive else "Z")
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    found = {"backtest-py": package_version(), "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return MappingProxyType(found)
+
+
+@cache
+def _machine() -> str:
+    return f"{_processor()}, {platform.platform(terse=True)}"
+
+
+def _processor() -> str:
+    # platform.processor() is empty on most Linux systems
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""Showing results to people: tables for the terminal, and the plot."""

@@ -1,0 +1,222 @@
+"""The plot of a result: price with its trades, equity, drawdown.
+
+The horizontal axis counts bars, so that nights and weekends take no room; its labels are the
+session's wall clock. Matplotlib is an optional extra and is imported by :func:`plot` alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from backtest_py.errors import BacktestError, ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from backtest_py.bars import Bars
+    from backtest_py.results import BacktestResult
+
+__all__ = ["plot"]
+
+# Okabe and Ito's palette: told apart with any colour vision
+_LONG: Final = "#0072B2"
+_SHORT: Final = "#E69F00"
+_WIN: Final = "#009E73"
+_LOSS: Final = "#D55E00"
+_PRICE: Final = "#404040"
+_CANDLES: Final = 400
+"""Above so many bars a candle is narrower than two pixels, and a line reads better."""
+_COLUMNS: Final = 2_000
+"""Points of a line over many bars: more than the pixels across."""
+_SIZE: Final = (14.0, 9.0)
+
+
+def plot(
+    result: BacktestResult,
+    path: str | Path | None = None,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw a result; arguments and errors as in :meth:`BacktestResult.plot`."""
+    bars = result.job.bars
+    first, last = bars.bounds(start, end)
+    figure = _new_figure(path)
+    price, equity, drawdown = figure.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": (5, 2, 1)}
+    )
+    _draw_price(price, bars, first, last)
+    _draw_trades(price, result, first, last)
+    _draw_account(equity, drawdown, result, first, last)
+    price.set_title(_title(result) if title is None else title, loc="left")
+    drawdown.set_xlim(first - 0.5, max(last - 0.5, first + 0.5))
+    _label_times(drawdown, bars)
+    for axes in (price, equity, drawdown):
+        axes.grid(alpha=0.25)
+        axes.margins(y=0.08)
+    if path is not None:
+        try:
+            figure.savefig(path)
+        except ValueError as error:
+            raise ConfigError(f"{path} cannot be drawn: {error}") from error
+    return figure
+
+
+def _new_figure(path: str | Path | None) -> Figure:
+    try:
+        if path is None:
+            # pyplot hands the figure to a notebook or a window
+            from matplotlib import pyplot as plt  # noqa: PLC0415
+
+            return plt.figure(figsize=_SIZE, layout="constrained")
+        from matplotlib.figure import Figure  # noqa: PLC0415
+
+        return Figure(figsize=_SIZE, layout="constrained", dpi=120)
+    except ImportError as error:
+        raise BacktestError(
+            "a plot needs matplotlib, which is not installed; "
+            'install it with: pip install "backtest-py[plot]"'
+        ) from error
+
+
+def _title(result: BacktestResult) -> str:
+    job, metrics = result.job, result.metrics
+    name = "signals" if job.strategy is None else job.strategy.name
+    return (
+        f"{name}: {metrics.total_trades:,} trades, return {metrics.total_return_pct:.2f} %, "
+        f"max drawdown {metrics.max_drawdown_pct:.2f} %, Sharpe {metrics.sharpe:.2f}"
+    )
+
+
+def _draw_price(axes: Axes, bars: Bars, first: int, last: int) -> None:
+    axes.set_ylabel("price")
+    if last - first > _CANDLES:
+        at, low, high, close = _thinned(bars, first, last)
+        axes.fill_between(at, low, high, color=_PRICE, alpha=0.2, linewidth=0, label="low to high")
+        axes.plot(at, close, color=_PRICE, linewidth=0.8, label="close")
+        return
+    at = np.arange(first, last)
+    part = slice(first, last)
+    opened, close = bars.open[part], bars.close[part]
+    colors = np.where(close >= opened, "white", _PRICE)
+    axes.vlines(at, bars.low[part], bars.high[part], color=_PRICE, linewidth=0.8)
+    axes.bar(
+        at,
+        np.abs(close - opened),
+        bottom=np.minimum(opened, close),
+        width=0.7,
+        color=colors,
+        edgecolor=_PRICE,
+        linewidth=0.8,
+        zorder=2,
+    )
+
+
+def _thinned(
+    bars: Bars, first: int, last: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the last bar, lowest low, highest high and last close of equal runs of bars."""
+    step = -(-(last - first) // _COLUMNS)
+    begins = np.arange(first, last, step)
+    ends = np.minimum(begins + step, last) - 1
+    low = np.minimum.reduceat(bars.low[:last], begins)
+    high = np.maximum.reduceat(bars.high[:last], begins)
+    return ends, low, high, bars.close[ends]
+
+
+def _draw_trades(axes: Axes, result: BacktestResult, first: int, last: int) -> None:
+    columns = result.columns
+    entry, left = columns["entry_bar"], columns["exit_bar"]
+    shown = (left >= first) & (entry < last)
+    side, won = columns["side"], columns["pnl"] > 0
+    size = 60 if np.count_nonzero(shown) <= 200 else 25
+    stops = columns["stop_price"]
+    held = shown & np.isfinite(stops)
+    axes.hlines(
+        stops[held],
+        entry[held],
+        left[held],
+        color=_LOSS,
+        linewidth=1.2,
+        linestyle=":",
+        label="stop",
+    )
+    _draw_way(axes, columns, shown & won, _WIN)
+    _draw_way(axes, columns, shown & ~won, _LOSS)
+    for mask, bar, price, marker, color, label in (
+        (side > 0, "entry_bar", "entry_price", "^", _LONG, "long entry"),
+        (side < 0, "entry_bar", "entry_price", "v", _SHORT, "short entry"),
+        (won, "exit_bar", "exit_price", "o", _WIN, "exit with a profit"),
+        (~won, "exit_bar", "exit_price", "X", _LOSS, "exit without profit"),
+    ):
+        chosen = shown & mask
+        axes.scatter(
+            columns[bar][chosen],
+            columns[price][chosen],
+            s=size,
+            marker=marker,
+            color=color,
+            edgecolor="white",
+            linewidth=0.5,
+            zorder=3,
+            label=f"{label} ({np.count_nonzero(chosen):,})",
+        )
+    axes.legend(loc="upper left", ncols=7, fontsize="small", framealpha=0.8)
+
+
+def _draw_way(axes: Axes, columns: Any, chosen: NDArray[np.bool_], color: str) -> None:
+    """Join each entry with its exit."""
+    from matplotlib.collections import LineCollection  # noqa: PLC0415 - an optional extra
+
+    begin = np.column_stack((columns["entry_bar"][chosen], columns["entry_price"][chosen]))
+    end = np.column_stack((columns["exit_bar"][chosen], columns["exit_price"][chosen]))
+    axes.add_collection(
+        LineCollection(np.stack((begin, end), axis=1), colors=color, linewidths=0.9, alpha=0.7)
+    )
+
+
+def _draw_account(
+    equity: Axes, drawdown: Axes, result: BacktestResult, first: int, last: int
+) -> None:
+    balance = result.balance
+    peak = np.maximum.accumulate(balance)
+    fall = 100.0 * (balance - peak) / peak
+    # The balance before the first exit begins with the first signal that counts.
+    at = np.append(min(result.job.first, len(result.job.bars) - 1), result.columns["exit_bar"])
+    # ... and the last one holds up to the end of what is drawn.
+    at, balance, fall = (
+        np.append(at, max(int(at[-1]), last - 1)),
+        np.append(balance, balance[-1]),
+        np.append(fall, fall[-1]),
+    )
+    begin = max(int(np.searchsorted(at, first, side="right")) - 1, 0)
+    at, balance, fall = at[begin:], balance[begin:], fall[begin:]
+    equity.step(at, balance, where="post", color=_LONG, linewidth=1.2)
+    equity.axhline(result.job.contract.initial_capital, color=_PRICE, linewidth=0.8, linestyle="--")
+    equity.set_ylabel("equity")
+    drawdown.fill_between(at, fall, 0.0, step="post", color=_LOSS, alpha=0.5, linewidth=0)
+    drawdown.set_ylabel("drawdown, %")
+
+
+def _label_times(axes: Axes, bars: Bars) -> None:
+    """Label bar numbers with the date and time of the bar."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415 - an optional extra
+
+    def text(position: float, _: int | None = None) -> str:
+        bar = round(position)
+        if not 0 <= bar < len(bars):
+            return ""
+        minute = int(bars.minute[bar])
+        return f"{bars.session_dates[bars.day[bar]]}\n{minute // 60:02d}:{minute % 60:02d}"
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(text))
+    zone = bars.session_timezone or bars.timezone
+    axes.set_xlabel(f"session time, {zone}" if zone else "session time")

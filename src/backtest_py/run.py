@@ -1,0 +1,216 @@
+"""One backtest."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from backtest_py.contract import Contract, MetricSettings
+from backtest_py.engines import Job, resolve
+from backtest_py.errors import BacktestWarning, ConfigError
+from backtest_py.results import BacktestResult
+from backtest_py.rules import ExitRules
+from backtest_py.signals import checked_signals
+from backtest_py.strategies.base import Strategy, get_strategy
+from backtest_py.strategies.user import FunctionStrategy, function_strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from backtest_py.bars import Bars
+    from backtest_py.signals import Signals
+
+    Moment = str | date | None
+
+__all__ = ["prepare", "run", "run_signals"]
+
+OFF_GRID_SHARE = 0.001
+"""A larger share of prices off the tick grid is worth a warning."""
+
+
+def run(
+    bars: Bars,
+    strategy: str | Strategy | Callable[..., Any],
+    rules: ExitRules | None = None,
+    contract: Contract | None = None,
+    *,
+    metrics: MetricSettings | None = None,
+    range: tuple[Moment, Moment] | None = None,  # noqa: A002
+    engine: str = "auto",
+) -> BacktestResult:
+    """Run one backtest.
+
+    Parameters
+    ----------
+    bars : Bars
+        The market.
+    strategy : Strategy, str or callable
+        A strategy, the name of one (with its defaults), or a function as
+        :func:`~backtest_py.register_strategy` takes it.
+    rules : ExitRules, optional
+        How positions are closed.
+    contract : Contract, optional
+        What is traded, and what it costs.
+    metrics : MetricSettings, optional
+        Settings of the annualised metrics.
+    range : pair of str, date or None, optional
+        Half-open span of signals on the session's wall clock; ``None`` is no bound.
+    engine : {"auto", "numba", "rust"}
+        Both engines give the same bits; ``auto`` takes rust where it is available.
+
+    Returns
+    -------
+    BacktestResult
+
+    Raises
+    ------
+    ConfigError
+        If settings contradict each other or the bars.
+    EngineUnavailableError
+        If the engine cannot be loaded.
+
+    Examples
+    --------
+    >>> import backtest_py as bt
+    >>> bars = bt.synthetic_bars(n_days=20)
+    >>> result = bt.run(bars, bt.BarraElefante(lookback=10), bt.ExitRules(close_time="17:00"))
+    >>> result.metrics.total_trades > 0
+    True
+    """
+    chosen = _strategy(strategy)
+    signals = chosen.compute(bars) if isinstance(chosen, FunctionStrategy) else None
+    job = prepare(bars, chosen, signals, rules, contract, metrics, range)
+    runner, reason = resolve(engine)
+    return BacktestResult(job, runner.run(job), runner, reason)
+
+
+def run_signals(
+    bars: Bars,
+    side: object,
+    rules: ExitRules | None = None,
+    contract: Contract | None = None,
+    *,
+    risk: object = None,
+    metrics: MetricSettings | None = None,
+    range: tuple[Moment, Moment] | None = None,  # noqa: A002
+    engine: str = "auto",
+) -> BacktestResult:
+    """Run one backtest on signals of your own.
+
+    Parameters
+    ----------
+    bars : Bars
+        The market.
+    side : ndarray of int8, shape (n_bars,)
+        1 to go long at the next bar's open, -1 to go short, 0 for nothing. ``side[i]`` may use
+        bars up to ``i``, no later one.
+    risk : array of float, shape (n_bars,), optional
+        Risk of each signal in points, for ``unit = "strategy"``; nan where undefined.
+    rules, contract, metrics, range, engine
+        As in :func:`run`.
+
+    Returns
+    -------
+    BacktestResult
+
+    Raises
+    ------
+    ConfigError
+        If sides, risks or settings are not allowed.
+    EngineUnavailableError
+        If the engine cannot be loaded.
+
+    Examples
+    --------
+    >>> import backtest_py as bt
+    >>> import numpy as np
+    >>> bars = bt.synthetic_bars(n_days=20)
+    >>> side = np.zeros(len(bars), np.int8)
+    >>> side[::50] = 1
+    >>> bt.run_signals(bars, side, bt.ExitRules(max_bars=5)).metrics.long_trades > 0
+    True
+    """
+    job = prepare(bars, None, checked_signals(bars, side, risk), rules, contract, metrics, range)
+    runner, reason = resolve(engine)
+    return BacktestResult(job, runner.run(job), runner, reason)
+
+
+def prepare(
+    bars: Bars,
+    strategy: Strategy | None,
+    signals: Signals | None,
+    rules: ExitRules | None,
+    contract: Contract | None,
+    metrics: MetricSettings | None,
+    span: tuple[Moment, Moment] | None,
+) -> Job:
+    """Check that bars and settings fit together, warn of likely mistakes, and return the job.
+
+    Raises
+    ------
+    ConfigError
+        If they do not fit.
+    """
+    rules = rules or ExitRules()
+    contract = contract or Contract()
+    metrics = metrics or MetricSettings()
+    first, last = bars.bounds(*span) if span is not None else (0, len(bars))
+    job = Job(bars, strategy, signals, rules, contract, metrics, first, last)
+    _check(job)
+    _warn(job)
+    return job
+
+
+def _strategy(strategy: str | Strategy | Callable[..., Any]) -> Strategy:
+    if isinstance(strategy, Strategy):
+        return strategy
+    if isinstance(strategy, str):
+        return get_strategy(strategy)
+    if isinstance(strategy, type) and issubclass(strategy, Strategy):
+        return strategy()
+    if callable(strategy):
+        return function_strategy(strategy)()
+    raise ConfigError(
+        f"strategy = {strategy!r} is not allowed; give a strategy, its name or a function of bars"
+    )
+
+
+def _check(job: Job) -> None:
+    strategy, rules, bars = job.strategy, job.rules, job.bars
+    if strategy is not None and strategy.uses_volume and not bars.has_volume:
+        raise ConfigError(
+            "strategy.min_volume_mult is above 0, but the bars have no volume (absent, or zero "
+            "throughout); set min_volume_mult = 0 or load bars with volume"
+        )
+    if rules.unit == "atr" and rules.atr_method == "column" and bars.atr_column is None:
+        raise ConfigError(
+            'rules.atr_method = "column", but the bars have no column "atr"; add one, or use '
+            '"wilder" or "sma"'
+        )
+    gives_risk = job.signals.risk is not None if job.signals else strategy and strategy.gives_risk
+    if rules.unit == "strategy" and not gives_risk:
+        source = f"strategy {strategy.name!r}" if strategy else "run_signals without risk"
+        raise ConfigError(
+            f'rules.unit = "strategy", but {source} gives no risk; use another unit, or a '
+            "strategy that gives one"
+        )
+
+
+def _warn(job: Job) -> None:
+    bars, tick_size = job.bars, job.contract.tick_size
+    share = bars.off_grid_share(tick_size)
+    if share > OFF_GRID_SHARE:
+        warnings.warn(
+            f"{100 * share:.1f} % of the prices are off the tick grid of {tick_size:g}: the tick "
+            "size is wrong, or the series is ratio-adjusted, so that percentages are right but "
+            "points and money are not",
+            BacktestWarning,
+            stacklevel=4,
+        )
+    if job.metrics.periods_per_year == 252 and bars.trades_weekends:
+        warnings.warn(
+            "metrics.periods_per_year = 252, but the market trades on weekends; 365 is usual there",
+            BacktestWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,125 @@
+"""A user's own strategy: a Python function of bars, with keyword parameters."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import make_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from backtest_py.errors import ConfigError
+from backtest_py.parameters import parameter, parse_clock
+from backtest_py.signals import checked_signals
+from backtest_py.strategies.base import Strategy, register
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backtest_py.bars import Bars
+    from backtest_py.signals import Signals
+
+__all__ = ["FunctionStrategy", "function_strategy", "register_strategy"]
+
+
+class FunctionStrategy(Strategy):
+    """Base of the strategies that are made from Python functions."""
+
+    __slots__ = ()
+    function: ClassVar[Callable[..., Any]]
+
+    def compute(self, bars: Bars) -> Signals:
+        """Call the function and check what it gives.
+
+        Raises
+        ------
+        ConfigError
+            If sides or risks are not as semantics section 7 allows.
+        """
+        given = type(self).function(bars, **self.to_mapping())
+        side, risk = given if isinstance(given, tuple) else (given, None)
+        return checked_signals(bars, side, risk, where=self.name)
+
+
+def register_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
+    """Register a Python function as a strategy, under its own name.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(bars, *, name=default, ...)`` returns the side of every bar, an int8 array of
+        shape (n_bars,), or a pair of sides and risks in points, float64 of the same shape. It may
+        call Numba kernels. Bar ``i`` of the result must come from bars ``0..i`` alone. Parameters
+        are keyword-only with a float, int, bool or ``"HH:MM"`` as default.
+
+    Returns
+    -------
+    type of FunctionStrategy
+        A class of immutable parameters, to be used like :class:`~backtest_py.BarraElefante`.
+
+    Raises
+    ------
+    ConfigError
+        If the name is taken or a parameter has no usable default.
+
+    Examples
+    --------
+    >>> import backtest_py as bt
+    >>> import numpy as np
+    >>> @bt.register_strategy
+    ... def three_up(bars, *, bars_up: int = 3):
+    ...     up = (np.diff(bars.close, prepend=bars.close[0]) > 0).astype(np.int64)
+    ...     runs = np.convolve(up, np.ones(bars_up, np.int64))[: len(bars)]
+    ...     return (runs == bars_up).astype(np.int8)
+    >>> three_up(bars_up=4).name
+    'three_up'
+    """
+    return cast("type[FunctionStrategy]", register(function_strategy(function)))
+
+
+def function_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
+    """Make a strategy class of a function, as :func:`register_strategy` does, unregistered."""
+    name = getattr(function, "__name__", type(function).__name__)
+    fields = []
+    positional = 0
+    for item in inspect.signature(function).parameters.values():
+        if item.kind in {item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD}:
+            positional += 1
+        elif item.kind is item.KEYWORD_ONLY:
+            fields.append((item.name, Any, _parameter_of(name, item)))
+    if positional != 1:
+        raise ConfigError(
+            f"strategy function {name} takes {positional} positional arguments; it needs exactly "
+            "one, the bars, and keyword-only parameters with defaults"
+        )
+    return cast(
+        "type[FunctionStrategy]",
+        make_dataclass(
+            name,
+            fields,
+            bases=(FunctionStrategy,),
+            namespace={
+                "name": name,
+                "function": staticmethod(function),
+                "__doc__": function.__doc__,
+                "__module__": function.__module__,
+            },
+            frozen=True,
+            kw_only=True,
+        ),
+    )
+
+
+def _parameter_of(strategy: str, item: inspect.Parameter) -> Any:
+    default = item.default
+    if isinstance(default, bool):
+        return parameter(default, "bool", "")
+    if isinstance(default, int) and "float" not in str(item.annotation):
+        return parameter(default, "int", "")
+    if isinstance(default, (int, float)):
+        return parameter(float(default), "float", "")
+    if isinstance(default, str):
+        parse_clock(default)
+        return parameter(default, "clock", "", optional=True)
+    raise ConfigError(
+        f"strategy function {strategy}: parameter {item.name} needs a default that is a float, "
+        'an int, a bool or a time "HH:MM"'
+    )

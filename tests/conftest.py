@@ -1,0 +1,61 @@
+"""What several test files share: both engines, the command line, small files of bars."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from backtest_py.cli import main
+
+
+@pytest.fixture(params=["numba", "rust"])
+def engine(request):
+    """Name of an engine; a test that takes it runs on both."""
+    return request.param
+
+
+class Outcome(NamedTuple):
+    """How a command ended: exit status, standard output, standard error."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys):
+    """Return a function that runs a command in this process."""
+
+    def run(*arguments):
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return Outcome(status, out, err)
+
+    return run
+
+
+@pytest.fixture
+def write_toml(tmp_path):
+    """Return a function that writes a configuration beside the data and returns its path."""
+
+    def write(text, data="bars.csv", name="run.toml"):
+        file = tmp_path / name
+        if "[data]" not in text:
+            text = f'{text}\n[data]\npath = "{data}"\n'
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+@pytest.fixture
+def write_bars(tmp_path):
+    """Return a function that writes rows ``(time, open, high, low, close, volume)`` as CSV."""
+
+    def write(rows, name="bars.csv", header="time,open,high,low,close,volume"):
+        lines = [header, *(",".join(map(str, row)) for row in rows)]
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return tmp_path / name
+
+    return write

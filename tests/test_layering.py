@@ -1,0 +1,108 @@
+"""Imports go only backwards along the flow from bars to reports."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "backtest_py"
+
+# From the leaves to the command line. A module may import what stands before its own line, and
+# what belongs to the same entry.
+FLOW = (
+    ("errors",),
+    ("records", "parameters", "_kernel_cache"),
+    ("_jit",),
+    ("timestamps",),
+    ("time", "columns"),
+    ("validation",),
+    ("bars",),
+    ("signals",),
+    ("contract", "rules", "data"),
+    ("indicators",),
+    ("strategies",),
+    ("engines",),
+    ("provenance",),
+    ("metrics",),
+    ("results",),
+    ("run",),
+    ("config", "parity", "report"),
+    ("cli",),
+    ("__init__", "__main__"),
+)
+LAYER = {name: number for number, names in enumerate(FLOW) for name in names}
+
+# A method that hands its object to a later stage may fetch that stage when it is called.
+FORWARD_ON_CALL = {("results", "report")}
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def entry(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def imports(tree: ast.Module) -> list[tuple[str, bool]]:
+    """Return (imported module below backtest_py, whether it happens inside a function)."""
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+    }
+    found = []
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the flow"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found += [
+            (name.partition(".")[2] or "__init__", id(node) in inside)
+            for name in names
+            if name.partition(".")[0] == "backtest_py"
+        ]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_imports_go_backwards(path):
+    importer = entry(module_name(path))
+    assert importer in LAYER, f"place {importer} in FLOW"
+    for imported, on_call in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        target = entry(imported)
+        if target == "_engine_rust":
+            assert module_name(path) == "engines.rust_engine", (
+                "only rust_engine calls the extension"
+            )
+            continue
+        if target not in LAYER:  # a name that __init__ defines, such as __version__
+            target = "__init__"
+        backwards = target == importer or LAYER[target] < LAYER[importer]
+        excused = on_call and (
+            (importer, target) in FORWARD_ON_CALL or (importer, target) == ("cli", "__init__")
+        )
+        assert backwards or excused, f"{module_name(path)} imports {imported}, which comes later"
+
+
+def test_engines_do_not_import_each_other():
+    for path in (SOURCE / "engines" / "numba_engine").glob("*.py"):
+        assert "rust" not in " ".join(name for name, _ in imports(ast.parse(path.read_text())))
+    rust = ast.parse((SOURCE / "engines" / "rust_engine.py").read_text())
+    assert not any("numba_engine" in name for name, _ in imports(rust))
+
+
+def test_slow_implementation_shares_no_code_with_the_engines():
+    references = sorted((ROOT / "parity").glob("reference*.py"))
+    assert references
+    for path in references:
+        assert imports(ast.parse(path.read_text(encoding="utf-8"))) == [], path.name

@@ -1,0 +1,185 @@
+"""What is shipped: wheel, sdist, version, entry point, and what an import costs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CRATE = ROOT / "engine_rust" / "Cargo.toml"
+HEAVY = ("numba", "llvmlite", "pandas", "pyarrow", "matplotlib", "rich", "typer", "joblib")
+
+# The workplace of a developer, and the servers of package registries; assembled, so that this
+# file does not name them.
+PLACES = re.compile(
+    "|".join(
+        [
+            r"(?<![\w.~])/(root|work|Users|home(?!/me\b))/\w",
+            r"(?<![\w.~])[A-Z]:\\" + r"Users",
+            "python" + "hosted",
+            "py" + r"pi\.(org|io)",
+            "npm" + r"js\.(org|com)",
+            r"(index|static)\." + "crates",
+            "deb" + r"\.debian",
+        ]
+    )
+)
+
+
+def run(*command, **options):
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=options.pop("cwd", ROOT),
+        env={**os.environ, **options.pop("env", {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def crate_version():
+    return tomllib.loads(CRATE.read_text(encoding="utf-8"))["package"]["version"]
+
+
+def tracked_files():
+    """Return the files that are, or will be, committed."""
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    return [ROOT / name for name in sorted(set(listed.split("\0"))) if (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "maturin", "build", "--release", "--locked", "--out", out)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "maturin", "sdist", "--manifest-path", CRATE, "--out", out)
+    (path,) = out.glob("*.tar.gz")
+    return path
+
+
+def test_one_wheel_serves_every_python_from_3_11(wheel):
+    name, version, python, abi, _platform = wheel.stem.split("-")
+    assert (name, version, python, abi) == ("backtest_py", crate_version(), "cp311", "abi3")
+
+
+def test_wheel_holds_the_package_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    info = f"backtest_py-{crate_version()}.dist-info"
+    assert {name.partition("/")[0] for name in names} == {"backtest_py", info}
+    python = {
+        f"backtest_py/{p.relative_to(ROOT / 'src/backtest_py').as_posix()}"
+        for p in (ROOT / "src" / "backtest_py").rglob("*.py*")
+        if "__pycache__" not in p.parts and p.suffix in {".py", ".pyi"}
+    }
+    assert python <= set(names)
+    extensions = [name for name in names if re.search(r"_engine_rust\..*(so|pyd)$", name)]
+    assert len(extensions) == 1
+    assert "backtest_py/py.typed" in names
+    assert "backtest_py/_engine_rust.pyi" in names
+    assert f"{info}/licenses/LICENSE" in names
+    assert f"{info}/licenses/THIRD_PARTY_NOTICES.md" in names
+    assert not [name for name in names if "test" in name.rpartition("/")[2].split("_")]
+
+
+def test_sdist_builds_a_wheel(sdist, tmp_path):
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tree,) = tmp_path.iterdir()
+    top = {path.name for path in tree.iterdir()}
+    assert top == {
+        "LICENSE",
+        "PKG-INFO",
+        "README.md",
+        "THIRD_PARTY_NOTICES.md",
+        "engine_rust",
+        "pyproject.toml",
+        "src",
+    }
+    # The debug profile and the shared target folder spare this test a second fat link.
+    run(
+        sys.executable,
+        "-m",
+        "maturin",
+        "build",
+        "--profile",
+        "dev",
+        "--locked",
+        "--out",
+        tmp_path / "dist",
+        cwd=tree,
+        env={"CARGO_TARGET_DIR": str(ROOT / "engine_rust" / "target")},
+    )
+    assert len(list((tmp_path / "dist").glob("*.whl"))) == 1
+
+
+def test_version_has_one_source():
+    import backtest_py
+    from backtest_py import _engine_rust
+
+    version = crate_version()
+    assert importlib.metadata.version("backtest-py") == version
+    assert backtest_py.__version__ == version
+    assert _engine_rust.__version__ == version
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## {version}" in changelog
+
+
+def test_entry_point():
+    points = importlib.metadata.entry_points(group="console_scripts", name="backtest-py")
+    (point,) = points
+    assert point.value == "backtest_py.cli:main"
+    assert callable(point.load())
+
+
+def test_import_loads_nothing_heavy():
+    code = f"import sys, backtest_py; print([m for m in {HEAVY!r} if m in sys.modules])"
+    assert run(sys.executable, "-c", code).strip() == "[]"
+
+
+def test_import_is_quick():
+    code = (
+        "import time; start = time.perf_counter(); import backtest_py; "
+        "print(time.perf_counter() - start)"
+    )
+    # The best of several: the machine that runs the tests has other work.
+    assert min(float(run(sys.executable, "-c", code)) for _ in range(7)) < 0.2
+
+
+def test_nothing_committed_names_a_workplace_or_a_registry():
+    found = []
+    for path in tracked_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in PLACES.finditer(text)]
+    assert found == []
+
+
+def test_constraints_pin_exact_versions():
+    for name in ("constraints.txt", "constraints-bench.txt"):
+        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        pins = [line for line in lines if not line.startswith("#")]
+        assert pins
+        assert [pin for pin in pins if not re.fullmatch(r"[a-z0-9.-]+==[\w.+!-]+", pin)] == []
+
+
+def test_lock_file_is_current():
+    run("cargo", "metadata", "--format-version", "1", "--locked", "--manifest-path", CRATE)
