@@ -16,7 +16,7 @@ endif
 PY := .venv/$(BIN)/python
 PY_BENCH := .venv-bench/$(BIN)/python
 PY_NUMBA := .venv-numba/$(BIN)/python
-PIP_FLAGS := --quiet --disable-pip-version-check --prefer-binary --no-compile
+PIP_FLAGS := --quiet --disable-pip-version-check --prefer-binary
 CRATE := --manifest-path engine_rust/Cargo.toml --locked
 
 # maturin sets this too. Here it keeps `cargo test` from linking libpython, which a system Python
@@ -147,15 +147,21 @@ wheel-numba: .venv-numba/.tools ## a pure Python wheel without the Rust engine i
 
 .venv-numba/.installed: .venv-numba/.tools $(PYTHON_SOURCES)
 	$(MAKE) wheel-numba
+	$(PY_NUMBA) -m pip uninstall --quiet --yes backtest-py
 	$(PY_NUMBA) -m pip install $(PIP_FLAGS) --constraint constraints.txt --group test dist/backtest_py-*-none-any.whl
 	@touch $@
 
-.venv-bench/.installed: pyproject.toml constraints-bench.txt .venv/.dependencies $(RUST_SOURCES) $(PYTHON_SOURCES)
+.venv-bench/.dependencies: pyproject.toml constraints-bench.txt
 	test -x $(PY_BENCH) || $(PYTHON) -m venv .venv-bench
-	$(PY) -m maturin build --release --out .venv-bench/dist
 	$(PY_BENCH) -m pip install $(PIP_FLAGS) --constraint constraints-bench.txt --upgrade pip
 	$(PY_BENCH) -m pip install $(PIP_FLAGS) --constraint constraints-bench.txt --group bench
-	$(PY_BENCH) -m pip install $(PIP_FLAGS) --constraint constraints-bench.txt --force-reinstall .venv-bench/dist/*.whl
+	@touch $@
+
+.venv-bench/.installed: .venv-bench/.dependencies .venv/.dependencies $(RUST_SOURCES) $(PYTHON_SOURCES)
+	rm -rf .venv-bench/dist
+	$(PY) -m maturin build --release --out .venv-bench/dist
+	$(PY_BENCH) -m pip uninstall --quiet --yes backtest-py
+	$(PY_BENCH) -m pip install $(PIP_FLAGS) --constraint constraints-bench.txt .venv-bench/dist/*.whl
 	@touch $@
 
 .PHONY: notices

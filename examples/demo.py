@@ -65,7 +65,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
 
     generated, seconds = timed(lambda: bt.synthetic_bars(n_days=N_DAYS))
-    generated.to_frame().to_parquet(out / "bars.parquet", index=False)
+    generated.to_frame().to_parquet(out / "bars.parquet")
     (out / "demo.toml").write_text(CONFIGURATION, encoding="utf-8")
 
     config = bt.Config.load(out / "demo.toml")

@@ -25,8 +25,23 @@ MASK = 2**64 - 1
 
 TICKS = (1.0, 0.5, 5.0, 0.01, 0.25, 0.1, 0.05, 1e-8, 0.3, 2.5, 1024.0, 2.0**-10, 1e9, 1 / 3)
 SCALES = (1.0,) * 28 + (1e12, 1e-9, 1e150, 1e-160)
-ZONES = ("America/Sao_Paulo", "America/New_York", "Asia/Kolkata", "Europe/London")
-FIRST_DAYS = ("2024-01-02", "2023-03-10", "2023-11-03", "1970-01-01", "2018-11-02", "1969-12-30")
+ZONES = (
+    "America/Sao_Paulo",
+    "America/New_York",
+    "Asia/Kolkata",
+    "Europe/London",
+    "America/St_Johns",
+    "Australia/Lord_Howe",
+)
+FIRST_DAYS = (
+    "2024-01-02",
+    "2023-03-10",
+    "2023-11-03",
+    "1970-01-01",
+    "2018-11-02",
+    "1969-12-30",
+    "2006-10-27",
+)
 
 
 class Choices:

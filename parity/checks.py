@@ -20,6 +20,7 @@ from parity.cases import Case
 from parity.implementations import IMPLEMENTATIONS, ask, to_answer, to_bars
 
 if TYPE_CHECKING:
+    import backtest_py as bt
     from parity.implementations import Answer
 
 TALLY: Counter[str] = Counter()
@@ -48,7 +49,7 @@ def check_case(case: Case) -> Verdict:
     """Compare both engines and the reference, each pair, bit for bit."""
     bars = to_bars(case.bars)
     answers = {name: ask(name, case, bars) for name in IMPLEMENTATIONS}
-    wrong: list[str] = []
+    wrong = clock_faults(bars, case.bars)
     largest = 0.0
     for left, right in PAIRS:
         comparison = compare(answers[left], answers[right])
@@ -57,6 +58,17 @@ def check_case(case: Case) -> Verdict:
         wrong += signal_faults(answers[left], answers[right], left, right)
     count(case, answers["reference"])
     return Verdict(case.name, tuple(wrong), largest)
+
+
+def clock_faults(bars: bt.Bars, expected: reference.Bars) -> list[str]:
+    """Compare the minutes and days that both engines are given with the reference's."""
+    found = []
+    for name in ("minute", "day"):
+        one, other = getattr(bars, name).tolist(), getattr(expected, name)
+        if one != other:
+            bar = next(i for i in range(len(other)) if one[i] != other[i])
+            found.append(f"{name} of bar {bar}: engines {one[bar]}, reference {other[bar]}")
+    return found
 
 
 def signal_faults(one: Answer, other: Answer, left: str, right: str) -> list[str]:
@@ -80,7 +92,7 @@ def count(case: Case, answer: Answer) -> None:
     """Book a compared case."""
     TALLY["generated cases"] += 1
     TALLY[f"strategy {case.kind}"] += 1
-    TALLY[f"unit {case.config['rules']['unit']}"] += 1
+    TALLY[f"unit {case.config['rules'].get('unit', 'atr')}"] += 1
     TALLY["cases with trades"] += len(answer) > 0
     TALLY["cases with a range"] += "range" in case.config
     TALLY["ruined accounts"] += int(answer.metric("ruined"))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("numba", "rust")
 IMPLEMENTATIONS = (*ENGINES, "reference")
+DTYPES: dict[str, Any] = dict(TRADE_DTYPE)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def to_answer(result: reference.Result) -> Answer:
     """Lay out a result of the reference as an engine does."""
     columns = {**result.trades, "reason": [Reason[name] for name in result.trades["reason"]]}
     return Answer(
-        trades={name: np.array(columns[name], dtype) for name, dtype in TRADE_DTYPE.items()},
+        trades={name: np.array(columns[name], DTYPES[name]) for name in DTYPES},
         metrics=np.array([float(result.metrics[name]) for name in METRICS]),
         side=np.array(result.side, np.int8),
         risk=None if result.risk is None else np.array(result.risk),
@@ -69,6 +70,16 @@ def to_answer(result: reference.Result) -> Answer:
 
 def ask_engine(engine: str, case: Case, bars: bt.Bars) -> Answer:
     """Put a case to an engine."""
+    result = run_engine(engine, case, bars)
+    signals = result.job.signals
+    if signals is None:
+        strategy = to_strategy(case.config["strategy"])
+        signals = resolve(engine)[0].signals(bars, strategy)
+    return Answer(result.output.trades, result.output.metrics, signals.side, signals.risk)
+
+
+def run_engine(engine: str, case: Case, bars: bt.Bars) -> bt.BacktestResult:
+    """Run a case as a user would."""
     config = case.config
     span = config.get("range", {})
     options: dict[str, Any] = {
@@ -80,15 +91,11 @@ def ask_engine(engine: str, case: Case, bars: bt.Bars) -> Answer:
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BacktestWarning)
-        if case.side is not None:
-            side = np.array(case.side, np.int8)
-            risk = None if case.risk is None else np.array(case.risk)
-            output = bt.run_signals(bars, side, risk=risk, **options).output
-            return Answer(output.trades, output.metrics, side, risk)
-        strategy = to_strategy(config["strategy"])
-        output = bt.run(bars, strategy, **options).output
-        signals = resolve(engine)[0].signals(bars, strategy)
-        return Answer(output.trades, output.metrics, signals.side, signals.risk)
+        if case.side is None:
+            return bt.run(bars, to_strategy(config["strategy"]), **options)
+        side = np.array(case.side, np.int8)
+        risk = None if case.risk is None else np.array(case.risk)
+        return bt.run_signals(bars, side, risk=risk, **options)
 
 
 def to_strategy(section: dict[str, Any]) -> Strategy:
@@ -102,7 +109,10 @@ def to_bars(bars: reference.Bars) -> bt.Bars:
         warnings.simplefilter("ignore", BacktestWarning)
         return bt.Bars(
             np.array(bars.time, np.int64),
-            *(np.array(column) for column in (bars.open, bars.high, bars.low, bars.close)),
+            np.array(bars.open),
+            np.array(bars.high),
+            np.array(bars.low),
+            np.array(bars.close),
             np.array(bars.volume),
             atr=None if bars.atr is None else np.array(bars.atr),
             session_timezone=bars.session_timezone,

@@ -283,8 +283,8 @@ class Position:
         self.long = signal.side > 0
         self.risk = signal.risk
         self.close_minute = minute_of(rules["close_time"])
-        self.slip = contract["slippage_ticks"] * contract["tick_size"]
-        self.through = rules["target_through_ticks"] * contract["tick_size"]
+        self.slip: float = contract["slippage_ticks"] * contract["tick_size"]
+        self.through: float = rules["target_through_ticks"] * contract["tick_size"]
         self.entry = self.stop = self.target = NAN
         self.ambiguous = False
         self.moved = False

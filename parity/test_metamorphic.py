@@ -97,9 +97,11 @@ def assert_same_rows(left, right, columns=TRADE_DTYPE):
 
 
 def on_whole_grid(case):
-    """Prices are whole multiples of a binary fraction, far from overflow."""
-    tick = case.config["contract"]["tick_size"]
-    numbers = [tick, *(x for name in COLUMNS for x in getattr(case.bars, name))]
+    """Tell whether prices are multiples of a binary fraction, far from overflow and underflow."""
+    contract = case.config["contract"]
+    if contract["point_value"] < 1e-100:
+        return False
+    numbers = [contract["tick_size"], *(x for name in COLUMNS for x in getattr(case.bars, name))]
     return all(abs(x) < 2.0**40 and (x * 1024).is_integer() for x in numbers)
 
 
@@ -200,6 +202,7 @@ def mirrored(case, centre):
 
 
 def on_small_grid(case):
+    """Tell whether prices are moderate multiples of a tick that the centre is a multiple of."""
     tick = case.config["contract"]["tick_size"]
     numbers = [x for name in COLUMNS for x in getattr(case.bars, name)]
     whole = all(abs(x) < 2.0**24 and (x * 64).is_integer() for x in numbers)

@@ -165,8 +165,8 @@ MUTANTS = {
             "unit = self.unit(self.entry, self.atr[j])",
         ),
         "trailing off the grid": (
-            "stop = self.rounded_down(stop) if self.long else self.rounded_up(stop)\n        if stop",
-            "if stop",
+            "        stop = self.rounded_down(stop) if self.long else self.rounded_up(stop)\n",
+            "",
         ),
         "trailing is called stop_loss": ("self.moved = True", "pass"),
         "the last stop is reported": (

@@ -17,6 +17,7 @@ DEFAULTS = {
         "timezone": "",
         "session_timezone": "",
         "empty": "refuse",
+        "decimal": "auto",
         "ambiguous": "infer",
         "nonexistent": "refuse",
     },

@@ -153,13 +153,16 @@ def test_import_loads_nothing_heavy():
     assert run(sys.executable, "-c", code).strip() == "[]"
 
 
-def test_import_is_quick():
+def test_import_is_quick(tmp_path):
     code = (
         "import time; start = time.perf_counter(); import backtest_py; "
         "print(time.perf_counter() - start)"
     )
-    # The best of several: the machine that runs the tests has other work.
-    assert min(float(run(sys.executable, "-c", code)) for _ in range(7)) < 0.2
+    # An installed package has its bytecode beside it. Here it goes to a folder of its own, even
+    # where the environment forbids it in the source tree.
+    bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    # One quick import is enough: the machine that runs the tests has other work.
+    assert any(float(run(sys.executable, "-c", code, env=bytecode)) < 0.2 for _ in range(20))
 
 
 def test_nothing_committed_names_a_workplace_or_a_registry():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
@@ -18,10 +19,7 @@ from backtest_py.results import BacktestResult
 from backtest_py.rules import ExitRules
 from backtest_py.strategies import BarraElefante
 
-
-class _Engine:
-    name = "rust"
-    build: dict[str, str] = {}
+ENGINE = SimpleNamespace(name="rust", build={})
 
 
 def make_result(n_bars=300, n_trades=8):
@@ -65,7 +63,7 @@ def make_result(n_bars=300, n_trades=8):
     metrics = np.zeros(len(METRICS))
     metrics[METRICS.index("total_trades")] = n_trades
     job = Job(bars, BarraElefante(), None, ExitRules(), Contract(), MetricSettings(), 0, len(bars))
-    return BacktestResult(job, EngineOutput(trades, metrics), _Engine(), "asked for")
+    return BacktestResult(job, EngineOutput(trades, metrics), ENGINE, "asked for")
 
 
 def pixels(path):
@@ -112,7 +110,7 @@ def test_every_trade_is_drawn_at_its_bars_and_prices(tmp_path):
 def test_only_finite_stops_are_drawn(tmp_path):
     result = make_result()
     price = result.plot(tmp_path / "plot.png").axes[0]
-    (stops,) = (item for item in price.collections if item.get_label() == "stop")
+    (stops,) = (item for item in price.collections if item.get_label() == "first stop")
     assert len(stops.get_segments()) == np.isfinite(result.columns["stop_price"]).sum() == 7
 
 
@@ -129,6 +127,12 @@ def test_a_part_can_be_drawn(tmp_path):
     figure = result.plot(tmp_path / "plot.png", start="2023-02-01 12:00", end="2023-02-01 18:00")
     first, last = result.job.bars.bounds("2023-02-01 12:00", "2023-02-01 18:00")
     assert figure.axes[2].get_xlim() == (first - 0.5, last - 0.5)
+    equity = figure.axes[1].lines[0]
+    exits = result.columns["exit_bar"]
+    inside = exits[(exits >= first) & (exits < last)]
+    assert 0 < len(inside) < len(exits)
+    before = exits[exits < first][-1]
+    np.testing.assert_array_equal(equity.get_xdata(), [before, *inside, last - 1])
 
 
 def test_labels_are_the_clock_of_the_session(tmp_path):
@@ -156,7 +160,7 @@ def test_without_a_trade_the_plot_is_still_drawn(tmp_path, n_bars):
     if n_bars == 1:
         job = result.job
         one = Job(job.bars[:1], job.strategy, None, job.rules, job.contract, job.metrics, 0, 1)
-        result = BacktestResult(one, result.output, _Engine(), "asked for")
+        result = BacktestResult(one, result.output, ENGINE, "asked for")
     result.plot(tmp_path / "plot.png")
     assert share_of(pixels(tmp_path / "plot.png"), "white") < 0.99
 

@@ -344,7 +344,7 @@ class TestSave:
     def test_metrics_are_strict_json(self, tmp_path):
         result = make_result(sharpe=math.nan, profit_factor=math.inf, calmar=-math.inf)
         text = (result.save(tmp_path) / "metrics.json").read_text(encoding="utf-8")
-        read = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+        read = json.loads(text, parse_constant=pytest.fail)
         assert list(read) == list(METRICS)
         assert (read["sharpe"], read["profit_factor"], read["calmar"]) == ("nan", "inf", "-inf")
 

@@ -13,6 +13,8 @@ Examples
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from backtest_py.bars import Bars
 from backtest_py.config import Config
 from backtest_py.contract import Contract, MetricSettings
@@ -41,6 +43,9 @@ from backtest_py.strategies import (
 )
 from backtest_py.strategies.user import register_strategy
 
+if TYPE_CHECKING:
+    __version__: str
+
 __all__ = [
     "BacktestError",
     "BacktestResult",
@@ -68,3 +73,14 @@ __all__ = [
     "strategy_names",
     "synthetic_bars",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> str:
+        # reading installed metadata takes a tenth of this import, so it waits until asked
+        if name == "__version__":
+            from backtest_py.provenance import package_version  # noqa: PLC0415
+
+            return package_version()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

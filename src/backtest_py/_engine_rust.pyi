@@ -9,45 +9,77 @@ from numpy.typing import NDArray
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.rules import ExitRules
 
+__all__ = [
+    "SEMANTICS_VERSION",
+    "__version__",
+    "annual_return_pct",
+    "average_true_range",
+    "avg_loss",
+    "avg_win",
+    "build_info",
+    "calmar_ratio",
+    "column_addresses",
+    "drawdown_pct_series",
+    "drawdown_series",
+    "equity_from_pnl",
+    "expectancy",
+    "max_drawdown",
+    "max_drawdown_pct",
+    "optimize_rust",
+    "payoff_ratio",
+    "profit_factor",
+    "recovery_factor",
+    "returns_from_equity",
+    "run_backtest_rust",
+    "sharpe_ratio",
+    "signals",
+    "signals_of_chunk",
+    "sortino_ratio",
+    "sqn",
+    "strategies",
+    "volatility",
+    "win_rate",
+]
+
 __version__: str
 SEMANTICS_VERSION: int
 
-Floats: TypeAlias = NDArray[np.float64]
-Strategy: TypeAlias = tuple[str, Sequence[float]]
-Run: TypeAlias = tuple[Strategy, Floats | None, ExitRules, Contract, MetricSettings, int, int]
+_Floats: TypeAlias = NDArray[np.float64]
+_Strategy: TypeAlias = tuple[str, Sequence[float]]
+_Run: TypeAlias = tuple[_Strategy, _Floats | None, ExitRules, Contract, MetricSettings, int, int]
 
-class BarColumns(Protocol):
+class _BarColumns(Protocol):
     """What has the columns of bars, such as :class:`backtest_py.Bars`."""
 
     @property
-    def open(self) -> Floats: ...
+    def open(self) -> _Floats: ...
     @property
-    def high(self) -> Floats: ...
+    def high(self) -> _Floats: ...
     @property
-    def low(self) -> Floats: ...
+    def low(self) -> _Floats: ...
     @property
-    def close(self) -> Floats: ...
+    def close(self) -> _Floats: ...
     @property
-    def volume(self) -> Floats: ...
+    def volume(self) -> _Floats: ...
     @property
     def minute(self) -> NDArray[np.int32]: ...
     @property
     def day(self) -> NDArray[np.int32]: ...
 
 def run_backtest_rust(
-    bars: BarColumns,
+    bars: _BarColumns,
     rules: ExitRules,
     contract: Contract,
     metrics: MetricSettings,
     first: int,
     last: int,
     *,
-    strategy: Strategy | None = None,
+    strategy: _Strategy | None = None,
     side: NDArray[np.int8] | None = None,
-    risk: Floats | None = None,
-    atr: Floats | None = None,
+    risk: _Floats | None = None,
+    atr: _Floats | None = None,
     level: str | None = None,
-) -> tuple[dict[str, NDArray[np.generic]], Floats]:
+) -> tuple[dict[str, NDArray[np.generic]], _Floats]:
     """Run one backtest: detection, simulation and metrics.
 
     Parameters
@@ -83,9 +115,7 @@ def run_backtest_rust(
         such strategy or level.
     """
 
-def optimize_rust(
-    bars: BarColumns, runs: Sequence[Run], *, level: str | None = None
-) -> Floats:
+def optimize_rust(bars: _BarColumns, runs: Sequence[_Run], *, level: str | None = None) -> _Floats:
     """Return the metrics of many backtests on the same bars, shape (n_runs, n_metrics).
 
     Parameters
@@ -105,21 +135,21 @@ def optimize_rust(
     """
 
 def signals(
-    bars: BarColumns, strategy: Strategy, *, level: str | None = None
-) -> tuple[NDArray[np.int8], Floats | None]:
+    bars: _BarColumns, strategy: _Strategy, *, level: str | None = None
+) -> tuple[NDArray[np.int8], _Floats | None]:
     """Return side and risk of every bar, the risk None where the strategy gives none."""
 
 def signals_of_chunk(
-    bars: BarColumns, strategy: Strategy, start: int, stop: int, *, level: str | None = None
-) -> tuple[NDArray[np.int8], Floats | None]:
+    bars: _BarColumns, strategy: _Strategy, start: int, stop: int, *, level: str | None = None
+) -> tuple[NDArray[np.int8], _Floats | None]:
     """Return side and risk of bars ``start`` to ``stop``, equal to the same slice of all bars."""
 
 def average_true_range(
-    bars: BarColumns, period: int, method: int, *, level: str | None = None
-) -> Floats:
+    bars: _BarColumns, period: int, method: int, *, level: str | None = None
+) -> _Floats:
     """Return the average true range of every bar; ``method`` is a code of ``AtrMethod``."""
 
-def column_addresses(bars: BarColumns) -> list[int]:
+def column_addresses(bars: _BarColumns) -> list[int]:
     """Return where the engine reads the seven columns: the arrays' own memory."""
 
 def strategies() -> dict[str, list[str]]:
@@ -127,3 +157,62 @@ def strategies() -> dict[str, list[str]]:
 
 def build_info() -> dict[str, str]:
     """Return version, profile, compiler, target and instruction levels of the extension."""
+
+# Mirrors engines/numba_engine/series_metrics.py; backtest_py.metrics validates and documents.
+
+def equity_from_pnl(pnl: _Floats, start: float) -> _Floats:
+    """Return the equity after each trade."""
+
+def returns_from_equity(equity: _Floats, start: float) -> _Floats:
+    """Return the change of each element as a share of the one before."""
+
+def drawdown_series(equity: _Floats, start: float) -> _Floats:
+    """Return how far each element is below the highest so far."""
+
+def drawdown_pct_series(equity: _Floats, start: float) -> _Floats:
+    """Return how far each element is below the highest so far, in percent of that."""
+
+def max_drawdown(equity: _Floats, start: float) -> float:
+    """Return the largest fall below the peak."""
+
+def max_drawdown_pct(equity: _Floats, start: float) -> float:
+    """Return the largest fall below the peak, in percent of the peak."""
+
+def annual_return_pct(equity: _Floats, start: float, periods_per_year: float) -> float:
+    """Return the change of the whole curve in percent of the start, per year."""
+
+def calmar_ratio(equity: _Floats, start: float, periods_per_year: float) -> float:
+    """Return the annual return over the largest drawdown, both in percent."""
+
+def volatility(returns: _Floats, periods_per_year: float) -> float:
+    """Return the standard deviation of the returns, annualised."""
+
+def sharpe_ratio(returns: _Floats, rf: float, periods_per_year: float) -> float:
+    """Return the mean excess return over the standard deviation, annualised."""
+
+def sortino_ratio(returns: _Floats, rf: float, periods_per_year: float) -> float:
+    """Return the mean excess return over the downside deviation of all periods, annualised."""
+
+def win_rate(pnl: _Floats) -> float:
+    """Return the share of the trades that win."""
+
+def expectancy(pnl: _Floats) -> float:
+    """Return the mean result of a trade."""
+
+def avg_win(pnl: _Floats) -> float:
+    """Return the mean of the wins."""
+
+def avg_loss(pnl: _Floats) -> float:
+    """Return the mean of the losses, negative."""
+
+def profit_factor(pnl: _Floats) -> float:
+    """Return gross profit over gross loss, inf with a win and no loss."""
+
+def payoff_ratio(pnl: _Floats) -> float:
+    """Return the mean win over the mean loss."""
+
+def sqn(pnl: _Floats) -> float:
+    """Return the system quality number."""
+
+def recovery_factor(pnl: _Floats, start: float) -> float:
+    """Return the sum of the results over the largest drawdown of the equity they make."""

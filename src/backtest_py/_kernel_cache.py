@@ -18,13 +18,10 @@ import functools
 import hashlib
 import os
 import pickle
-import platform
 import re
-import shutil
 import stat
 import sys
 import time
-import uuid
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -135,7 +132,7 @@ def _build_key() -> str:
         numba.__version__,
         llvmlite.__version__,
         sys.implementation.cache_tag,
-        platform.python_version(),
+        sys.version,
         binding.get_process_triple(),
         binding.get_host_cpu_name(),
         binding.get_host_cpu_features().flatten(),
@@ -153,7 +150,7 @@ def prepared_directory() -> Path | None:
         _make_private(root)
         directory = root / _build_key()
         _make_private(directory)
-        probe = directory / f".{uuid.uuid4().hex}.partial"
+        probe = directory / f".{os.urandom(16).hex()}.partial"
         probe.touch()
         probe.unlink()
         _prune(root, keep=directory)
@@ -186,6 +183,8 @@ def _prune(root: Path, *, keep: Path) -> None:
     A directory is renamed before it is deleted, so another process sees all of it or none; one
     that another process is deleting, or holds open, is left to it.
     """
+    import shutil  # noqa: PLC0415 - `import backtest_py` shall be quick
+
     now = time.time()
     stamped = []
     for path in root.iterdir():
@@ -196,7 +195,7 @@ def _prune(root: Path, *, keep: Path) -> None:
         limit = _CROWD_SECONDS if newer >= _CROWD else _KEPT_SECONDS
         if now - used > limit:
             with contextlib.suppress(OSError):
-                shutil.rmtree(path.rename(root / uuid.uuid4().hex))
+                shutil.rmtree(path.rename(root / os.urandom(_KEY_LENGTH // 2).hex()))
 
 
 @functools.cache
@@ -266,7 +265,7 @@ class _KernelCache:
         state = result._reduce()  # noqa: SLF001 - as numba's own cache does
         body = dumps((_arguments(signature), state))  # type: ignore[no-untyped-call]
         path = self._path(_arguments(signature))
-        partial = path.with_name(f".{uuid.uuid4().hex}.partial")
+        partial = path.with_name(f".{os.urandom(16).hex()}.partial")
         try:
             # Another process may have pruned the directory if this one has run for a month.
             self._directory.mkdir(mode=stat.S_IRWXU, exist_ok=True)

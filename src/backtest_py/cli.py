@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from backtest_py.config import Config
-    from backtest_py.results import BacktestResult
+    from backtest_py.results import BacktestResult, GroupBy
 
 __all__ = ["app", "main"]
 
@@ -168,26 +168,29 @@ def run(
         typer.echo(f"Wrote {plot}")
 
 
-def _checked_groups(names: list[str]) -> list[str]:
+def _checked_groups(names: list[str]) -> list[GroupBy]:
     from backtest_py.parameters import unknown_name  # noqa: PLC0415
     from backtest_py.results import TABLES  # noqa: PLC0415
 
     for name in names:
         if name not in TABLES:
             raise unknown_name("table", name, TABLES)
-    return names
+    return [name for name in TABLES if name in names]
 
 
-def _print_result(config: Config, result: BacktestResult, groups: list[str]) -> None:
+def _print_result(config: Config, result: BacktestResult, groups: list[GroupBy]) -> None:
     from backtest_py.report import tables  # noqa: PLC0415
 
     bars, job = result.job.bars, result.job
-    dates = bars.session_dates
-    signals = "all" if job.last - job.first == len(bars) else f"bars {job.first} to {job.last - 1}"
+    span = "all bars"
+    if job.last - job.first < len(bars):
+        span = f"signals from {bars.time_text(job.first)} to {bars.time_text(job.last - 1)}"
     params = ", ".join(f"{name} {value}" for name, value in config.strategy.to_mapping().items())
     facts = {
-        "Bars": f"{config.path.name}: {len(bars):,} bars from {dates[0]} to {dates[-1]}",
-        "Signals": f"{config.strategy.name} ({params}), {signals}",
+        "Bars": f"{config.path.name}: {len(bars):,}, {bars.time_text(0)} to "
+        f"{bars.time_text(len(bars) - 1)}",
+        "Range": span,
+        "Strategy": f"{config.strategy.name} ({params})",
         "Engine": f"{result.engine}: {result.reason}",
     }
     tables.show(
@@ -200,7 +203,10 @@ def _print_result(config: Config, result: BacktestResult, groups: list[str]) -> 
 
 @app.command()
 def parity(file: ConfigFile, *, as_json: Json = False) -> None:
-    """Run one backtest on both engines and compare every trade and metric, bit for bit."""
+    """Compare both engines on one backtest.
+
+    Every trade and every metric must be the same, bit for bit.
+    """
     from backtest_py.config import Config  # noqa: PLC0415
     from backtest_py.engines.registry import resolve  # noqa: PLC0415
     from backtest_py.parity import compare  # noqa: PLC0415
@@ -247,6 +253,63 @@ def parity(file: ConfigFile, *, as_json: Json = False) -> None:
 
 
 @app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File with bars.")],
+    *,
+    layout: Annotated[
+        str, typer.Option("--format", help="auto, csv, mt5, profit, parquet or feather.")
+    ] = "auto",
+    timezone: Annotated[str, typer.Option(help="The file's clock.")] = "",
+    session_timezone: Annotated[str, typer.Option(help="The clock of minutes and days.")] = "",
+    empty: Annotated[
+        str, typer.Option(help="Bars in which nothing traded: refuse or drop.")
+    ] = "refuse",
+    decimal: Annotated[str, typer.Option(help='Decimal mark: auto, "." or ",".')] = "auto",
+    ambiguous: Annotated[
+        str, typer.Option(help="A local time that occurs twice: infer, earlier, later or refuse.")
+    ] = "infer",
+    nonexistent: Annotated[
+        str, typer.Option(help="A local time that never occurs: refuse or shift_forward.")
+    ] = "refuse",
+    tick_size: Annotated[
+        float | None, typer.Option(help="Also tell how many prices are off this tick grid.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a file of bars holds.
+
+    Rows, span, interval, gaps, sessions by month, tick grid, volume, and what looks wrong.
+    """
+    from backtest_py.contract import Contract  # noqa: PLC0415
+    from backtest_py.data import load_bars  # noqa: PLC0415
+    from backtest_py.data.inspection import inspect_bars  # noqa: PLC0415
+
+    if tick_size is not None:
+        Contract(tick_size=tick_size)
+    with warnings.catch_warnings():
+        # what the reader warns of is listed with the rest
+        warnings.simplefilter("ignore", BacktestWarning)
+        bars = load_bars(
+            file,
+            format=layout,
+            timezone=timezone,
+            session_timezone=session_timezone,
+            empty=empty,
+            decimal=decimal,
+            ambiguous=ambiguous,
+            nonexistent=nonexistent,
+        )
+    facts = inspect_bars(bars)
+    off_grid = None if tick_size is None else bars.off_grid_share(tick_size)
+    if as_json:
+        _print_json({"kind": "inspect", **facts.to_mapping(), "off_grid_share": off_grid})
+        return
+    from backtest_py.report.inspection import print_inspection  # noqa: PLC0415
+
+    print_inspection(facts, tick_size=tick_size, off_grid_share=off_grid)
+
+
+@app.command()
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="File to write.")] = Path(
         "backtest.toml"
@@ -254,7 +317,10 @@ def init(
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a configuration file with every key, its default and a comment."""
+    """Write a commented configuration file.
+
+    It holds every key, its default and what it accepts.
+    """
     from backtest_py.config import commented_toml  # noqa: PLC0415
 
     try:
@@ -269,7 +335,10 @@ def init(
 
 @app.command()
 def engines(*, as_json: Json = False) -> None:
-    """Show which engines can run here, what they are built from, and what `auto` takes."""
+    """Show which engines can run here.
+
+    With their builds, and the one that `auto` takes.
+    """
     from backtest_py.engines.registry import engine_status, resolve  # noqa: PLC0415
 
     found = engine_status()

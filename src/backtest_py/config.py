@@ -79,6 +79,9 @@ class DataSettings(Settings):
     empty: str = parameter(
         "refuse", "choice", "bars in which nothing traded", choices=("refuse", "drop")
     )
+    decimal: str = parameter(
+        "auto", "choice", "decimal mark of a text file", choices=("auto", ".", ",")
+    )
     ambiguous: str = parameter(
         "infer",
         "choice",

@@ -33,9 +33,7 @@ class Contract(Settings):
     quantity: float = parameter(1.0, "float", "contracts per trade", minimum=0, above=True)
     fee_per_side: float = parameter(0.0, "float", "money per contract and side", minimum=0)
     fee_rate: float = parameter(0.0, "float", "share of the traded value, per side", minimum=0)
-    slippage_ticks: float = parameter(
-        0.0, "float", "ticks lost on every market order", minimum=0
-    )
+    slippage_ticks: float = parameter(0.0, "float", "ticks lost on every market order", minimum=0)
     initial_capital: float = parameter(
         10_000.0, "float", "money in the account at the start", minimum=0, above=True
     )
@@ -55,5 +53,9 @@ class MetricSettings(Settings):
 
     risk_free_rate: float = parameter(0.0, "float", "annual risk-free return, as a fraction")
     periods_per_year: float = parameter(
-        252.0, "float", "trading days a year: 252 on exchanges, 365 on crypto", minimum=0, above=True
+        252.0,
+        "float",
+        "trading days a year: 252 on exchanges, 365 in crypto",
+        minimum=0,
+        above=True,
     )

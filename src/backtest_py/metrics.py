@@ -346,7 +346,7 @@ def sharpe_ratio(
     --------
     >>> returns = [0.01, -0.02, 0.03, -0.005, 0.0, 0.015, -0.01, 0.02]
     >>> round(sharpe_ratio(returns), 6)
-    4.755563
+    4.755564
     """
     rf, periods = _settings(risk_free_rate, periods_per_year)
     return _number("sharpe_ratio", engine, _numbers(returns, "returns"), rf, periods)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from backtest_py.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Parameter", "Settings", "clock_text", "parameter", "parse_clock", "unknown_name"]
 
@@ -46,6 +47,8 @@ def clock_text(minute: int) -> str:
 
 def unknown_name(what: str, name: object, known: Iterable[str]) -> ConfigError:
     """Build the error for a name that does not exist, with the nearest one that does."""
+    from difflib import get_close_matches  # noqa: PLC0415  # only an error needs it
+
     names = sorted(known)
     near = get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -83,7 +86,7 @@ class Parameter:
             return f'a time of day "HH:MM" from {clock_text(int(self.minimum or 0))} to 23:59{off}'
         number = "a whole number" if self.kind == "int" else "a finite number"
         if self.minimum is not None and self.maximum is not None:
-            return f"{number} from {self.minimum:,.12g} to {self.maximum:,.12g}"
+            return f"{number} from {self.minimum:,} to {self.maximum:,}"
         if self.minimum is not None:
             return f"{number} {'above' if self.above else 'of at least'} {self.minimum:g}"
         return number

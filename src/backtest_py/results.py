@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from backtest_py.engines.base import Engine, EngineOutput, Job
 
-__all__ = ["TABLES", "TRADE_COLUMNS", "BacktestResult", "Metrics"]
+__all__ = ["TABLES", "TRADE_COLUMNS", "BacktestResult", "GroupBy", "Metrics"]
 
 MetricValue: TypeAlias = "float | int | bool"
-Table: TypeAlias = Literal["month", "weekday", "hour", "side", "reason"]
+GroupBy: TypeAlias = Literal["month", "weekday", "hour", "side", "reason"]
 
 TRADE_COLUMNS: Final = (
     "signal_bar",
@@ -59,7 +59,7 @@ TRADE_COLUMNS: Final = (
 )
 """Columns of the trades, in the order of every frame and file."""
 
-TABLES: Final[tuple[Table, ...]] = ("month", "weekday", "hour", "side", "reason")
+TABLES: Final[tuple[GroupBy, ...]] = ("month", "weekday", "hour", "side", "reason")
 """What trades can be grouped by."""
 
 _INDEX: Final[dict[str, int]] = {name: index for index, name in enumerate(METRICS)}
@@ -189,6 +189,11 @@ class BacktestResult:
         return self._engine.name
 
     @property
+    def reason(self) -> str:
+        """Why that engine ran."""
+        return self._reason
+
+    @property
     def provenance(self) -> Provenance:
         """Engine and why, versions, build, hashes of bars and configuration."""
         if self._provenance is None:
@@ -237,7 +242,7 @@ class BacktestResult:
             times = times.tz_localize("UTC")
         return pd.Series(self.balance[1:], index=times, name="equity")
 
-    def table(self, by: Table) -> pd.DataFrame:
+    def table(self, by: GroupBy) -> pd.DataFrame:
         """Return the trades grouped by one of :data:`TABLES`, on the session's wall clock.
 
         Parameters
@@ -423,14 +428,17 @@ class BacktestResult:
     def _column(self, name: str) -> NDArray[Any]:
         """Return one column of the trades, times as datetime64[ns] and reasons as texts."""
         columns = self.columns
+        column: NDArray[Any]
         if name == "bars_held":
-            return columns["exit_bar"] - columns["entry_bar"]
-        if name == "reason":
-            return np.array([reason.name for reason in Reason], dtype=object)[columns["reason"]]
-        if name.endswith("_time"):
+            column = columns["exit_bar"] - columns["entry_bar"]
+        elif name == "reason":
+            column = np.array([reason.name for reason in Reason], dtype=object)[columns["reason"]]
+        elif name.endswith("_time"):
             bar = columns[f"{name.removesuffix('_time')}_bar"]
-            return self.job.bars.time[bar].view("datetime64[ns]")
-        return columns[name]
+            column = self.job.bars.time[bar].view("datetime64[ns]")
+        else:
+            column = columns[name]
+        return column
 
     def _groups(self, by: str) -> tuple[list[Any], NDArray[np.int64]]:
         """Return the labels of a table in order, and the number of each trade's label."""

@@ -46,14 +46,16 @@ class ExitRules(Settings):
     atr_method: str = parameter(
         "wilder", "choice", "how the average is taken", choices=AtrMethod.__members__
     )
-    round_to_tick: bool = parameter(False, "bool", "move stops and targets to the tick grid")
+    round_to_tick: bool = parameter(
+        default=False, kind="bool", doc="move stops and targets to the tick grid"
+    )
     target_through_ticks: float = parameter(
         0.0, "float", "ticks that the price must trade beyond a target to fill it", minimum=0
     )
     close_time: str = parameter(
         "", "clock", "close at the first bar from here on", minimum=1, optional=True
     )
-    max_bars: int = parameter(0, "int", "close after so many bars", minimum=0)
+    max_bars: int = parameter(0, "int", "close after so many bars", minimum=0, maximum=2**63 - 1)
     intrabar: str = parameter(
         "stop_first",
         "choice",

@@ -84,5 +84,6 @@ def _check_values(
         bad = int(np.argmin(allowed))
         count = int(len(allowed) - np.count_nonzero(allowed))
         raise ConfigError(
-            f"{where}: {what}[{bad}] = {values[bad]} is not allowed ({count} such bars); give {text}"
+            f"{where}: {what}[{bad}] = {values[bad]} is not allowed ({count} such bars); "
+            f"give {text}"
         )

@@ -85,11 +85,21 @@ def as_times(values: Any, at: At, *, integers: str = "ns") -> Times:
     array = np.asarray(values)
     if array.ndim != 1:
         raise DataError(f"time has shape {array.shape}; give one value per bar, shape (n_bars,)")
+    if array.size == 0:
+        return Times(np.empty(0, np.int64), has_zone=False)
+    if array.dtype.kind == "S":
+        return parse_times(array, at)
     if array.dtype.kind == "M":
         return Times(_nanoseconds(array, at), has_zone=False)
     if array.dtype.kind in "iu":
         return _integer_times(array, at, integers)
-    if array.dtype.kind in "OUST":
+    if array.dtype.kind == "f" and integers == "magnitude":
+        whole = (array == np.floor(array)) & (np.abs(array) < 2.0**53)
+        if not whole.all():
+            row = int((~whole).argmax())
+            raise DataError(f"{at(row)} = {array[row]} is no whole number; give datetimes")
+        return _integer_times(array.astype(np.int64), at, integers)
+    if array.dtype.kind in "OUT":
         return _object_times(array, at)
     raise DataError(
         f"time holds values of type {array.dtype}; give datetimes, text or int64 nanoseconds"
@@ -97,12 +107,12 @@ def as_times(values: Any, at: At, *, integers: str = "ns") -> Times:
 
 
 def _integer_times(array: NDArray[Any], at: At, integers: str) -> Times:
-    if array.dtype == np.uint64 and len(array) and array.max() > np.iinfo(np.int64).max:
+    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
         raise _out_of_range(int(array.argmax()), at)
     counts = array.astype(np.int64)
     if integers == "magnitude":
         return Times(epoch_times(counts, at), has_zone=True)
-    if len(counts) and counts.min() == _NAT:
+    if counts.min() == _NAT:
         raise _missing(int(counts.argmin()), at)
     return Times(counts, has_zone=True)
 
@@ -118,7 +128,7 @@ def _object_times(array: NDArray[Any], at: At) -> Times:
             raise DataError(f"{at(row)} = {items[row]!r} is not a time") from None
     zoned = [isinstance(item, datetime) and item.tzinfo is not None for item in items]
     for row, item in enumerate(items):
-        if item is None or item != item:  # noqa: PLR0124 - NaT and NaN differ from themselves
+        if str(item) in {"None", "nan", "NaT", "<NA>"}:
             raise _missing(row, at)
         if not isinstance(item, date):
             raise DataError(f"{at(row)} = {item!r} is not a time; give datetimes or text")
@@ -126,9 +136,9 @@ def _object_times(array: NDArray[Any], at: At) -> Times:
             raise DataError(
                 f"{at(row)} = {item!s}: times with and without a zone are mixed; use one kind"
             )
-    if zoned and zoned[0]:
+    if zoned[0]:
         items = [item.astimezone(UTC).replace(tzinfo=None) for item in items]
-    return Times(_nanoseconds(np.array(items, dtype="M8[us]"), at), has_zone=bool(zoned[:1] == [1]))
+    return Times(_nanoseconds(np.array(items, dtype="M8[us]"), at), has_zone=zoned[0])
 
 
 def _missing(row: int, at: At) -> DataError:

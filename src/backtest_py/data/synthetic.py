@@ -65,7 +65,8 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _one_in(numbers: NDArray[np.uint64], one_in: int) -> NDArray[np.bool_]:
-    return numbers % np.uint64(one_in) == 0
+    chosen: NDArray[np.bool_] = numbers % np.uint64(one_in) == 0
+    return chosen
 
 
 def _between(numbers: NDArray[np.uint64], low: int, high: int) -> NDArray[np.int64]:
@@ -96,8 +97,8 @@ def _price(ticks: NDArray[np.int64], tick_size: float) -> NDArray[np.float64]:
     """Return the price of a tick number, exact in decimal where the tick has an exact inverse."""
     per_point = round(1 / tick_size)
     if per_point >= 1 and 1.0 / per_point == tick_size:
-        return ticks / per_point
-    return ticks * tick_size
+        return ticks / np.float64(per_point)
+    return ticks * np.float64(tick_size)
 
 
 def synthetic_bars(
@@ -176,8 +177,7 @@ def synthetic_bars(
     volume = busy * _between(amount & np.uint64(0xFFFF_FFFF), 120, 480)
     volume = np.where(elephant, 4 * volume, np.where(flat, 0, volume))
 
-    first = np.busday_offset(np.datetime64(start, "D"), 0, roll="forward")
-    dates = np.busday_offset(first, np.arange(n_days))
+    dates = np.busday_offset(_first_date(start), np.arange(n_days))
     minutes = first_minute + interval_minutes * np.arange(bars_per_day)
     time = dates.astype("M8[m]")[:, None] + minutes.astype("m8[m]")[None, :]
     return Bars(
@@ -189,6 +189,13 @@ def synthetic_bars(
         volume=volume,
         timezone=timezone,
     )
+
+
+def _first_date(start: str) -> np.datetime64:
+    try:
+        return np.busday_offset(np.datetime64(start, "D"), 0, roll="forward")
+    except ValueError:
+        raise ConfigError(f"start = {start!r} is not a date; write YYYY-MM-DD") from None
 
 
 def _check(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from backtest_py.errors import EngineError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -36,6 +38,19 @@ class Job:
     metrics: MetricSettings
     first: int
     last: int
+
+    @property
+    def detector(self) -> Strategy:
+        """The strategy whose signals the engine computes itself.
+
+        Raises
+        ------
+        EngineError
+            If there is none, as where the signals are given.
+        """
+        if self.strategy is None or self.signals is not None:
+            raise EngineError("the job brings its signals; there is no strategy to compute them")
+        return self.strategy
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class RustEngine:
     def run(self, job: Job) -> EngineOutput:
         """Run one backtest: detection, simulation and metrics in one call."""
         source: dict[str, Any] = (
-            {"strategy": _named(job.strategy)}
+            {"strategy": _named(job.detector)}
             if job.signals is None
             else {"side": job.signals.side, "risk": job.signals.risk}
         )
@@ -90,7 +90,7 @@ class RustEngine:
         bars = jobs[0].bars
         runs = [
             (
-                _named(job.strategy),
+                _named(job.detector),
                 atr_for(self, bars, job.rules),
                 job.rules,
                 job.contract,

@@ -146,7 +146,7 @@ def _draw_trades(axes: Axes, result: BacktestResult, first: int, last: int) -> N
         color=_LOSS,
         linewidth=1.2,
         linestyle=":",
-        label="stop",
+        label="first stop",
     )
     _draw_way(axes, columns, shown & won, _WIN)
     _draw_way(axes, columns, shown & ~won, _LOSS)
@@ -178,7 +178,9 @@ def _draw_way(axes: Axes, columns: Any, chosen: NDArray[np.bool_], color: str) -
     begin = np.column_stack((columns["entry_bar"][chosen], columns["entry_price"][chosen]))
     end = np.column_stack((columns["exit_bar"][chosen], columns["exit_price"][chosen]))
     axes.add_collection(
-        LineCollection(np.stack((begin, end), axis=1), colors=color, linewidths=0.9, alpha=0.7)
+        LineCollection(
+            list(np.stack((begin, end), axis=1)), colors=color, linewidths=0.9, alpha=0.7
+        )
     )
 
 
@@ -190,14 +192,12 @@ def _draw_account(
     fall = 100.0 * (balance - peak) / peak
     # The balance before the first exit begins with the first signal that counts.
     at = np.append(min(result.job.first, len(result.job.bars) - 1), result.columns["exit_bar"])
-    # ... and the last one holds up to the end of what is drawn.
-    at, balance, fall = (
-        np.append(at, max(int(at[-1]), last - 1)),
-        np.append(balance, balance[-1]),
-        np.append(fall, fall[-1]),
-    )
     begin = max(int(np.searchsorted(at, first, side="right")) - 1, 0)
-    at, balance, fall = at[begin:], balance[begin:], fall[begin:]
+    end = max(int(np.searchsorted(at, last - 1, side="right")), begin + 1)
+    # The last balance holds up to the end of what is drawn.
+    at = np.append(at[begin:end], last - 1)
+    balance = np.append(balance[begin:end], balance[end - 1])
+    fall = np.append(fall[begin:end], fall[end - 1])
     equity.step(at, balance, where="post", color=_LONG, linewidth=1.2)
     equity.axhline(result.job.contract.initial_capital, color=_PRICE, linewidth=0.8, linestyle="--")
     equity.set_ylabel("equity")

@@ -6,22 +6,22 @@ Rich is imported with this module, which the command line loads only where it pr
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from backtest_py.report.metric_info import METRIC_INFO, SECTIONS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import pandas as pd
-
-    from backtest_py.results import BacktestResult, Metrics
+    from backtest_py.report.metric_info import Section, Unit
+    from backtest_py.results import BacktestResult, GroupBy, Metrics
 
 __all__ = [
-    "METRIC_TITLES",
     "facts_table",
     "group_table",
     "metric_table",
@@ -30,61 +30,11 @@ __all__ = [
     "show",
 ]
 
-Style: TypeAlias = Literal["count", "money", "percent", "share", "ratio", "flag"]
-
-METRIC_TITLES: Final[dict[str, dict[str, tuple[str, Style]]]] = {
-    "Return": {
-        "total_return": ("Total return", "money"),
-        "total_return_pct": ("Total return", "percent"),
-        "annual_return_pct": ("Annual return", "percent"),
-        "gross_profit": ("Gross profit", "money"),
-        "gross_loss": ("Gross loss", "money"),
-        "profit_factor": ("Profit factor", "ratio"),
-        "expectancy": ("Expectancy", "money"),
-    },
-    "Risk": {
-        "max_drawdown": ("Max drawdown", "money"),
-        "max_drawdown_pct": ("Max drawdown", "percent"),
-        "sharpe": ("Sharpe", "ratio"),
-        "sortino": ("Sortino", "ratio"),
-        "calmar": ("Calmar", "ratio"),
-        "recovery_factor": ("Recovery factor", "ratio"),
-        "sqn": ("SQN", "ratio"),
-        "exposure": ("Exposure", "share"),
-        "days": ("Trading days", "count"),
-        "ruined": ("Ruined", "flag"),
-    },
-    "Trades": {
-        "total_trades": ("Trades", "count"),
-        "winning_trades": ("Winning", "count"),
-        "losing_trades": ("Losing", "count"),
-        "long_trades": ("Long", "count"),
-        "short_trades": ("Short", "count"),
-        "win_rate": ("Win rate", "share"),
-        "avg_win": ("Average win", "money"),
-        "avg_loss": ("Average loss", "money"),
-        "payoff_ratio": ("Payoff ratio", "ratio"),
-        "best_trade": ("Best trade", "money"),
-        "worst_trade": ("Worst trade", "money"),
-        "max_consecutive_wins": ("Wins in a row", "count"),
-        "max_consecutive_losses": ("Losses in a row", "count"),
-        "avg_bars_held": ("Bars held", "ratio"),
-    },
-    "Exits": {
-        "exits_stop_loss": ("Stop loss", "count"),
-        "exits_trailing_stop": ("Trailing stop", "count"),
-        "exits_take_profit": ("Take profit", "count"),
-        "exits_session_close": ("Session close", "count"),
-        "exits_session_end": ("Session end", "count"),
-        "exits_max_bars": ("Max bars", "count"),
-        "exits_end_of_data": ("End of data", "count"),
-        "ambiguous_trades": ("Ambiguous", "count"),
-    },
-}
-"""Title and way of writing of every metric, by section."""
+_LONG: Final = 1e12
+"""Numbers from here on are written with an exponent: they would not fit a column."""
 
 
-def number(value: float, style: Style) -> str:
+def number(value: float, unit: Unit) -> str:
     """Write a metric as people read it; undefined is ``n/a``.
 
     Examples
@@ -94,34 +44,37 @@ def number(value: float, style: Style) -> str:
     """
     if math.isnan(value):
         return "n/a"
-    if style == "flag":
+    if unit == "flag":
         return "yes" if value else "no"
-    if style == "count":
+    if unit == "count":
         return f"{int(value):,}"
-    if style == "share":
+    if abs(value) >= _LONG:
+        return f"{value:.6g}"
+    if unit == "share":
         return f"{100.0 * value:.1f} %"
-    if style == "percent":
+    if unit == "percent":
         return f"{value:,.2f} %"
-    return f"{value:,.2f}" if style == "money" else f"{value:,.3f}"
+    return f"{value:,.3f}" if unit == "ratio" else f"{value:,.2f}"
 
 
 def metric_table(metrics: Metrics) -> Table:
     """Lay all metrics out in two columns of sections."""
     grid = Table.grid(padding=(0, 4))
-    sections = {name: _section(name, metrics) for name in METRIC_TITLES}
+    sections = {name: _section(name, metrics) for name in SECTIONS}
     grid.add_row(sections["Return"], sections["Trades"])
     grid.add_row(sections["Risk"], sections["Exits"])
     return grid
 
 
-def _section(name: str, metrics: Metrics) -> Table:
+def _section(name: Section, metrics: Metrics) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column(name, min_width=16)
     table.add_column("", justify="right", min_width=14)
-    for key, (title, style) in METRIC_TITLES[name].items():
-        alarming = key == "ruined" and metrics[key]
-        text = number(metrics[key], style)
-        table.add_row(title, Text(text, style="bold red" if alarming else ""))
+    for key, info in METRIC_INFO.items():
+        if info.section == name:
+            alarming = key == "ruined" and metrics[key]
+            text = number(metrics[key], info.unit)
+            table.add_row(info.title, Text(text, style="bold red" if alarming else ""))
     table.add_row("", "")
     return table
 
@@ -148,23 +101,20 @@ def rows_table(
     return table
 
 
-def group_table(result: BacktestResult, by: str) -> Table:
+def group_table(result: BacktestResult, by: GroupBy) -> Table:
     """Lay out one of the tables of a result."""
-    frame: pd.DataFrame = result.table(by)  # type: ignore[arg-type]
-    rows = (
-        (
-            label,
-            number(row.trades, "count"),
-            number(row.wins, "count"),
-            number(row.win_rate, "share"),
-            number(row.pnl, "money"),
-            number(row.avg_pnl, "money"),
-            number(row.profit_factor, "ratio"),
-        )
-        for label, row in zip(frame.index, frame.itertuples(index=False), strict=True)
-    )
-    names = (by, "trades", "wins", "win rate", "pnl", "average", "profit factor")
-    return rows_table(names, rows)
+    frame = result.table(by)
+    units: dict[str, Unit] = {
+        "trades": "count",
+        "wins": "count",
+        "win_rate": "share",
+        "pnl": "money",
+        "avg_pnl": "money",
+        "profit_factor": "ratio",
+    }
+    columns = [[number(value, unit) for value in frame[name]] for name, unit in units.items()]
+    rows = zip(frame.index, *columns, strict=True)
+    return rows_table((by, *(name.replace("_", " ") for name in units)), rows)
 
 
 def show(*parts: Table | str) -> None:

@@ -141,13 +141,11 @@ class BarraElefante(Strategy):
     max_shadow_ratio: float = parameter(
         0.4, "float", "shadows, at most this share of the range", minimum=0, maximum=1
     )
-    lookback: int = parameter(
-        20, "int", "bars before, to compare with", minimum=1, maximum=100_000
-    )
+    lookback: int = parameter(20, "int", "bars before, to compare with", minimum=1, maximum=100_000)
     entry_start: str = parameter("00:00", "clock", "first minute of the entry window")
     entry_end: str = parameter("23:59", "clock", "last minute of the entry window")
     confirm_breakout: bool = parameter(
-        False, "bool", "wait for the next bar to trade beyond the elephant"
+        default=False, kind="bool", doc="wait for the next bar to trade beyond the elephant"
     )
 
     def validate(self) -> None:
@@ -158,5 +156,3 @@ class BarraElefante(Strategy):
     def uses_volume(self) -> bool:
         """Whether the volume condition is on."""
         return self.min_volume_mult > 0
-
-

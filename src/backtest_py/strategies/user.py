@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import make_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -12,6 +11,7 @@ from backtest_py.signals import checked_signals
 from backtest_py.strategies.base import Strategy, register
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Callable
 
     from backtest_py.bars import Bars
@@ -77,10 +77,12 @@ def register_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
 
 def function_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
     """Make a strategy class of a function, as :func:`register_strategy` does, unregistered."""
+    from inspect import signature  # noqa: PLC0415  # only who registers a function needs it
+
     name = getattr(function, "__name__", type(function).__name__)
     fields = []
     positional = 0
-    for item in inspect.signature(function).parameters.values():
+    for item in signature(function).parameters.values():
         if item.kind in {item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD}:
             positional += 1
         elif item.kind is item.KEYWORD_ONLY:

@@ -45,7 +45,7 @@ def load_bars(
     nonexistent: str = "refuse",
     decimal: str = "auto",
 ) -> Bars:
-    """Load bars from a file.
+    r"""Load bars from a file.
 
     A file that runs from the newest bar to the oldest is turned round, and rows that repeat the
     one before them are dropped; ``bars.report`` says so. Any other disorder is refused.
@@ -94,7 +94,7 @@ def load_bars(
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     file = Path(folder, "day.csv")
-    ...     _ = file.write_text("time,open,high,low,close\\n2024-01-02 09:00,1,2,0.5,1.5\\n")
+    ...     _ = file.write_text("time,open,high,low,close\n2024-01-02 09:00,1,2,0.5,1.5\n")
     ...     len(load_bars(file))
     1
     """

@@ -10,11 +10,13 @@ import io
 import zipfile
 import zlib
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
-from typing import IO, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from backtest_py.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 __all__ = ["MAX_ROWS", "TextFile", "data_file", "magic_of", "read_text"]
 
@@ -66,12 +68,14 @@ def magic_of(file: Path) -> str:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
 
 
+class _Stream(Protocol):
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes, none at the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A text file of bars as UTF-8, without byte order mark.
-
-    ``header_encoding`` is set where the first line alone was not UTF-8.
-    """
+    """A text file of bars as UTF-8, without byte order mark."""
 
     name: str
     text: bytes
@@ -92,9 +96,10 @@ def read_text(file: Path) -> TextFile:
         raw = _unpacked(file)
     except (zlib.error, EOFError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
         raise DataError(f"{name}: the archive is damaged ({error}); fetch it again") from None
-    if not raw.strip():
+    decoded = _decoded(name, raw)
+    if not decoded.text.strip():
         raise DataError(f"{name}: the file is empty; there are no bars in it")
-    return _decoded(name, raw)
+    return decoded
 
 
 def _unpacked(file: Path) -> bytes:
@@ -126,7 +131,7 @@ def _from_zip(archive: zipfile.ZipFile, size: int, name: str) -> bytes:
         raise DataError(f"{name}: the archive cannot be unpacked ({error}); unpack it") from None
 
 
-def _bounded(stream: IO[bytes], size: int, name: str) -> bytes:
+def _bounded(stream: _Stream, size: int, name: str) -> bytes:
     """Read all of a compressed stream, but never more than is sane for its size."""
     limit = min(_MAX_TEXT, _FREE_TEXT + _MAX_RATIO * size)
     text = io.BytesIO()
@@ -163,7 +168,9 @@ def _decoded(name: str, raw: bytes) -> TextFile:
         if not raw.isascii():
             raw, notes = _ascii_body(name, raw)
     except UnicodeDecodeError as error:
-        raise DataError(f"{name}: not valid {encoding} ({error.reason} at byte {error.start})") from None
+        raise DataError(
+            f"{name}: not valid {encoding} ({error.reason} at byte {error.start})"
+        ) from None
     return TextFile(name, raw, encoding, notes)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +32,8 @@ from backtest_py.timestamps import parse_times
 from backtest_py.validation import BarsReport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from backtest_py.timestamps import Times
@@ -129,7 +130,9 @@ def read_table(
     for role in {"time", "date", "clock"} - set(time_roles):
         roles.pop(role, None)
 
-    numeric = {role: column(role) for role in (*PRICES, *VOLUMES, "atr") if role in roles}
+    numeric: dict[str, pa.Array] = {
+        role: column(role) for role in (*PRICES, *VOLUMES, "atr") if role in roles
+    }
     if decimal == "auto":
         plain = "." if head.delimiter == "," else ""
         decimal = decimal_mark(numeric, plain=plain, grouping=dialect.grouping, at=at)
@@ -191,17 +194,10 @@ class _Numbers:
 
 def _rows(file: TextFile, head: Head, n_columns: int, wanted: list[int]) -> dict[str, pa.Array]:
     """Return the wanted columns as texts, named by their position."""
-    end = len(file.text)
-    # Blank lines and lines of nothing but delimiters, which spreadsheets leave at the end.
-    while end > head.body_start:
-        line_end = len(file.text[:end].rstrip(b"\r\n")) if file.text[end - 1] in b"\r\n" else end
-        line_start = max(file.text.rfind(mark, 0, line_end) for mark in (b"\n", b"\r")) + 1
-        if file.text[line_start:line_end].strip(b" \t;,|"):
-            break
-        end = max(line_start, head.body_start)
-    body = memoryview(file.text)[head.body_start : end]
-    if not bytes(body[:64]).strip() and not bytes(body).strip():
+    end = _end_of_rows(file.text, head.body_start)
+    if end == head.body_start:
         raise DataError(f"{file.name}: there is a header but no bar below it")
+    body = memoryview(file.text)[head.body_start : end]
     names = [f"c{position}" for position in range(n_columns)]
     options = {
         "parse_options": arrow_csv.ParseOptions(delimiter=head.delimiter),
@@ -221,6 +217,17 @@ def _rows(file: TextFile, head: Head, n_columns: int, wanted: list[int]) -> dict
     if table.num_rows > MAX_ROWS:
         raise DataError(f"{file.name}: {table.num_rows:,} rows are more than {MAX_ROWS:,}")
     return {name: _trimmed(table[name].combine_chunks()) for name in table.column_names}
+
+
+def _end_of_rows(text: bytes, start: int) -> int:
+    """Return where the rows end, before the blank lines that spreadsheets leave."""
+    end = len(text)
+    while end > start:
+        line = max(text.rfind(mark, start, end) for mark in (b"\n", b"\r")) + 1
+        if text[max(line, start) : end].strip(b" \t;,|"):
+            return end
+        end = line - 1
+    return start
 
 
 def _parse(
@@ -262,7 +269,7 @@ def _time_roles(roles: dict[str, int], table: dict[str, pa.Array]) -> list[str]:
         first = table[f"c{roles['clock']}"][0].as_py()
         if _CLOCK.fullmatch(first.encode()):
             return ["date", "clock"]
-    return [role for role in ("time", "date") if role in roles][:1]
+    return next(([role] for role in ("time", "date") if role in roles), [])
 
 
 def _times(columns: list[pa.Array], dialect: Dialect, at: Callable[[str, int], str]) -> Times:

@@ -19,7 +19,7 @@ from backtest_py.columns import (
     ignored_names,
     require,
 )
-from backtest_py.data.readers._numbers import to_floats
+from backtest_py.data.readers._numbers import as_numpy, to_floats
 from backtest_py.data.readers._open import MAX_ROWS
 from backtest_py.data.readers._text import texts_of
 from backtest_py.errors import DataError
@@ -128,7 +128,7 @@ def _columns(
             f"{name}: column {names[roles['symbol']]!r} names several instruments; keep one"
         )
     times = _times(column("time"), lambda row: at("time", row))
-    numbers = {
+    numbers: dict[str, NDArray[np.float64]] = {
         role: _floats(column(role), role, at)
         for role in (*PRICES, *VOLUMES, "atr")
         if role in roles
@@ -169,23 +169,28 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 
 def _times(column: pa.Array, at: At) -> Times:
     if column.null_count:
-        row = int(np.asarray(column.is_null()).argmax())
-        raise DataError(f"{at(row)} has no value; every bar needs its time")
+        missing = as_numpy(pc.cast(column.is_null(), pa.uint8()), "u1")
+        raise DataError(f"{at(int(missing.argmax()))} has no value; every bar needs its time")
     kind = column.type
     if pa.types.is_string(kind):
         return parse_times(texts_of(column, at), at)
     if pa.types.is_timestamp(kind):
-        counts = column.cast(pa.int64()).to_numpy()
+        counts = as_numpy(pc.cast(column, pa.int64()), "i8")
         times = as_times(counts.view(f"M8[{kind.unit}]"), at)
         return Times(times.ns, has_zone=kind.tz is not None)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_date(kind):
-        return as_times(column.to_numpy(zero_copy_only=False), at, integers="magnitude")
+    if pa.types.is_date(kind):
+        counts = as_numpy(pc.cast(pc.cast(column, pa.date64()), pa.int64()), "i8")
+        return as_times(counts.view("M8[ms]"), at)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        try:  # whole numbers that some program stored as floats are as good
+            counts = as_numpy(pc.cast(column, pa.int64()), "i8")
+        except pa.ArrowInvalid:
+            raise DataError(f"{at(0)}: the times are no whole numbers that fit int64") from None
+        return as_times(counts, at, integers="magnitude")
     raise DataError(f"{at(0)} is of type {kind}; give timestamps, dates, whole numbers or text")
 
 
-def _floats(
-    column: pa.Array, role: str, at: Callable[[str, int], str]
-) -> NDArray[np.float64]:
+def _floats(column: pa.Array, role: str, at: Callable[[str, int], str]) -> NDArray[np.float64]:
     """Return numbers of any type as the nearest doubles, missing ones as nan."""
     kind = column.type
     if pa.types.is_decimal(kind):
@@ -196,5 +201,5 @@ def _floats(
         return to_floats(texts, decimal=".", grouping=False, at=lambda row: at(role, row))
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
         floats = pc.cast(column, pa.float64(), safe=False)
-        return np.asarray(floats.to_numpy(zero_copy_only=False), np.float64)
+        return as_numpy(floats.fill_null(np.nan) if floats.null_count else floats, "f8")
     raise DataError(f"{at(role, 0)} is of type {kind}; give numbers")

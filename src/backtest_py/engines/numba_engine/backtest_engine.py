@@ -13,10 +13,10 @@ import numpy as np
 from backtest_py._jit import kernel
 from backtest_py.engines.numba_engine.metrics import accumulate, finish
 from backtest_py.engines.numba_engine.types import (
-    N_METRICS,
-    N_REASONS,
     END_OF_DATA,
     MAX_BARS,
+    N_METRICS,
+    N_REASONS,
     SESSION_CLOSE,
     SESSION_END,
     STOP_LOSS,
@@ -88,7 +88,7 @@ def trade_outcome(bars, atr, risk, rules, contract, i, side):
     none. The exit bar is -1 where the signal is dropped.
     """
     n = len(bars.open)
-    none = Outcome(-1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, False)
+    none = Outcome(-1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, STOP_LOSS, ambiguous=False)
     if not admits_entry(bars, rules, i):
         return none
     e = i + 1

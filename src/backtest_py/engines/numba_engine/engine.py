@@ -65,7 +65,7 @@ class NumbaEngine:
         bars, rules = job.bars, job.rules
         signals = job.signals
         if signals is None:
-            signals = self.signals(bars, job.strategy)
+            signals = self.signals(bars, job.detector)
         atr = atr_for(self, bars, rules)
         trades, metrics = backtest(
             bar_columns(bars),

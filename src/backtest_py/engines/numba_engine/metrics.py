@@ -146,9 +146,10 @@ def sharpe(total, squares, n, rf, periods_per_year):
 
 @kernel(allocates=False)
 def sortino(total, downside_squares, n, exit_days, rf, periods_per_year):
-    """Return ``(total/n - rf)/sqrt((D + (n-k)*m*m)/n)*sqrt(periods_per_year)``, ``m = min(-rf, 0)``.
+    """Return ``(total/n - rf)/sqrt((D + (n-k)*m*m)/n)*sqrt(periods_per_year)``.
 
-    The ``n - exit_days`` days without an exit return 0 and miss a positive rate by ``m``.
+    ``m = min(-rf, 0)``; the ``n - exit_days`` days without an exit return 0 and miss a positive
+    rate by ``m``.
     """
     if n < 1:
         return np.nan

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backtest_py.records import METRICS, AtrMethod, BarColumns, Intrabar, Reason, Unit
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from backtest_py.bars import Bars
     from backtest_py.contract import Contract, MetricSettings
     from backtest_py.rules import ExitRules
