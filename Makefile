@@ -71,34 +71,34 @@ docs: build ## write the generated pages of docs/
 # --- check ---------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint test-rust test-python ## everything: lint, types, cargo tests, both engines, parity
+test: lint test-rust parity test-python ## everything: lint, types, cargo tests, parity, both engines
+
+# Tests fail where the extension is missing; this makes them say so at once.
+test-python parity parity-long: export BACKTEST_PY_REQUIRE_RUST := 1
 
 .PHONY: test-python
-test-python: export BACKTEST_PY_REQUIRE_RUST := 1
-test-python: build ## pytest: unit tests on both engines, and parity
-	$(PY) -m pytest
+test-python: build ## pytest: both engines, readers, command line, documentation, packaging
+	$(PY) -m pytest src tests
 
 .PHONY: test-rust
 test-rust: build ## cargo test
 	cargo test $(CRATE)
 
 .PHONY: test-numba-only
-test-numba-only: .venv-numba/.installed ## the suite on an installation without the Rust engine
-	cd tests && ../$(PY_NUMBA) -m pytest -p no:cacheprovider test_numba_only.py
+test-numba-only: .venv-numba/.installed ## the installation without the Rust engine; no cargo
+	$(PY_NUMBA) -m pytest --noconftest tests/test_numba_only.py
 
 .PHONY: parity
-parity: export BACKTEST_PY_REQUIRE_RUST := 1
-parity: build ## compare the engines; writes parity-report.json and .md
-	$(PY) -m pytest parity
+parity: build ## both engines and the slow one on all cases; writes parity-report.json and .md
+	$(PY) -m parity
 
 .PHONY: parity-long
-parity-long: export BACKTEST_PY_REQUIRE_RUST := 1
 parity-long: build ## the same on 100,000 generated cases
-	BACKTEST_PY_PARITY_CASES=100000 $(PY) -m pytest parity --timeout 0
+	$(PY) -m parity --cases 100000
 
 .PHONY: bench
 bench: .venv-bench/.installed ## benchmarks, also against vectorbt; writes docs/benchmarks.md
-	$(PY_BENCH) -m pytest benches --benchmark-enable --benchmark-json bench-report.json
+	$(PY_BENCH) -m pytest benches -p no:doctest --benchmark-enable --benchmark-json bench-report.json
 
 .PHONY: lint
 lint: build ## ruff, mypy, the extension's stub, rustfmt, clippy

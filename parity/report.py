@@ -100,7 +100,11 @@ def judge(title: str, verdicts: Iterable[Verdict]) -> Part:
         if verdict.wrong:
             part.differences.append("\n".join([verdict.name, *verdict.wrong]))
             print(part.differences[-1], file=sys.stderr, flush=True)
-    part.counts = {name: TALLY[name] - before[name] for name in sorted(TALLY)}
+    part.counts = {
+        name: TALLY[name] - before[name]
+        for name in sorted(TALLY)
+        if name not in before or TALLY[name] > before[name]
+    }
     part.seconds = time.perf_counter() - started
     return part
 
@@ -109,8 +113,8 @@ def golden_verdicts() -> Iterator[Verdict]:
     """Put every golden case to every implementation."""
     for path in golden.case_paths():
         case = golden.load_case(path)
+        TALLY[f"{case.name.split('/')[0]} golden cases"] += 1
         for implementation in IMPLEMENTATIONS:
-            TALLY[case.name.split("/")[0]] += 1
             yield check_golden(case, implementation)
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from backtest_py.strategies import base
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -68,6 +70,8 @@ def make_targets():
 def test_page_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    # what a page registers is known on that page alone
+    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
     namespace = {"__name__": "__main__"}
     for language, text, line in blocks(path):
         if language == "python":

@@ -194,7 +194,7 @@ class TestRepeatedAndSkippedHours:
         with pytest.raises(DataError, match=r"bars\.csv: time in data row 2 = 2023-11-05 01:30, "):
             load_bars(file, timezone="America/New_York", ambiguous="refuse")
         file = write(self.text("2023-03-12 03:30", "2023-03-12 02:30", "2023-03-12 01:30"))
-        with pytest.raises(DataError, match="data row 2 = 2023-03-12 02:30: .*skipped"):
+        with pytest.raises(DataError, match=r"data row 2 = 2023-03-12 02:30: .*skipped"):
             load_bars(file, timezone="America/New_York")
 
     def test_choices(self, write):
@@ -367,8 +367,9 @@ class TestNearestDouble:
             for number, shift in zip(whole, range(400), strict=True)
             if shift < 300
         ]
-        texts += ["9007199254740993", "9007199254740992.9999999999", "1e-320", "5e-324", "0.1", "1e22", "1e23",
-                  "2.2250738585072011e-308", "0.500000000000000166533453693773481063544750213623046875"]  # fmt: skip
+        texts += ["9007199254740993", "9007199254740992.9999999999", "0.1", "1e22", "1e23"]
+        texts += ["1e-320", "5e-324", "2.2250738585072011e-308"]
+        texts += ["0.500000000000000166533453693773481063544750213623046875"]
         start = np.datetime64("2000-01-01T00:00", "s")
         rows = [f"{start + n},{text},{text},{text},{text}" for n, text in enumerate(texts)]
         bars = load_bars(write("\n".join(["time,open,high,low,close", *rows])))
@@ -426,7 +427,7 @@ class TestDecimalMark:
         assert self.load(write, "126.340", decimal=",") == [126340.0]
 
     def test_contradiction_is_refused(self, write):
-        with pytest.raises(DataError, match="decimals after a point, .* after a comma"):
+        with pytest.raises(DataError, match=r"decimals after a point, .* after a comma"):
             self.load(write, "126340.5", "126340,5")
 
     @pytest.mark.parametrize("price", ["12.34,5", "1.2345,6", "1..234,5"])
@@ -486,9 +487,10 @@ class TestMetaTrader5:
         assert bars.time_text(2) == "2024-01-04 00:00"
 
     def test_decimal_comma(self, write):
-        assert same(load_bars(write(MT5.replace("00.", "00,").replace(".25", ",25")
-                                    .replace("9.0", "9,0").replace("01.0\t", "01,0\t")
-                                    .replace("01.5", "01,5").replace("98.", "98,"))), expected())  # fmt: skip
+        header, *rows = MT5.splitlines()
+        # The date, then the time, then numbers.
+        rows = [row[:11] + row[11:].replace(".", ",") for row in rows]
+        assert same(load_bars(write("\n".join([header, *rows]))), expected())
 
     def test_three_decimals_are_no_thousands(self, write):
         # USDJPY: MetaTrader never groups, so nothing is open here.
@@ -565,8 +567,8 @@ class TestProfit:
         self.check(load_bars(write("".join(PROFIT.splitlines(keepends=True)[1:]))))
 
     def test_daily_without_header(self, write):
-        rows = ["WINFUT;03/01/2024;126.340,00;126.500,00;126.300,00;126.450,00;974.338,60;1.031",
-                "WINFUT;02/01/2024;126.340,00;126.500,00;126.300,00;126.450,00;974.338,60;1.031"]  # fmt: skip
+        prices = "126.340,00;126.500,00;126.300,00;126.450,00;974.338,60;1.031"
+        rows = [f"WINFUT;{day}/01/2024;{prices}" for day in ("03", "02")]
         bars = load_bars(write("\n".join(rows)))
         assert bars.time_text(0) == "2024-01-02 00:00"
         assert bars.volume[0] == 1031.0
@@ -753,19 +755,23 @@ class TestArchives:
         content = bytearray(self.zipped(("bars.csv", GENERIC)))
         struct.pack_into("<H", content, 8, 97)
         struct.pack_into("<H", content, content.rindex(b"PK\x01\x02") + 10, 97)
-        with pytest.raises(DataError, match=r"cannot be unpacked|damaged"):
+        with pytest.raises(DataError, match="damaged"):
             load_bars(write(bytes(content)))
 
-    @pytest.mark.parametrize("pack", [lambda text: gzip.compress(text), None])
+    @pytest.mark.parametrize("pack", [gzip.compress, None])
     def test_damaged(self, write, pack):
         whole = pack(GENERIC.encode()) if pack else self.zipped(("bars.csv", GENERIC))
         for length in range(8, len(whole) - 1, 7):
             with pytest.raises(DataError):
                 load_bars(write(whole[:length]))
-        flipped = bytearray(whole)
-        flipped[len(whole) // 2] ^= 0xFF
-        with pytest.raises(DataError):
-            load_bars(write(bytes(flipped)))
+        for place in range(len(whole)):
+            flipped = bytearray(whole)
+            flipped[place] ^= 0xFF
+            try:
+                bars = load_bars(write(bytes(flipped)))
+            except DataError:
+                continue
+            assert same(bars, expected())  # a date or a name in the archive, say
 
     @pytest.mark.parametrize("kind", ["gzip", "zip"])
     def test_bomb(self, write, kind, monkeypatch):

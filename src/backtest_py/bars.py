@@ -311,7 +311,7 @@ class Bars:
         --------
         >>> from backtest_py.data import synthetic_bars
         >>> bars = synthetic_bars(n_days=1)
-        >>> bars.remember("highest", lambda: float(bars.high.max())) == bars.high.max()
+        >>> bars.remember("highest", lambda: float(bars.high.max())) == float(bars.high.max())
         True
         """
         cell = self._memo.get(key)

@@ -148,7 +148,7 @@ def synthetic_bars(
     Examples
     --------
     >>> bars = synthetic_bars(n_days=2)
-    >>> len(bars), bars.time_text(0), bars.open[0]
+    >>> len(bars), bars.time_text(0), float(bars.open[0])
     (218, '2019-01-02 09:00', 120000.0)
     """
     _check(n_days, bars_per_day, first_minute, interval_minutes, tick_size)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -27,6 +29,19 @@ _FREE_TEXT: Final = 64 * 1024**2
 _MAX_RATIO: Final = 200
 """Text of bars packs 4 to 20 times; what unpacks to more than 200 times its size is no bars."""
 _CHUNK: Final = 4 * 1024**2
+
+_DAMAGE: Final = (
+    OSError,
+    EOFError,
+    ValueError,
+    IndexError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+"""What the standard library raises on archives that are cut off or altered."""
 
 _MAGIC: Final = {
     b"PAR1": "parquet",
@@ -94,8 +109,10 @@ def read_text(file: Path) -> TextFile:
     name = file.name
     try:
         raw = _unpacked(file)
-    except (zlib.error, EOFError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
-        raise DataError(f"{name}: the archive is damaged ({error}); fetch it again") from None
+    except DataError:
+        raise
+    except _DAMAGE as error:
+        raise DataError(f"{name}: the file is damaged ({error}); fetch it again") from None
     decoded = _decoded(name, raw)
     if not decoded.text.strip():
         raise DataError(f"{name}: the file is empty; there are no bars in it")
@@ -124,11 +141,8 @@ def _from_zip(archive: zipfile.ZipFile, size: int, name: str) -> bytes:
         raise DataError(f"{name}: the archive holds {len(members)} files; bars need exactly one")
     if members[0].flag_bits & 1:
         raise DataError(f"{name}: the archive is encrypted; unpack it first")
-    try:
-        with archive.open(members[0]) as stream:
-            return _bounded(stream, size, name)
-    except NotImplementedError as error:
-        raise DataError(f"{name}: the archive cannot be unpacked ({error}); unpack it") from None
+    with archive.open(members[0]) as stream:
+        return _bounded(stream, size, name)
 
 
 def _bounded(stream: _Stream, size: int, name: str) -> bytes:

@@ -17,7 +17,7 @@ _CLOCK: Final = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
 
 
 def _recognises(head: Head) -> bool:
-    return not head.cells[0].startswith("<")
+    return not (head.cells[0].startswith("<") and head.cells[0].endswith(">"))
 
 
 def _positions(cells: Sequence[str]) -> list[str] | None:

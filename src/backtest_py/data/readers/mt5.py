@@ -29,9 +29,7 @@ _SYNONYMS: Final[Synonyms] = {
 
 
 def _recognises(head: Head) -> bool:
-    return head.is_header and all(
-        cell.startswith("<") and cell.endswith(">") for cell in head.cells if cell
-    )
+    return head.cells[0].startswith("<") and head.cells[0].endswith(">")
 
 
 def _positions(_cells: Sequence[str]) -> list[str] | None:

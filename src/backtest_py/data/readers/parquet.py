@@ -73,8 +73,10 @@ def read_feather(file: Path) -> tuple[Columns, BarsReport]:
             for number in range(reader.num_record_batches):
                 batches.append(reader.get_batch(number))
                 n_rows += batches[-1].num_rows
-                _check_rows(n_rows, file.name)
-            return pa.Table.from_batches(batches, reader.schema if not batches else None)
+                if n_rows > MAX_ROWS:
+                    break
+            _check_rows(n_rows, file.name)
+            return pa.Table.from_batches(batches)
 
     return _read(file.name, "feather", read)
 
@@ -181,11 +183,12 @@ def _times(column: pa.Array, at: At) -> Times:
     if pa.types.is_date(kind):
         counts = as_numpy(pc.cast(pc.cast(column, pa.date64()), pa.int64()), "i8")
         return as_times(counts.view("M8[ms]"), at)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        try:  # whole numbers that some program stored as floats are as good
-            counts = as_numpy(pc.cast(column, pa.int64()), "i8")
-        except pa.ArrowInvalid:
-            raise DataError(f"{at(0)}: the times are no whole numbers that fit int64") from None
+    if pa.types.is_integer(kind):
+        plain, dtype = (pa.uint64(), "u8") if kind == pa.uint64() else (pa.int64(), "i8")
+        counts = as_numpy(pc.cast(column, plain), dtype)
+        return as_times(counts, at, integers="magnitude")
+    if pa.types.is_floating(kind):
+        counts = as_numpy(pc.cast(column, pa.float64()), "f8")
         return as_times(counts, at, integers="magnitude")
     raise DataError(f"{at(0)} is of type {kind}; give timestamps, dates, whole numbers or text")
 
