@@ -26,7 +26,8 @@ ifeq ($(shell uname -s),Linux)
 endif
 export PYO3_PYTHON := $(abspath $(PY))
 
-RUST_SOURCES := $(shell find engine_rust/src -name '*.rs') engine_rust/Cargo.toml engine_rust/Cargo.lock
+RUST_SOURCES := $(shell find engine_rust -name target -prune -o -name '*.rs' -print) engine_rust/Cargo.toml \
+    engine_rust/Cargo.lock
 PYTHON_SOURCES := $(shell find src -name '*.py' -o -name '*.pyi')
 
 .PHONY: help
@@ -98,7 +99,8 @@ parity-long: build ## the same on 100,000 generated cases
 
 .PHONY: bench
 bench: .venv-bench/.installed ## benchmarks, also against vectorbt; writes docs/benchmarks.md
-	$(PY_BENCH) -m pytest benches -p no:doctest --benchmark-enable --benchmark-json bench-report.json
+	$(PY_BENCH) -m pytest benches -o addopts=--import-mode=importlib --benchmark-json bench-report.json
+	$(PY_BENCH) -m benches.report bench-report.json docs/benchmarks.md
 
 .PHONY: lint
 lint: build ## ruff, mypy, the extension's stub, rustfmt, clippy
@@ -146,9 +148,10 @@ wheel-numba: .venv-numba/.tools ## a pure Python wheel without the Rust engine i
 	@touch $@
 
 .venv-numba/.installed: .venv-numba/.tools $(PYTHON_SOURCES)
-	$(MAKE) wheel-numba
+	rm -rf .venv-numba/dist
+	$(PY_NUMBA) -m hatchling build --target wheel --directory .venv-numba/dist
 	$(PY_NUMBA) -m pip uninstall --quiet --yes backtest-py
-	$(PY_NUMBA) -m pip install $(PIP_FLAGS) --constraint constraints.txt --group test dist/backtest_py-*-none-any.whl
+	$(PY_NUMBA) -m pip install $(PIP_FLAGS) --constraint constraints.txt --group test .venv-numba/dist/*.whl
 	@touch $@
 
 .venv-bench/.dependencies: pyproject.toml constraints-bench.txt

@@ -29,6 +29,7 @@ class Findings:
         self.quick = quick
         self.comparisons: dict[str, dict[str, list[int]]] = {}
         self.facts: dict[str, object] = {}
+        self.load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
     def compare(self, group: str, clocks: Mapping[str, Clock], rounds: int) -> None:
         """Time what is to be compared, in turns, and keep every sample."""
@@ -47,8 +48,9 @@ def pytest_configure(config):
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
-    """Keep the machine's name to ourselves."""
-    machine_info.pop("node", None)
+    """Keep the names of this machine and its kernel to ourselves."""
+    for name in ("node", "release"):
+        machine_info.pop(name, None)
 
 
 def pytest_benchmark_update_json(config, benchmarks, output_json):
@@ -58,7 +60,8 @@ def pytest_benchmark_update_json(config, benchmarks, output_json):
     output_json["facts"] = {
         **findings.facts,
         "cpus": len(os.sched_getaffinity(0)) if platform.system() == "Linux" else os.cpu_count(),
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load": [findings.load_before, os.getloadavg()[0]] if hasattr(os, "getloadavg") else [],
         "versions": _versions(),
         "engines": {status.name: status.build for status in engine_status()},
     }

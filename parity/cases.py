@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import strategies as st
 
+from backtest_py.errors import ConfigError
 from parity import reference
 from parity.reference import sum_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backtest_py.parameters import Parameter
+    from backtest_py.strategies.base import Strategy
+
 T = TypeVar("T")
 MINUTE = 60 * reference.SECOND
 MASK = 2**64 - 1
+MOST_DRAWS = 1000
 
 TICKS = (1.0, 0.5, 5.0, 0.01, 0.25, 0.1, 0.05, 1e-8, 0.3, 2.5, 1024.0, 2.0**-10, 1e9, 1 / 3)
 SCALES = (1.0,) * 28 + (1e12, 1e-9, 1e150, 1e-160)
@@ -124,20 +129,40 @@ def bar_count(choices: Choices, most: int) -> int:
     return choices.between(100, most) if choices.chance(1, 3) else choices.between(7, 100)
 
 
+def strategy_case(strategy: type[Strategy], number: int) -> Case:
+    """Return the random case of a number for any strategy, which nothing here knows by name."""
+    choices = Seeded(number * 0xD1342543DE82EF95 + 0x5851F42D4C957F2D)
+    market = Market(choices)
+    bars = make_bars(choices, market, bar_count(choices, 300))
+    if not any(bars.volume):
+        bars.volume[0] = 1.0  # bars without volume are refused where a strategy looks at it
+    section = {"name": strategy.name, "params": make_params(choices, strategy, bars)}
+    settings = make_settings(choices, market, bars, gives_risk=strategy.gives_risk)
+    return Case(f"{strategy.name} {number}", bars, {"strategy": section, **settings})
+
+
 def make_case(choices: Choices, name: str, n_bars: int) -> Case:
-    """Build a legal case of any kind."""
+    """Build a legal case of own signals, or of a strategy whose thresholds are aimed at."""
     market = Market(choices)
     bars = make_bars(choices, market, n_bars)
-    side = risk = None
-    config: dict[str, Any] = {}
     if choices.chance(1, 4):
         side, risk = make_signals(choices, market, n_bars)
-        gives_risk = risk is not None
-    else:
-        config["strategy"] = make_strategy(choices, market, bars)
-        gives_risk = config["strategy"]["name"] == "opening_range_breakout"
-    config["rules"] = make_rules(choices, market, bars, gives_risk=gives_risk)
-    config["contract"] = make_contract(choices, market)
+        settings = make_settings(choices, market, bars, gives_risk=risk is not None)
+        return Case(name, bars, settings, side, risk)
+    section = make_strategy(choices, market, bars)
+    gives_risk = section["name"] == "opening_range_breakout"
+    settings = make_settings(choices, market, bars, gives_risk=gives_risk)
+    return Case(name, bars, {"strategy": section, **settings})
+
+
+def make_settings(
+    choices: Choices, market: Market, bars: reference.Bars, *, gives_risk: bool
+) -> dict[str, Any]:
+    """Return all sections but [strategy]."""
+    config: dict[str, Any] = {
+        "rules": make_rules(choices, market, bars, gives_risk=gives_risk),
+        "contract": make_contract(choices, market),
+    }
     if choices.chance(1, 3):
         config["metrics"] = {
             "risk_free_rate": choices.pick((0.02, -0.01, 0.5)),
@@ -148,7 +173,7 @@ def make_case(choices: Choices, name: str, n_bars: int) -> Case:
         first, last = reference.bounds(bars, **config["range"])
         if first >= last:  # clocks that were put back can empty a range
             del config["range"]
-    return Case(name, bars, config, side, risk)
+    return config
 
 
 class Market:
@@ -296,6 +321,51 @@ def make_strategy(choices: Choices, market: Market, bars: reference.Bars) -> dic
     if not any(bars.volume):
         params["min_volume_mult"] = 0.0
     return {"name": name, "params": params}
+
+
+def make_params(choices: Choices, strategy: type[Strategy], bars: reference.Bars) -> dict[str, Any]:
+    """Return values of all parameters, legal together, drawn from their declarations alone."""
+    for _ in range(MOST_DRAWS):
+        params = {spec.name: make_value(choices, spec, bars) for spec in strategy.parameters()}
+        try:
+            strategy(**params)
+        except ConfigError:
+            continue  # a rule between parameters
+        return params
+    raise AssertionError(f"{strategy.name}: no legal parameters in {MOST_DRAWS} draws")
+
+
+def make_value(choices: Choices, spec: Parameter, bars: reference.Bars) -> Any:
+    """Return a value that a parameter accepts by itself: often its default or a limit."""
+    low, high = spec.minimum, spec.maximum
+    if spec.kind == "bool":
+        return choices.chance(1, 2)
+    if spec.kind == "choice":
+        return choices.pick(spec.choices)
+    if spec.kind == "clock":
+        minute = max(choices.pick(bars.minute), int(low or 0))
+        return choices.pick((spec.default, clock(minute), *(("",) if spec.optional else ())))
+    values: list[Any] = [spec.default]
+    if spec.kind == "int":
+        start = -20 if low is None else int(low) + spec.above
+        values += [start, start + 1, *(start + choices.below(30) for _ in range(4)), start + 100]
+    if spec.kind == "float":
+        start = -1.0 if low is None else low
+        values += [start, *(start + choices.between(1, 20) / 7 for _ in range(4)), spec.default / 3]
+        if low is not None and high is not None:
+            values += [low + (high - low) * choices.below(8) / 7]
+    if high is not None:
+        values.append(int(high) if spec.kind == "int" else high)
+    return choices.pick([value for value in values if accepts(spec, value)])
+
+
+def accepts(spec: Parameter, value: Any) -> bool:
+    """Tell whether a parameter accepts a value."""
+    try:
+        spec.check(value, section="")
+    except ConfigError:
+        return False
+    return True
 
 
 def ratios_of_a_bar(

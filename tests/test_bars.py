@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import threading
 import time as clock
@@ -157,6 +158,7 @@ class TestVolume:
 
 
 RULES = [
+    ("open", np.nan, r"bars\.open\[3\] = nan is no price", "all prices are finite"),
     ("close", np.nan, r"bars\.close\[3\] = nan is no price", "all prices are finite"),
     ("open", np.inf, r"bars\.open\[3\] = inf is no price", "all prices are finite"),
     ("high", np.inf, r"bars\.high\[3\] = inf is no price", "all prices are finite"),
@@ -197,6 +199,11 @@ class TestRules:
         frame = pd.DataFrame(spoilt("high", 3, 98.0))
         with pytest.raises(DataError, match=r"frame\['high'\]\.iloc\[3\] = 98\.0 is below low"):
             Bars.from_frame(frame)
+
+    def test_a_frame_indexed_by_time_is_named_by_its_index(self):
+        frame = pd.DataFrame(good()).set_index("time")
+        with pytest.raises(DataError, match=r"frame\.index\[3\] = 2024-01-02 09:00 lies before"):
+            Bars.from_frame(frame.iloc[[1, 2, 3, 0]])
 
     def test_no_bars(self):
         with pytest.raises(DataError, match="there is no bar"):
@@ -731,7 +738,16 @@ class TestWeekends:
 
 
 def test_repr_names_span_and_clock():
-    assert repr(make()) == "Bars(6 bars, 2024-01-02 09:00 to 2024-01-02 09:25, 1 days, no zone)"
+    assert repr(make()) == "Bars(6 bars, 2024-01-02 09:00 to 2024-01-02 09:25, 1 day, no zone)"
+
+
+def test_report_is_ready_for_json():
+    mapping = json.loads(json.dumps(make().report.to_mapping()))
+    assert (mapping["format"], mapping["rows_read"], mapping["volume_kind"]) == (
+        "arrays",
+        6,
+        "volume",
+    )
 
 
 def test_building_140_000_bars_is_quick():

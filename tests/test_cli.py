@@ -126,6 +126,20 @@ class TestRun:
             "trades.parquet",
         ]
 
+    def test_the_manifest_names_the_data_as_the_configuration_does(
+        self, cli, config, market, write_toml, tmp_path, monkeypatch
+    ):
+        (tmp_path / "data").mkdir()
+        market.rename(tmp_path / "data" / "bars.csv")
+        monkeypatch.chdir(tmp_path.parent)
+        for given in ("data/bars.csv", (tmp_path / "data" / "bars.csv").as_posix()):
+            printed = json.loads(cli("run", write_toml("", data=given), "--json").out)
+            assert printed["bars"]["path"] == given
+
+    def test_parameters_are_printed_as_toml_writes_them(self, cli, config):
+        printed = " ".join(cli("run", config).out.split())
+        assert 'entry_start = "00:00", entry_end = "23:59", confirm_breakout = false)' in printed
+
     def test_the_files_equal_those_of_python(self, cli, config, tmp_path):
         cli("run", config, "--out", tmp_path / "cli", "--engine", "rust")
         bt.Config.load(config).backtest(engine="rust").save(tmp_path / "python")
@@ -339,6 +353,18 @@ class TestInspect:
         assert "2024-01-03 10:35" in outcome.out
         assert cli("inspect", write_bars(rows[:1])).status == 0
 
+    def test_one_day_spans_no_weekend(self, cli, write_bars):
+        rows = [(f"2024-01-02 09:{m:02d}", 100, 101, 99, 100, m) for m in range(0, 60, 5)]
+        words = " ".join(cli("inspect", write_bars(rows)).out.split())
+        assert ", 1 day (no zone)" in words
+        assert "1 bar with 0" in words
+        assert "Weekends none in the span" in words
+
+    def test_weekends_are_closed_or_traded(self, cli, write_bars):
+        for days, word in (((4, 5, 8, 9), "closed"), ((4, 5, 6, 7, 8), "traded")):
+            rows = [(f"2024-01-0{day} 09:00", 100, 101, 99, 100, 5) for day in days]
+            assert f"Weekends {word}" in " ".join(cli("inspect", write_bars(rows)).out.split())
+
     def test_a_warning_of_the_reader_is_listed_once(self, cli, tmp_path):
         frame = bt.synthetic_bars(n_days=1000, bars_per_day=100).to_frame()
         frame.to_csv(tmp_path / "cut.csv", lineterminator="\n")
@@ -363,6 +389,9 @@ class TestEngines:
         assert outcome.status == 0
         assert "numba" in outcome.out
         assert "auto: rust" in outcome.out
+
+    def test_the_compiler_is_named_once(self, cli):
+        assert "rustc rustc" not in " ".join(cli("engines").out.split())
 
     def test_json(self, cli):
         printed = json.loads(cli("engines", "--json").out)

@@ -6,9 +6,10 @@ import tomllib
 
 import pytest
 
-from backtest_py.config import Config, GridRange, commented_toml
+from backtest_py.config import Config, commented_toml
 from backtest_py.errors import ConfigError
 from backtest_py.rules import ExitRules
+from backtest_py.sweep.grid import GridRange
 
 DEFAULTS = {
     "data": {
@@ -203,7 +204,7 @@ invalid = "skip"
         ('[sweep.grid]\n"rules.stopp" = [1.0]', ["'rules.stopp'", "did you mean 'rules.stop'"]),
         ('[sweep.grid]\n"rules.stop" = []', ['"rules.stop" = []', "a list of values"]),
         ('[sweep.grid]\n"rules.stop" = 1.0', ['"rules.stop" = 1.0', "a list of values"]),
-        ('[sweep.grid]\n"rules.stop" = [[1.0]]', ['"rules.stop"', "a list of values"]),
+        ('[sweep.grid]\n"rules.stop" = [[1.0]]', ['"rules.stop"', "value 1", "a finite number"]),
         ('[sweep.grid]\n"rules.stop" = { start = 1 }', ['"rules.stop"', "start", "step"]),
         (
             '[sweep.grid]\n"rules.stop" = { start = 1, stop = 2, step = "1" }',
@@ -234,6 +235,36 @@ def test_a_syntax_error_is_named_with_its_line(tmp_path, text, part):
     message = refusal(tmp_path, text)
     assert "not valid TOML" in message
     assert part in message
+
+
+@pytest.mark.parametrize("path", [r"C:\data\bars.csv", r"C:\Users\me\bars.csv", r"data\x\bars.csv"])
+def test_a_path_of_windows_is_told_how_to_be_written(tmp_path, path):
+    message = refusal(tmp_path, f'[data]\npath = "{path}"\n')
+    assert "not valid TOML" in message
+    assert message.endswith("write a path with forward slashes, or between single quotes")
+
+
+def test_a_path_of_windows_in_single_quotes(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("[data]\npath = 'C:\\data\\bars.csv'\n")
+    assert Config.load(file).data.path == r"C:\data\bars.csv"
+
+
+@pytest.mark.parametrize("path", [r"C:\temp\bars.csv", r"C:\new\bars.csv"])
+def test_a_path_that_toml_reads_as_something_else(tmp_path, path):
+    """TOML takes backslash and t for a tab: the path would be one that nobody wrote."""
+    message = refusal(tmp_path, f'[data]\npath = "{path}"\n')
+    assert "data.path = 'C:\\" in message
+    assert "holds a control character; between double quotes a backslash" in message
+
+
+def test_other_mistakes_are_not_told_of_backslashes(tmp_path):
+    assert "backslash" not in refusal(tmp_path, "[data]\n# C:\\data\npath = \n")
+
+
+def test_the_commented_file_says_that_target_r_needs_a_target_of_0():
+    (line,) = [line for line in commented_toml().splitlines() if line.startswith("target_r =")]
+    assert "needs target = 0" in line
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -44,7 +44,7 @@ def commands(text):
 
 def run_python(text, line, path, namespace):
     # blank lines in front keep the line numbers of the page in a traceback
-    code = compile("\n" * (line - 1) + text, str(path), "exec")
+    code = compile("\n" * (line - 1) + text, str(path), "exec", dont_inherit=True)
     exec(code, namespace)
 
 

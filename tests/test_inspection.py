@@ -39,6 +39,7 @@ def test_facts_of_a_clean_file():
     assert facts.zero_volume_bars == np.count_nonzero(bars.volume == 0)
     assert facts.flat_bars == np.count_nonzero(bars.high == bars.low) > 0
     assert not facts.trades_weekends
+    assert facts.weekend_days == 18
     assert facts.content_hash == bars.content_hash
     assert facts.warnings == ()
     assert [(month.month, month.days) for month in facts.sessions] == [
@@ -167,6 +168,11 @@ def test_seven_day_market_is_told_of_its_365_periods():
     facts = inspect_bars(flat(times))
     assert facts.trades_weekends
     assert any("365" in warning for warning in facts.warnings)
+
+
+def test_five_days_of_one_week_leave_weekends_open():
+    facts = inspect_bars(flat(np.datetime64("2024-01-01") + np.arange(5)))
+    assert (facts.weekend_days, facts.trades_weekends) == (0, False)
 
 
 def test_no_volume_and_long_silence_are_told():

@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "backtest_py"
 # what belongs to the same entry.
 FLOW = (
     ("errors",),
-    ("records", "parameters", "_kernel_cache"),
+    ("records", "parameters", "files", "_kernel_cache"),
     ("_jit",),
     ("timestamps",),
     ("time", "columns"),
@@ -29,6 +29,7 @@ FLOW = (
     ("metrics",),
     ("results",),
     ("run",),
+    ("sweep",),
     ("config", "parity", "report"),
     ("cli",),
     ("__init__", "__main__"),

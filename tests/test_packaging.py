@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -98,35 +99,57 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     assert not [name for name in names if "test" in name.rpartition("/")[2].split("_")]
 
 
-def test_sdist_builds_a_wheel(sdist, tmp_path):
+@pytest.fixture(scope="module")
+def debug_wheel(sdist, tmp_path_factory):
+    """Return a wheel that was built from the sdist alone.
+
+    The debug profile and the shared target folder spare a second fat link.
+    """
+    folder = tmp_path_factory.mktemp("debug")
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
-    (tree,) = tmp_path.iterdir()
-    top = {path.name for path in tree.iterdir()}
-    assert top == {
-        "LICENSE",
-        "PKG-INFO",
-        "README.md",
-        "THIRD_PARTY_NOTICES.md",
-        "engine_rust",
-        "pyproject.toml",
-        "src",
-    }
-    # The debug profile and the shared target folder spare this test a second fat link.
-    run(
-        sys.executable,
-        "-m",
-        "maturin",
-        "build",
-        "--profile",
-        "dev",
-        "--locked",
-        "--out",
-        tmp_path / "dist",
-        cwd=tree,
-        env={"CARGO_TARGET_DIR": str(ROOT / "engine_rust" / "target")},
+        archive.extractall(folder / "tree", filter="data")
+    (tree,) = (folder / "tree").iterdir()
+    command = (sys.executable, "-m", "maturin", "build", "--profile", "dev", "--out", folder)
+    target = {"CARGO_TARGET_DIR": str(ROOT / "engine_rust" / "target")}
+    run(*command, cwd=tree, env=target)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_sdist_holds_what_a_build_needs(sdist):
+    with tarfile.open(sdist) as archive:
+        top = {name.split("/")[1] for name in archive.getnames() if "/" in name}
+    documents = {"LICENSE", "PKG-INFO", "README.md", "THIRD_PARTY_NOTICES.md"}
+    assert top == documents | {"engine_rust", "pyproject.toml", "src"}
+
+
+def run_from(wheel, folder):
+    """Run the Rust engine of an unpacked wheel; return where it lies, its profile and warnings."""
+    zipfile.ZipFile(wheel).extractall(folder)
+    code = (
+        "import json, warnings\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    import backtest_py as bt\n"
+        "    result = bt.run(bt.synthetic_bars(n_days=9), 'barra_elefante', engine='rust')\n"
+        "print(json.dumps([bt.__file__, result.provenance.build['profile'],\n"
+        "    [str(item.message) for item in caught if item.category is RuntimeWarning]]))"
     )
-    assert len(list((tmp_path / "dist").glob("*.whl"))) == 1
+    return json.loads(run(sys.executable, "-c", code, env={"PYTHONPATH": str(folder)}, cwd=folder))
+
+
+def test_wheel_runs(wheel, tmp_path):
+    where, profile, warned = run_from(wheel, tmp_path)
+    assert Path(where).is_relative_to(tmp_path)
+    assert (profile, warned) == ("release", [])
+
+
+def test_wheel_from_the_sdist_runs_and_a_debug_build_warns(debug_wheel, tmp_path):
+    where, profile, warned = run_from(debug_wheel, tmp_path)
+    assert Path(where).is_relative_to(tmp_path)
+    assert profile == "debug"
+    assert len(warned) == 1
+    assert "debug build" in warned[0]
 
 
 def test_version_has_one_source():

@@ -267,6 +267,21 @@ class TestTables:
         with pytest.raises(DataError, match="could both be the close"):
             load_bars(write(columns(Close=columns()["close"])))
 
+    def test_two_columns_of_one_name(self, write):
+        table = pa.table(columns())
+        with pytest.raises(DataError, match="the same name"):
+            load_bars(write(table.append_column("time", table["time"])))
+
+    def test_an_unused_kind_of_volume_is_not_read(self, write):
+        money = pa.array(["1.2K"] * len(BARS))
+        assert load_bars(write(columns(turnover=money))).content_hash == BARS.content_hash
+
+    def test_too_much_text(self, write, monkeypatch):
+        monkeypatch.setattr(parquet, "MAX_TEXT", 1000)
+        texts = pa.array([BARS.time_text(row) for row in range(len(BARS))])
+        with pytest.raises(DataError, match="bytes of text"):
+            load_bars(write(columns(time=texts)))
+
     def test_no_rows(self, write):
         with pytest.raises(DataError, match="there is no row"):
             load_bars(write(pa.table(columns())[:0]))

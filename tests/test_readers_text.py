@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zipfile
 
@@ -296,6 +298,8 @@ class TestRules:
             (",31", ",", r"volume in data row 3 = nan"),
             ("98.75", "98.7x", r"close in data row 3 = '98\.7x' is not a number"),
             ("98.75", "1_000", "is not a number"),
+            ("101.0,12", "one,12", r"close in data row 1 = 'one' is not a number"),
+            ("100.5,0", ",0", r"close in data row 2 = nan is no price"),
             ("98.75", "0x10", "is not a number"),
             ("09:05:00", "9h05", r"time in data row 2 = '2024-01-02 9h05' is not a time"),
             ("2024-01-02 09:05:00", "", "time in data row 2 has no value"),
@@ -527,6 +531,10 @@ class TestMetaTrader5:
         text = MT5.replace("2024.01.02", "20240102").replace(":", "")
         assert same(load_bars(write(text)), expected())
 
+    def test_without_a_header_that_names_the_columns(self, write):
+        with pytest.raises(DataError, match="no header line"):
+            load_bars(write(MT5.replace("<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>", "1\t2\t3\t4")))
+
 
 PROFIT = (
     "Ativo;Data;Hora;Abertura;Máximo;Mínimo;Fechamento;Volume;Quantidade\r\n"
@@ -579,6 +587,15 @@ class TestProfit:
         assert bars.close.tolist() == [106935.0, 106965.0]
         assert not bars.has_volume
         assert bars.report.ignored == ("Candle",)
+
+    def test_two_columns_for_one_are_refused(self, write):
+        with pytest.raises(DataError, match="'Open' and 'Abertura' could both be the open"):
+            load_bars(write(PROFIT_SHORT.replace("Candle", "Abertura")))
+
+    def test_semicolons_alone_make_no_profit_export(self, write):
+        bars = load_bars(write("2024-01-02 09:00;1,5;2,5;0,5;1,5\n"))
+        assert bars.report.format == "csv"
+        assert bars.high[0] == 2.5
 
     def test_days_come_first_even_where_that_is_open(self, write):
         text = PROFIT_SHORT.replace("18/05", "02/05")
@@ -651,6 +668,16 @@ class TestFiles:
     def test_missing(self, tmp_path):
         with pytest.raises(ConfigError, match="does not exist"):
             load_bars(tmp_path / "bars.csv")
+
+    def test_backslashes_are_shown_as_they_are(self):
+        with pytest.raises(ConfigError) as caught:
+            load_bars(r"C:\data\bars.csv")
+        assert str(caught.value).startswith(r"data file 'C:\data\bars.csv' does not exist")
+
+    def test_a_path_relative_to_a_directory(self, tmp_path):
+        (tmp_path / "bars.csv").write_text("time,open,high,low,close\n2024-01-02 09:00,1,2,1,2\n")
+        for path in ("bars.csv", str(tmp_path / "bars.csv")):
+            assert load_bars(path, directory=tmp_path).report.path == path
 
     def test_directory(self, tmp_path):
         with pytest.raises(ConfigError, match="is a directory"):
@@ -785,7 +812,7 @@ class TestArchives:
 
 class TestLimits:
     def test_too_much_text(self, write, monkeypatch):
-        monkeypatch.setattr(_open, "_MAX_TEXT", 100)
+        monkeypatch.setattr(_open, "MAX_TEXT", 100)
         with pytest.raises(DataError, match="use Parquet"):
             load_bars(write(GENERIC))
 
@@ -822,3 +849,19 @@ def test_what_is_written_is_what_is_read(write):
         text = frame.to_csv(**options)
         assert same(load_bars(write(text)), bars)
         assert same(load_bars(write(text.replace("\n", "\r\n"), encoding="utf-16")), bars)
+
+
+def test_reading_imports_neither_pandas_nor_numba(write, tmp_path):
+    # Either takes longer to import than most files take to read.
+    table = tmp_path / "bars.parquet"
+    synthetic_bars(n_days=2).to_frame().to_parquet(table)
+    code = f"""
+import sys
+from backtest_py.data import load_bars, synthetic_bars
+synthetic_bars(n_days=1)
+assert not {{"pyarrow", "pandas", "numba"}} & set(sys.modules)
+for file in {[str(write(MT5, "a.csv")), str(write(PROFIT, "b.csv")), str(table)]!r}:
+    load_bars(file)
+assert not {{"pandas", "numba"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

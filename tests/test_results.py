@@ -361,6 +361,7 @@ class TestSave:
         assert manifest["provenance"]["reason"] == "fastest available"
         assert manifest["provenance"]["bars_hash"] == result.job.bars.content_hash
         assert manifest["bars"] == {
+            "path": "",
             "n_bars": N_BARS,
             "first": "2023-01-31T20:00:00Z",
             "last": "2023-02-03T07:00:00Z",

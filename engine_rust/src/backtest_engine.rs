@@ -5,7 +5,8 @@
 
 use crate::metrics::{accumulate, finish};
 use crate::types::{
-    Backtest, Bars, Contract, Outcome, Range, Reason, Rules, Settings, SignalColumns, Trades, Unit,
+    Backtest, Bars, Contract, Outcome, Range, Reason, Rules, Settings, Settlement, SignalColumns,
+    Trades, Unit,
 };
 
 /// Return `m` where tick `k` costs `k/m`, or 0.0 where it costs `k*tick_size`.
@@ -44,12 +45,12 @@ pub fn admits_entry(bars: &Bars<'_>, rules: &Rules, i: usize) -> bool {
 
 /// Follow the trade of a signal at bar `i` to its end; it depends on nothing else.
 ///
-/// `atr` may be empty where nothing is measured in it, and `risk` where the strategy gives none.
-/// There is none where the signal is dropped.
+/// `atr` may be empty where nothing is measured in it; `signal_risk` is nan where the strategy gives
+/// none. There is no outcome where the signal is dropped.
 pub fn trade_outcome(
     bars: &Bars<'_>,
     atr: &[f64],
-    risk: &[f64],
+    signal_risk: f64,
     rules: &Rules,
     contract: &Contract,
     i: usize,
@@ -66,7 +67,6 @@ pub fn trade_outcome(
     let through = rules.target_through_ticks * contract.tick_size;
     let denominator = if rules.round_to_tick { tick_denominator(contract.tick_size) } else { 0.0 };
     let entry = bars.open[e] + s * slip;
-    let signal_risk = risk.get(i).copied().unwrap_or(f64::NAN);
     let (mut stop, mut target) = (-s * f64::INFINITY, s * f64::INFINITY);
     if rules.stop > 0.0 || rules.target > 0.0 {
         let signal_atr = atr.get(i).copied().unwrap_or(f64::NAN);
@@ -165,6 +165,19 @@ pub fn trade_outcome(
     })
 }
 
+/// Return what a trade earned.
+pub fn settle(outcome: &Outcome, side: i8, contract: &Contract) -> Settlement {
+    let (entry, price) = (outcome.entry_price, outcome.exit_price);
+    let points = if side > 0 { price - entry } else { entry - price };
+    let fees = 2.0 * contract.fee_per_side * contract.quantity
+        + contract.fee_rate
+            * (entry.abs() + price.abs())
+            * contract.point_value
+            * contract.quantity;
+    let pnl = points * contract.point_value * contract.quantity - fees;
+    Settlement { points: points + 0.0, fees: fees + 0.0, pnl: pnl + 0.0 }
+}
+
 /// Return the first signal of `[from, last)`, or `last`; blocks without any are skipped whole.
 fn next_signal(side: &[i8], from: usize, last: usize) -> usize {
     const BLOCK: usize = 64;
@@ -192,34 +205,14 @@ pub fn simulate(
     let mut i = next_signal(signals.side, range.first, range.last);
     while i < range.last {
         let side = signals.side[i];
-        let Some(outcome) = trade_outcome(bars, atr, signals.risk, rules, contract, i, side) else {
+        let risk = signals.risk.get(i).copied().unwrap_or(f64::NAN);
+        let Some(outcome) = trade_outcome(bars, atr, risk, rules, contract, i, side) else {
             i = next_signal(signals.side, i + 1, range.last);
             continue;
         };
-        let (entry, price) = (outcome.entry_price, outcome.exit_price);
-        let points = if side > 0 { price - entry } else { entry - price };
-        let fees = 2.0 * contract.fee_per_side * contract.quantity
-            + contract.fee_rate
-                * (entry.abs() + price.abs())
-                * contract.point_value
-                * contract.quantity;
-        let pnl = points * contract.point_value * contract.quantity - fees;
-        trades.signal_bar.push(i as i64);
-        trades.entry_bar.push(i as i64 + 1);
-        trades.exit_bar.push(outcome.exit_bar as i64);
-        trades.side.push(side);
-        trades.entry_price.push(entry);
-        trades.exit_price.push(price);
-        trades.stop_price.push(outcome.stop_price);
-        trades.target_price.push(outcome.target_price);
-        trades.points.push(points + 0.0);
-        trades.pnl.push(pnl + 0.0);
-        trades.fees.push(fees + 0.0);
-        trades.mae.push(outcome.mae);
-        trades.mfe.push(outcome.mfe);
-        trades.reason.push(outcome.reason as u8);
-        trades.ambiguous.push(outcome.ambiguous);
-        equity += pnl;
+        let settled = settle(&outcome, side, contract);
+        trades.push(i, side, &outcome, &settled);
+        equity += settled.pnl;
         if equity <= 0.0 {
             break;
         }

@@ -66,6 +66,9 @@ pub enum EngineError {
     /// A run got neither a strategy nor signals, or both.
     #[error("give either a strategy with its values, or the sides of signals")]
     Signals,
+    /// The caller asked to stop.
+    #[error("the sweep was stopped")]
+    Cancelled,
     /// An instruction level is not known or not available on this machine.
     #[error("instruction level {name:?} is not available here (available: {available})")]
     Level {

@@ -1,6 +1,6 @@
 //! Window sums and the average true range. Mirrors `indicators.py`.
 
-use crate::simd::{Level, Task};
+use crate::simd::{Level, Task, Vector};
 
 /// Bars per block: the running sums of one block stay in the first-level cache.
 const BLOCK: usize = 512;
@@ -112,7 +112,7 @@ impl Task for TrueRange<'_> {
     type Output = Vec<f64>;
 
     #[inline(always)]
-    fn run(self) -> Vec<f64> {
+    fn run<V: Vector>(self) -> Vec<f64> {
         let mut out = vec![0.0; self.high.len()];
         true_range(self.high, self.low, self.close, &mut out);
         out
@@ -129,7 +129,7 @@ impl Task for WindowMeans<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<V: Vector>(self) {
         window_sums(self.x, self.length, 0, self.out);
         let length = self.length as f64;
         for mean in self.out.iter_mut() {

@@ -6,12 +6,15 @@
 pub mod backtest_engine;
 pub mod error;
 pub mod indicators;
+pub mod lanes;
 pub mod metrics;
 pub mod optimizer;
+pub mod outcomes;
 pub mod series_metrics;
 pub mod simd;
 pub mod strategies;
 pub mod strategy;
+pub mod sweep;
 pub mod types;
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
@@ -24,6 +27,9 @@ use crate::types::{
     Backtest, Bars, Contract, N_METRICS, Range, Rules, SEMANTICS_VERSION, Settings, SignalColumns,
     Trades, Unit, check_length,
 };
+
+#[path = "lib_sweep.rs"]
+mod sweep_bindings;
 
 mod exceptions {
     #![allow(missing_docs)]
@@ -433,6 +439,9 @@ mod python_module {
         py_average_true_range, py_build_info, py_column_addresses, py_optimize, py_run_backtest,
         py_signals, py_signals_of_chunk, py_strategies,
     };
+
+    #[pymodule_export]
+    use super::sweep_bindings::{PySweepPlan, py_outcome_table_bytes};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -27,6 +27,92 @@ pub trait Strategy: Send + Sync {
         side: &mut [i8],
         risk: &mut [f64],
     );
+
+    /// What a sweep needs of every bar: side and risk before the thresholds, and a score for each
+    /// threshold of the registration.
+    ///
+    /// A bar signals where each score passes its threshold. By default there are no thresholds and
+    /// the signals are those of [`Strategy::detect`].
+    fn scores(&self, bars: &Bars<'_>, level: Level) -> Scores {
+        let Signals { side, risk } = detect(bars, self.as_dyn(), level);
+        Scores { side, risk, columns: Vec::new() }
+    }
+
+    /// This strategy behind its trait.
+    fn as_dyn(&self) -> &dyn Strategy;
+}
+
+/// Which side of a threshold passes; a score that is nan never does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `score >= threshold`.
+    AtLeast,
+    /// `score >= threshold`; a threshold of 0 passes whatever the score.
+    AtLeastOrOff,
+    /// `score <= threshold`.
+    AtMost,
+}
+
+impl Bound {
+    /// Whether a score passes.
+    #[inline(always)]
+    pub fn passes(self, score: f64, threshold: f64) -> bool {
+        match self {
+            Self::AtLeast => score >= threshold,
+            Self::AtLeastOrOff => threshold == 0.0 || score >= threshold,
+            Self::AtMost => score <= threshold,
+        }
+    }
+
+    /// The score, turned so that `score >= threshold` passes for every kind of bound.
+    pub fn turned_score(self, score: f64) -> f64 {
+        match self {
+            Self::AtLeast => score,
+            Self::AtLeastOrOff => {
+                if score.is_nan() {
+                    f64::NEG_INFINITY
+                } else {
+                    score
+                }
+            }
+            Self::AtMost => -score,
+        }
+    }
+
+    /// The threshold, turned like the scores.
+    pub fn turned_threshold(self, threshold: f64) -> f64 {
+        match self {
+            Self::AtLeast => threshold,
+            Self::AtLeastOrOff => {
+                if threshold == 0.0 {
+                    f64::NEG_INFINITY
+                } else {
+                    threshold
+                }
+            }
+            Self::AtMost => -threshold,
+        }
+    }
+}
+
+/// A parameter that cuts a score; all others shape the scores themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threshold {
+    /// Place of the parameter among the values.
+    pub parameter: usize,
+    /// Which side passes.
+    pub bound: Bound,
+}
+
+/// Side and risk of every bar before the thresholds, and one column of scores per threshold.
+#[derive(Clone, Debug)]
+pub struct Scores {
+    /// 1 to go long, -1 to go short, 0 for nothing.
+    pub side: Vec<i8>,
+    /// Risk in points; empty if the strategy gives none.
+    pub risk: Vec<f64>,
+    /// One column per threshold.
+    pub columns: Vec<Vec<f64>>,
 }
 
 /// How a strategy is known and built.
@@ -36,8 +122,21 @@ pub struct Registration {
     pub name: &'static str,
     /// Names of the parameters in the order of their values.
     pub parameters: &'static [&'static str],
+    /// Parameters that cut scores, so that a sweep can share the scores between their values.
+    pub thresholds: &'static [Threshold],
     /// Build the strategy from as many values as there are parameters.
     pub build: fn(&[f64]) -> Box<dyn Strategy>,
+}
+
+/// Return how a strategy is known and built.
+///
+/// # Errors
+/// If the name is unknown.
+pub fn registration(name: &str) -> EngineResult<&'static Registration> {
+    REGISTRY.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let known: Vec<_> = REGISTRY.iter().map(|entry| entry.name).collect();
+        EngineError::UnknownStrategy { name: name.to_string(), known: known.join(", ") }
+    })
 }
 
 /// Build a strategy from its name and values.
@@ -45,13 +144,7 @@ pub struct Registration {
 /// # Errors
 /// If the name is unknown or the number of values is wrong.
 pub fn build(name: &str, values: &[f64]) -> EngineResult<Box<dyn Strategy>> {
-    let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
-        let known: Vec<_> = REGISTRY.iter().map(|entry| entry.name).collect();
-        return Err(EngineError::UnknownStrategy {
-            name: name.to_string(),
-            known: known.join(", "),
-        });
-    };
+    let entry = registration(name)?;
     if entry.parameters.len() != values.len() {
         return Err(EngineError::Values {
             name: entry.name,

@@ -226,6 +226,17 @@ pub struct Outcome {
     pub ambiguous: bool,
 }
 
+/// What a trade earned.
+#[derive(Clone, Copy, Debug)]
+pub struct Settlement {
+    /// Gain in points.
+    pub points: f64,
+    /// Fees in money.
+    pub fees: f64,
+    /// Gain in money, after fees.
+    pub pnl: f64,
+}
+
 /// Trades, column by column, in the order of `records.TRADE_DTYPE`.
 #[derive(Clone, Debug, Default)]
 pub struct Trades {
@@ -270,6 +281,25 @@ impl Trades {
     /// Whether there is no trade.
     pub fn is_empty(&self) -> bool {
         self.pnl.is_empty()
+    }
+
+    /// Append the trade of a signal at bar `signal`.
+    pub fn push(&mut self, signal: usize, side: i8, outcome: &Outcome, settled: &Settlement) {
+        self.signal_bar.push(signal as i64);
+        self.entry_bar.push(signal as i64 + 1);
+        self.exit_bar.push(outcome.exit_bar as i64);
+        self.side.push(side);
+        self.entry_price.push(outcome.entry_price);
+        self.exit_price.push(outcome.exit_price);
+        self.stop_price.push(outcome.stop_price);
+        self.target_price.push(outcome.target_price);
+        self.points.push(settled.points);
+        self.pnl.push(settled.pnl);
+        self.fees.push(settled.fees);
+        self.mae.push(outcome.mae);
+        self.mfe.push(outcome.mfe);
+        self.reason.push(outcome.reason as u8);
+        self.ambiguous.push(outcome.ambiguous);
     }
 }
 

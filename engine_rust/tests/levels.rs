@@ -1,78 +1,16 @@
 //! Every instruction level gives the same bits, and so does every split of the bars.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod random_bars;
+
 use _engine_rust::backtest_engine::backtest;
 use _engine_rust::error::EngineError;
 use _engine_rust::indicators::{atr_sma, atr_wilder, prior_sum, window_sums};
 use _engine_rust::simd::Level;
 use _engine_rust::strategies::REGISTRY;
 use _engine_rust::strategy::{build, detect};
-use _engine_rust::types::{Bars, Contract, Range, Rules, Settings, Unit};
-
-/// A splitmix64 generator: the same bars everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
-
-#[derive(Default)]
-struct Columns {
-    open: Vec<f64>,
-    high: Vec<f64>,
-    low: Vec<f64>,
-    close: Vec<f64>,
-    volume: Vec<f64>,
-    minute: Vec<i32>,
-    day: Vec<i32>,
-}
-
-impl Columns {
-    fn random(n: usize, seed: u64) -> Self {
-        let mut random = Random(seed);
-        let mut columns = Self::default();
-        let mut price = 1000.1;
-        for i in 0..n {
-            let open = price;
-            let step = random.below(41) as f64 - 20.0;
-            let wide = if random.below(12) == 0 { 5.3 } else { 1.0 };
-            let close = open + step * wide * 0.1;
-            let high = if open > close { open } else { close } + random.below(9) as f64 * 0.1;
-            let low = if open < close { open } else { close } - random.below(9) as f64 * 0.1;
-            columns.open.push(open);
-            columns.high.push(high);
-            columns.low.push(low);
-            columns.close.push(close);
-            columns.volume.push(random.below(5000) as f64 + 0.5);
-            columns.minute.push(540 + 5 * (i % 97) as i32);
-            columns.day.push((i / 97) as i32);
-            price = close;
-        }
-        columns
-    }
-
-    fn view(&self) -> Bars<'_> {
-        Bars {
-            open: &self.open,
-            high: &self.high,
-            low: &self.low,
-            close: &self.close,
-            volume: &self.volume,
-            minute: &self.minute,
-            day: &self.day,
-        }
-    }
-}
+use _engine_rust::types::{Contract, Range, Rules, Settings, Unit};
+use random_bars::{Columns, Random, bits};
 
 fn cases() -> Vec<(&'static str, Vec<f64>)> {
     vec![
@@ -84,10 +22,6 @@ fn cases() -> Vec<(&'static str, Vec<f64>)> {
         ("opening_range_breakout", vec![30.0, 1439.0]),
         ("opening_range_breakout", vec![7.0, 800.0]),
     ]
-}
-
-fn bits(values: &[f64]) -> Vec<u64> {
-    values.iter().map(|value| if value.is_nan() { 1 } else { value.to_bits() }).collect()
 }
 
 #[test]

@@ -22,6 +22,7 @@ from backtest_py.data.readers import load_bars
 from backtest_py.data.synthetic import synthetic_bars
 from backtest_py.engines import engine_status
 from backtest_py.errors import (
+    ArgumentError,
     BacktestError,
     BacktestWarning,
     ConfigError,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "ArgumentError",
     "BacktestError",
     "BacktestResult",
     "BacktestWarning",

@@ -6,6 +6,7 @@ instant at which each bar opens, and the minute and trading day on the session's
 
 from __future__ import annotations
 
+from datetime import date
 from hashlib import sha256
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -14,13 +15,14 @@ import numpy as np
 
 from backtest_py.columns import PRICES, Columns, columns_from_arrays, columns_from_frame
 from backtest_py.errors import ConfigError, DataError
+from backtest_py.parameters import counted
 from backtest_py.time import Clocks, wall_clock
 from backtest_py.timestamps import Times, as_times, parse_times, time_text
 from backtest_py.validation import BarsReport, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
-    from datetime import date, datetime
+    from datetime import datetime
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
@@ -263,8 +265,8 @@ class Bars:
     def __repr__(self) -> str:
         clock = self.session_timezone or "no zone"
         return (
-            f"Bars({len(self):,} bars, {self.time_text(0)} to {self.time_text(len(self) - 1)}, "
-            f"{int(self.day[-1]) + 1:,} days, {clock})"
+            f"Bars({counted(len(self), 'bar')}, {self.time_text(0)} to "
+            f"{self.time_text(len(self) - 1)}, {counted(int(self.day[-1]) + 1, 'day')}, {clock})"
         )
 
     def time_text(self, row: int) -> str:
@@ -384,11 +386,15 @@ class Bars:
         return self.remember("trades_weekends", self._trades_weekends)
 
     def _trades_weekends(self) -> bool:
+        traded = np.unique(self.session_dates)
+        return 2 * int(np.count_nonzero(~np.is_busday(traded))) > self.weekend_days
+
+    @property
+    def weekend_days(self) -> int:
+        """Saturdays and Sundays from the first day to the last, traded or not."""
         dates = self.session_dates
         span = int((dates[-1] - dates[0]).astype(np.int64)) + 1
-        weekend_days = span - int(np.busday_count(dates[0], dates[-1] + 1))
-        traded = np.unique(dates)
-        return 2 * int(np.count_nonzero(~np.is_busday(traded))) > weekend_days
+        return span - int(np.busday_count(dates[0], dates[-1] + 1))
 
     def to_frame(self) -> pd.DataFrame:
         """Return a DataFrame of the columns, indexed by time: UTC, or without a zone.
@@ -437,8 +443,13 @@ def build_bars(
 
 def _edge(value: Any, name: str) -> int | None:
     """Return the wall clock time that starts or ends a range, in nanoseconds."""
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and value == ""):
         return None
+    if not isinstance(value, (str, date, np.datetime64)):
+        raise ConfigError(
+            f"range.{name} = {value!r} is not a time; give a date, a datetime or a text such as "
+            '"2023-03-01"'
+        )
     try:
         if isinstance(value, str):
             texts = np.array([value.encode("ascii", "replace")])

@@ -179,13 +179,16 @@ def _checked_groups(names: list[str]) -> list[GroupBy]:
 
 
 def _print_result(config: Config, result: BacktestResult, groups: list[GroupBy]) -> None:
+    from backtest_py.config import toml_value  # noqa: PLC0415
     from backtest_py.report import tables  # noqa: PLC0415
 
     bars, job = result.job.bars, result.job
     span = "all bars"
     if job.last - job.first < len(bars):
         span = f"signals from {bars.time_text(job.first)} to {bars.time_text(job.last - 1)}"
-    params = ", ".join(f"{name} {value}" for name, value in config.strategy.to_mapping().items())
+    params = ", ".join(
+        f"{name} = {toml_value(value)}" for name, value in config.strategy.to_mapping().items()
+    )
     facts = {
         "Bars": f"{config.path.name}: {len(bars):,}, {bars.time_text(0)} to "
         f"{bars.time_text(len(bars) - 1)}",
@@ -209,6 +212,7 @@ def parity(file: ConfigFile, *, as_json: Json = False) -> None:
     """
     from backtest_py.config import Config  # noqa: PLC0415
     from backtest_py.engines.registry import resolve  # noqa: PLC0415
+    from backtest_py.parameters import counted  # noqa: PLC0415
     from backtest_py.parity import compare  # noqa: PLC0415
 
     config = Config.load(file)
@@ -247,7 +251,8 @@ def parity(file: ConfigFile, *, as_json: Json = False) -> None:
         raise ParityError(f"numba and rust disagree:\n{comparison.describe('numba', 'rust')}")
     if not as_json:
         typer.echo(
-            f"numba and rust agree, bit for bit: {len(numba):,} trades on {len(bars):,} bars, "
+            f"numba and rust agree, bit for bit: {counted(len(numba), 'trade')} on "
+            f"{counted(len(bars), 'bar')}, "
             f"{len(numba.metrics)} metrics"
         )
 

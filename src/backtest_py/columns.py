@@ -7,7 +7,7 @@ and the people who convert their files are known to write, in any case, with or 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -190,18 +190,20 @@ class Columns:
 
 
 def choose_volume(
-    volumes: Mapping[str, NDArray[np.float64]], n_bars: int
+    kinds: Container[str], read: Callable[[str], NDArray[np.float64]], n_bars: int
 ) -> tuple[str, NDArray[np.float64]]:
     """Return the best kind of volume that is not zero throughout, and its values.
 
-    Units traded (contracts) come before ticks, ticks before money. Without any, the volume is
-    zero and its kind ``none``.
+    Units traded (contracts) come before ticks, ticks before money; of the ``kinds`` that there
+    are, those after the first that serves are not even read. Without any, the volume is zero and
+    its kind ``none``.
     """
-    kinds = [kind for kind in VOLUMES if kind in volumes]
-    for kind in kinds:
-        if volumes[kind].any():
-            return kind, volumes[kind]
-    return (kinds[0] if kinds else "none"), np.zeros(n_bars)
+    present = [kind for kind in VOLUMES if kind in kinds]
+    for kind in present:
+        values = read(kind)
+        if values.any():
+            return kind, values
+    return (present[0] if present else "none"), np.zeros(n_bars)
 
 
 def _floats(values: Any, where: str) -> NDArray[np.float64]:
@@ -278,23 +280,22 @@ def columns_from_frame(
 
     given = index if index is not None else frame.iloc[:, roles["time"]]
     times = as_times(given, lambda row: at("time", row), integers="magnitude")
-    numbers: dict[str, NDArray[np.float64]] = {
-        role: _frame_floats(frame.iloc[:, roles[role]], str(names[roles[role]]))
-        for role in (*PRICES, *VOLUMES, "atr")
-        if role in roles
-    }
-    kind, volume = choose_volume(numbers, len(frame))
+
+    def read(role: str) -> NDArray[np.float64]:
+        return _frame_floats(frame.iloc[:, roles[role]], str(names[roles[role]]))
+
+    kind, volume = choose_volume(roles, read, len(frame))
     used = {role: str(names[position]) for role, position in roles.items()}
     ignored = ignored_names(roles, names)
     roles["volume"] = roles.get(kind, -1)
     columns = Columns(
         times,
-        open=numbers["open"],
-        high=numbers["high"],
-        low=numbers["low"],
-        close=numbers["close"],
+        open=read("open"),
+        high=read("high"),
+        low=read("low"),
+        close=read("close"),
         volume=volume,
-        atr=numbers.get("atr"),
+        atr=read("atr") if "atr" in roles else None,
         at=at,
     )
     return columns, used, ignored, kind

@@ -8,13 +8,14 @@ only a file has, reads the file, and writes a commented one.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar, cast
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from backtest_py.errors import ConfigError, DataError
 from backtest_py.parameters import Parameter, Settings, parameter, unknown_name
 from backtest_py.rules import ExitRules
 from backtest_py.strategies import get_strategy
+from backtest_py.sweep.axis import grid_spec
+from backtest_py.sweep.sample import Sample, build_grid
+from backtest_py.sweep.space import check_grid
 from backtest_py.timestamps import parse_times
 
 if TYPE_CHECKING:
@@ -31,19 +35,20 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.results import BacktestResult
     from backtest_py.strategies import Strategy
+    from backtest_py.sweep.axis import GridSpec
+    from backtest_py.sweep.grid import Grid
+    from backtest_py.sweep.sample import SampledGrid
 
 __all__ = [
     "Config",
     "DataSettings",
-    "GridRange",
     "RangeSettings",
     "RunSettings",
     "SweepSettings",
     "commented_toml",
+    "toml_value",
 ]
 
-GridValue: TypeAlias = "float | str | bool"
-GridValues: TypeAlias = "tuple[GridValue, ...] | GridRange"
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 SECTIONS: Final = (
@@ -57,6 +62,10 @@ SECTIONS: Final = (
     "sweep",
 )
 DEFAULT_STRATEGY: Final = "barra_elefante"
+BACKSLASHES: Final = (
+    "between double quotes a backslash begins an escape; write a path with forward slashes, or "
+    "between single quotes"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +105,13 @@ class DataSettings(Settings):
     )
 
     def validate(self) -> None:
-        """Require a path."""
+        """Require a path, and no control character in it: those are escapes read by mistake."""
         if not self.path:
             raise ConfigError(
                 'data.path is missing; name the file that holds the bars, as in path = "WIN_M5.csv"'
             )
+        if any(character < " " for character in self.path):
+            raise ConfigError(f"data.path = {self.path!r} holds a control character; {BACKSLASHES}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,18 +144,9 @@ class RunSettings(Settings):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class GridRange:
-    """An inclusive range of grid values, with the numbers as the file gives them."""
-
-    start: float
-    stop: float
-    step: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSettings(Settings):
-    """Section ``[sweep]``; the grid's values are checked when a sweep is planned."""
+    """Section ``[sweep]``: the grid, and optionally a sample of it."""
 
     section: ClassVar[str] = "sweep"
 
@@ -154,7 +156,8 @@ class SweepSettings(Settings):
     invalid: str = parameter(
         "refuse", "choice", "combinations that are not allowed", choices=("refuse", "skip")
     )
-    grid: Mapping[str, GridValues] = field(default_factory=dict)
+    grid: Mapping[str, GridSpec] = field(default_factory=dict)
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,17 +216,18 @@ class Config:
             if name not in SECTIONS:
                 raise unknown_name("section", name, SECTIONS)
         strategy = _strategy(_table(document, "strategy"))
+        rules, contract = _settings(ExitRules, document), _settings(Contract, document)
         return cls(
             data=_settings(DataSettings, document),
             strategy=strategy,
-            rules=_settings(ExitRules, document),
-            contract=_settings(Contract, document),
+            rules=rules,
+            contract=contract,
             metrics=_settings(MetricSettings, document),
             range=RangeSettings.from_mapping(
                 {key: _date_text(value) for key, value in _table(document, "range").items()}
             ),
             run=_settings(RunSettings, document),
-            sweep=_sweep(_table(document, "sweep"), strategy),
+            sweep=_sweep(_table(document, "sweep"), strategy, rules, contract),
             directory=Path(directory),
         )
 
@@ -244,7 +248,26 @@ class Config:
 
         options = self.data.to_mapping()
         del options["path"]
-        return load_bars(self.path, **options)
+        return load_bars(self.data.path, directory=self.directory, **options)
+
+    def grid(self) -> Grid | SampledGrid:
+        """Build the grid of ``[sweep]``, or the sample of it that ``[sweep.sample]`` asks for.
+
+        Raises
+        ------
+        ConfigError
+            As :func:`backtest_py.sweep.sample.build_grid`: if a combination is not allowed, or
+            none is left.
+        """
+        return build_grid(
+            self.strategy,
+            self.rules,
+            self.contract,
+            self.sweep.grid,
+            self.sweep.sample,
+            where=self.sweep.where,
+            invalid=self.sweep.invalid,
+        )
 
     def backtest(self, bars: Bars | None = None, *, engine: str = "") -> BacktestResult:
         """Run the backtest, on the engine of ``[run]`` unless another is named.
@@ -283,7 +306,7 @@ def _parse(path: Path) -> dict[str, object]:
         raise ConfigError(f"{path} is a directory; give a TOML file")
     try:
         # utf-8-sig, because editors on Windows write a mark that TOML refuses
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path} does not exist; `backtest-py init {path}` writes a commented one"
@@ -294,10 +317,21 @@ def _parse(path: Path) -> dict[str, object]:
         raise ConfigError(
             f"{path} is not a TOML file: byte {error.start} is not UTF-8 text"
         ) from error
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        remedy = _remedy_of_backslashes(text, str(error))
+        raise ConfigError(f"{path} is not valid TOML: {error}{remedy}") from error
     except RecursionError as error:
         raise ConfigError(f"{path} is not a configuration: it is nested too deeply") from error
+
+
+def _remedy_of_backslashes(text: str, error: str) -> str:
+    """Return the remedy where the line that an error names holds a backslash, else ``""``."""
+    line = re.search(r"at line (\d+)", error)
+    if line is None or "\\" not in text.split("\n")[int(line[1]) - 1]:
+        return ""
+    return f"; {BACKSLASHES}"
 
 
 def _table(document: Mapping[str, object], name: str) -> Mapping[str, object]:
@@ -354,45 +388,29 @@ def _moment(name: str, text: str) -> int | None:
     return int(times.ns[0])
 
 
-def _sweep(table: Mapping[str, object], strategy: Strategy) -> SweepSettings:
-    rest = {key: value for key, value in table.items() if key != "grid"}
-    settings = SweepSettings.from_mapping(rest)
-    keys = _grid_keys(strategy)
-    grid: dict[str, GridValues] = {}
-    given = table.get("grid", {})
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"sweep.grid = {given!r} is not allowed; write it as [sweep.grid]")
-    for key, value in given.items():
+def _sweep(
+    table: Mapping[str, object], strategy: Strategy, rules: ExitRules, contract: Contract
+) -> SweepSettings:
+    tables = {name: table.get(name, {}) for name in ("grid", "sample")}
+    for name, value in tables.items():
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f"sweep.{name} = {value!r} is not allowed; write it as [sweep.{name}]"
+            )
+    grid = cast("Mapping[str, object]", tables["grid"])
+    for key in grid:
         if key in {"strategy", "rules", "contract"}:
             raise ConfigError(f'a key of [sweep.grid] is written in quotes, as "{key}.…"')
-        if key not in keys:
-            raise unknown_name("key of [sweep.grid]", key, keys)
-        grid[key] = _grid_values(key, value)
-    return SweepSettings(
-        where=settings.where, invalid=settings.invalid, grid=MappingProxyType(grid)
+    settings = SweepSettings.from_mapping(
+        {key: value for key, value in table.items() if key not in tables}
     )
-
-
-def _grid_keys(strategy: Strategy) -> tuple[str, ...]:
-    owners: tuple[type[Settings], ...] = (type(strategy), ExitRules, Contract)
-    return tuple(f"{kind.section}.{spec.name}" for kind in owners for spec in kind.parameters())
-
-
-def _grid_values(key: str, value: object) -> GridValues:
-    if isinstance(value, list) and value and all(_is_scalar(item) for item in value):
-        return tuple(value)
-    if isinstance(value, Mapping) and set(value) == {"start", "stop", "step"}:
-        numbers = [value[name] for name in ("start", "stop", "step")]
-        if all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in numbers):
-            return GridRange(*numbers)
-    raise ConfigError(
-        f'sweep.grid."{key}" = {value!r} is not allowed; give a list of values, or a range '
-        "{ start = 0.5, stop = 3.0, step = 0.5 }"
+    settings = replace(
+        settings,
+        grid=MappingProxyType({key: grid_spec(key, value) for key, value in grid.items()}),
+        sample=Sample.from_mapping(_table(table, "sample")) if "sample" in table else None,
     )
-
-
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, (int, float, str, bool)) and not isinstance(value, (date, time))
+    check_grid(strategy, rules, contract, settings.grid, settings.where, settings.invalid)
+    return settings
 
 
 def commented_toml(path: str = "WIN_M5.csv") -> str:
@@ -424,6 +442,8 @@ def commented_toml(path: str = "WIN_M5.csv") -> str:
     lines += ["", "[sweep.grid]  # a list, or an inclusive range, for any parameter above"]
     lines += ['# "strategy.min_range_mult" = [1.0, 1.5, 2.0]']
     lines += ['# "rules.stop" = { start = 0.5, stop = 3.0, step = 0.5 }']
+    lines += ["", "# [sweep.sample]  # so many combinations instead of all"]
+    lines += [f"# {line}" for line in _keys(Sample.parameters())]
     return "\n".join(lines) + "\n"
 
 
@@ -432,15 +452,26 @@ def _section(
 ) -> Iterator[str]:
     yield ""
     yield f"[{name}]" + (f"  # {note}" if note else "")
+    yield from _keys(specs, path=path)
+
+
+def _keys(specs: tuple[Parameter, ...], *, path: str = "") -> Iterator[str]:
     values = {spec.name: path if spec.name == "path" else spec.default for spec in specs}
-    keys = {spec.name: f"{spec.name} = {_toml(values[spec.name])}" for spec in specs}
+    keys = {spec.name: f"{spec.name} = {toml_value(values[spec.name])}" for spec in specs}
     width = max(map(len, keys.values()))
     for spec in specs:
         allowed = "" if spec.kind == "text" else f" ({spec.allowed})"
         yield f"{keys[spec.name]:<{width}}  # {spec.doc}{allowed}"
 
 
-def _toml(value: object) -> str:
+def toml_value(value: object) -> str:
+    """Return a parameter's value as a TOML file writes it.
+
+    Examples
+    --------
+    >>> toml_value(False), toml_value("09:15"), toml_value(2.0)
+    ('false', '"09:15"', '2.0')
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value, ensure_ascii=False)

@@ -2,11 +2,14 @@
 
     BacktestError
     ├── ConfigError (ValueError)        a value, a key or a file name that the user wrote
+    │   └── ArgumentError (TypeError)   an argument of a settings class that does not exist
     ├── DataError (ValueError)          the bars themselves
     ├── EngineError (RuntimeError)
     │   ├── EngineUnavailableError      the engine cannot be loaded here
     │   └── UnsupportedError            the engine is there, but cannot do this
-    └── ParityError (AssertionError)    two engines disagree
+    ├── ParityError (AssertionError)    two engines disagree
+    ├── SweepCancelled                  a sweep was asked to stop; it can be continued
+    └── StorageError (OSError)          results cannot be written: a full disk, for one
 
 Every message says what is wrong, where, with which value, and what to do.
 """
@@ -14,6 +17,7 @@ Every message says what is wrong, where, with which value, and what to do.
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentError",
     "BacktestError",
     "BacktestWarning",
     "ConfigError",
@@ -21,6 +25,8 @@ __all__ = [
     "EngineError",
     "EngineUnavailableError",
     "ParityError",
+    "StorageError",
+    "SweepCancelled",
     "UnsupportedError",
 ]
 
@@ -31,6 +37,10 @@ class BacktestError(Exception):
 
 class ConfigError(BacktestError, ValueError):
     """A value, a key or a file name given by the user is not allowed."""
+
+
+class ArgumentError(ConfigError, TypeError):
+    """A settings class has no such argument; a TypeError as well, as Python's own calls raise."""
 
 
 class DataError(BacktestError, ValueError):
@@ -51,6 +61,14 @@ class UnsupportedError(EngineError):
 
 class ParityError(BacktestError, AssertionError):
     """Two engines gave different answers to the same question."""
+
+
+class StorageError(BacktestError, OSError):
+    """Results cannot be written; what was written before is whole and can be continued."""
+
+
+class SweepCancelled(BacktestError):  # noqa: N818 - like KeyboardInterrupt, a wish and no fault
+    """A sweep was asked to stop before it was done."""
 
 
 class BacktestWarning(UserWarning):

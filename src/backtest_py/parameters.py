@@ -10,15 +10,23 @@ from __future__ import annotations
 import math
 import operator
 import re
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
-from backtest_py.errors import ConfigError
+from backtest_py.errors import ArgumentError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Parameter", "Settings", "clock_text", "parameter", "parse_clock", "unknown_name"]
+__all__ = [
+    "Parameter",
+    "Settings",
+    "clock_text",
+    "counted",
+    "parameter",
+    "parse_clock",
+    "unknown_name",
+]
 
 Kind = Literal["float", "int", "bool", "clock", "choice", "text"]
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
@@ -45,14 +53,27 @@ def clock_text(minute: int) -> str:
     return "" if minute < 0 else f"{minute // 60:02d}:{minute % 60:02d}"
 
 
-def unknown_name(what: str, name: object, known: Iterable[str]) -> ConfigError:
+def unknown_name(
+    what: str, name: object, known: Iterable[str], kind: type[ConfigError] = ConfigError
+) -> ConfigError:
     """Build the error for a name that does not exist, with the nearest one that does."""
     from difflib import get_close_matches  # noqa: PLC0415  # only an error needs it
 
     names = sorted(known)
     near = get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"unknown {what} {name!r}{hint} (known: {', '.join(names)})")
+    return kind(f"unknown {what} {name!r}{hint} (known: {', '.join(names)})")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "day"), counted(4360, "bar")
+    ('1 day', '4,360 bars')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +216,25 @@ class Settings:
 
     __slots__ = ()
     section: ClassVar[str]
+
+    def __new__(cls, /, *positional: object, **named: object) -> Self:
+        """Refuse arguments that the dataclass's own ``__init__`` would refuse in its own words."""
+        if not is_dataclass(cls):
+            raise ConfigError(
+                f"{cls.__qualname__} is no dataclass; decorate the class with "
+                "@dataclass(frozen=True, slots=True, kw_only=True)"
+            )
+        known = [item.name for item in fields(cls)]
+        if positional and all(item.kw_only for item in fields(cls)):
+            example = f", as in {cls.__name__}({known[0]}=...)" if known else ""
+            raise ArgumentError(
+                f"{cls.__name__} was given {positional[0]!r} without a name; name its "
+                f"arguments{example}"
+            )
+        for name in named:
+            if name not in known:
+                raise unknown_name(f"argument of {cls.__name__}", name, known, ArgumentError)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """Check every field and store it in its canonical type."""

@@ -19,7 +19,7 @@ from uuid import uuid4
 import numpy as np
 
 from backtest_py.errors import ConfigError
-from backtest_py.parameters import unknown_name
+from backtest_py.parameters import counted, unknown_name
 from backtest_py.provenance import Provenance, configuration, sha256
 from backtest_py.records import COUNT_METRICS, METRICS, Reason
 
@@ -344,6 +344,7 @@ class BacktestResult:
         return {
             "kind": "run",
             "bars": {
+                "path": bars.report.path,
                 "n_bars": len(bars),
                 "first": f"{span[0]}{zone}",
                 "last": f"{span[1]}{zone}",
@@ -407,9 +408,9 @@ class BacktestResult:
         )
         loss = f"{_number_text(metrics.max_drawdown)} ({_number_text(metrics.max_drawdown_pct)} %)"
         return [
-            f"{name} on {len(bars):,} bars from {dates[0]} to {dates[-1]}",
+            f"{name} on {counted(len(bars), 'bar')} from {dates[0]} to {dates[-1]}",
             f"engine {self.engine}: {self._reason}",
-            f"{metrics.total_trades:,} trades, win rate {_number_text(metrics.win_rate)}",
+            f"{counted(len(self), 'trade')}, win rate {_number_text(metrics.win_rate)}",
             f"total return {profit}, profit factor {_number_text(metrics.profit_factor)}",
             f"max drawdown {loss}, sharpe {_number_text(metrics.sharpe)}",
             *(["ruined: the account was empty before the end"] if metrics.ruined else []),

@@ -34,7 +34,7 @@ class ExitRules(Settings):
         DEFAULT_TARGET, "float", "distance of the target, in units; 0 with target_r", minimum=0
     )
     target_r: float = parameter(
-        0.0, "float", "distance of the target, in multiples of the stop", minimum=0
+        0.0, "float", "distance of the target in multiples of the stop; needs target = 0", minimum=0
     )
     trail: float = parameter(
         0.0, "float", "distance of the trailing stop from the close, in units", minimum=0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.engines import Job, resolve
 from backtest_py.errors import BacktestWarning, ConfigError
@@ -18,12 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
 
-    from backtest_py.bars import Bars
     from backtest_py.signals import Signals
 
     Moment = str | date | None
 
-__all__ = ["prepare", "run", "run_signals"]
+__all__ = ["as_strategy", "check_job", "prepare", "run", "run_signals"]
 
 OFF_GRID_SHARE = 0.001
 """A larger share of prices off the tick grid is worth a warning."""
@@ -57,7 +58,8 @@ def run(
     range : pair of str, date or None, optional
         Half-open span of signals on the session's wall clock; ``None`` is no bound.
     engine : {"auto", "numba", "rust"}
-        Both engines give the same bits; ``auto`` takes rust where it is available.
+        Both engines give the same bits; ``auto`` takes rust where it is available and can do the
+        job, else numba, and the provenance says why.
 
     Returns
     -------
@@ -66,9 +68,11 @@ def run(
     Raises
     ------
     ConfigError
-        If settings contradict each other or the bars.
+        If an argument is of the wrong kind, or settings contradict each other or the bars.
     EngineUnavailableError
         If the engine cannot be loaded.
+    UnsupportedError
+        If it has no code for the strategy.
 
     Examples
     --------
@@ -78,10 +82,11 @@ def run(
     >>> result.metrics.total_trades > 0
     True
     """
-    chosen = _strategy(strategy)
+    _expect("bars", bars, Bars)  # before a user's function meets them
+    chosen = as_strategy(strategy)
     signals = chosen.compute(bars) if isinstance(chosen, FunctionStrategy) else None
     job = prepare(bars, chosen, signals, rules, contract, metrics, range)
-    runner, reason = resolve(engine)
+    runner, reason = resolve(engine, job)
     return BacktestResult(job, runner.run(job), runner, reason)
 
 
@@ -131,8 +136,9 @@ def run_signals(
     >>> bt.run_signals(bars, side, bt.ExitRules(max_bars=5)).metrics.long_trades > 0
     True
     """
+    _expect("bars", bars, Bars)
     job = prepare(bars, None, checked_signals(bars, side, risk), rules, contract, metrics, range)
-    runner, reason = resolve(engine)
+    runner, reason = resolve(engine, job)
     return BacktestResult(job, runner.run(job), runner, reason)
 
 
@@ -152,17 +158,56 @@ def prepare(
     ConfigError
         If they do not fit.
     """
-    rules = rules or ExitRules()
-    contract = contract or Contract()
-    metrics = metrics or MetricSettings()
-    first, last = bars.bounds(*span) if span is not None else (0, len(bars))
+    rules = ExitRules() if rules is None else rules
+    contract = Contract() if contract is None else contract
+    metrics = MetricSettings() if metrics is None else metrics
+    for name, value, kind in (
+        ("bars", bars, Bars),
+        ("rules", rules, ExitRules),
+        ("contract", contract, Contract),
+        ("metrics", metrics, MetricSettings),
+    ):
+        _expect(name, value, kind)
+    first, last = (0, len(bars)) if span is None else bars.bounds(*_pair(span))
     job = Job(bars, strategy, signals, rules, contract, metrics, first, last)
-    _check(job)
+    check_job(job)
     _warn(job)
     return job
 
 
-def _strategy(strategy: str | Strategy | Callable[..., Any]) -> Strategy:
+def _expect(name: str, value: object, kind: type) -> None:
+    """Refuse an argument of another class, with the way to one of the right class."""
+    if isinstance(value, kind):
+        return
+    given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    wanted = f"bt.{kind.__name__}"
+    advice = f"give {wanted}(...)"
+    if kind is Bars:
+        advice = "make bars of it: bt.Bars.from_frame(frame), or bt.load_bars(path) for a file"
+    elif isinstance(value, Mapping):
+        advice = f"give {wanted}(**{name}), if its keys are parameters"
+    elif {kind, type(value)} == {ExitRules, Contract}:
+        advice = "the rules come first, then the contract; or name both: rules=..., contract=..."
+    raise ConfigError(f"{name} is {given}, not {wanted}; {advice}")
+
+
+def _pair(span: object) -> tuple[Moment, Moment]:
+    if isinstance(span, (tuple, list)) and len(span) == 2:
+        return span[0], span[1]
+    raise ConfigError(
+        f"range = {span!r} is not allowed; give its start and end, None where it is open, as in "
+        'range=("2023-03-01", None)'
+    )
+
+
+def as_strategy(strategy: str | Strategy | Callable[..., Any]) -> Strategy:
+    """Return the strategy that a name, a class, an instance or a function stands for.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of them.
+    """
     if isinstance(strategy, Strategy):
         return strategy
     if isinstance(strategy, str):
@@ -176,7 +221,14 @@ def _strategy(strategy: str | Strategy | Callable[..., Any]) -> Strategy:
     )
 
 
-def _check(job: Job) -> None:
+def check_job(job: Job) -> None:
+    """Refuse settings that do not fit the bars or each other.
+
+    Raises
+    ------
+    ConfigError
+        With what to do.
+    """
     strategy, rules, bars = job.strategy, job.rules, job.bars
     if strategy is not None and strategy.uses_volume and not bars.has_volume:
         raise ConfigError(

@@ -84,8 +84,6 @@ def _transitions(name: str, ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], N
     offset : ndarray of int64, shape (n_changes + 1,)
         Nanoseconds to add to UTC before the first change, between them and after the last.
     """
-    if name == "UTC":
-        return np.empty(0, np.int64), np.zeros(1, np.int64)
     years = np.array([ns.min(), ns.max()]).astype("M8[ns]").astype("M8[Y]").astype(np.int64) + 1970
     changes: list[tuple[int, int]] = []
     for year in range(int(years[0]) - 1, int(years[1]) + 2):

@@ -33,6 +33,8 @@ class BarsReport:
     ----------
     source : str
         Name of the file, or "".
+    path : str
+        The path of the file as it was given, or "".
     format : str
         ``csv``, ``mt5``, ``profit``, ``parquet``, ``feather``, ``frame`` or ``arrays``.
     encoding : str
@@ -54,6 +56,7 @@ class BarsReport:
     """
 
     source: str = ""
+    path: str = ""
     format: str = "arrays"
     encoding: str = ""
     rows_read: int = 0

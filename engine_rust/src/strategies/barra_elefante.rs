@@ -1,8 +1,8 @@
 //! Barra Elefante, the elephant bar. Mirrors `strategies/barra_elefante.py`.
 
 use crate::indicators::{prior_sum, window_sums};
-use crate::simd::{Level, Task};
-use crate::strategy::{Registration, Strategy};
+use crate::simd::{Level, Task, Vector};
+use crate::strategy::{Bound, Registration, Scores, Strategy, Threshold};
 use crate::types::Bars;
 
 /// How the strategy is known and built.
@@ -16,6 +16,13 @@ pub const REGISTRATION: Registration = Registration {
         "entry_start",
         "entry_end",
         "confirm_breakout",
+    ],
+    thresholds: &[
+        Threshold { parameter: 0, bound: Bound::AtLeast },
+        Threshold { parameter: 1, bound: Bound::AtLeastOrOff },
+        Threshold { parameter: 2, bound: Bound::AtMost },
+        Threshold { parameter: 4, bound: Bound::AtLeast },
+        Threshold { parameter: 5, bound: Bound::AtMost },
     ],
     build: |values| {
         Box::new(BarraElefante {
@@ -70,6 +77,78 @@ impl Strategy for BarraElefante {
             *side = if confirmed { sign } else { 0 };
         }
     }
+
+    fn scores(&self, bars: &Bars<'_>, level: Level) -> Scores {
+        let scores = level.run(ElephantScores { strategy: self, bars });
+        if self.confirm_breakout { confirmed(bars, scores) } else { scores }
+    }
+
+    fn as_dyn(&self) -> &dyn Strategy {
+        self
+    }
+}
+
+struct ElephantScores<'a> {
+    strategy: &'a BarraElefante,
+    bars: &'a Bars<'a>,
+}
+
+impl Task for ElephantScores<'_> {
+    type Output = Scores;
+
+    /// The quotients of [`elephants`], for every bar.
+    #[inline(always)]
+    fn run<V: Vector>(self) -> Scores {
+        let (bars, lookback) = (self.bars, self.strategy.lookback);
+        let n = bars.len();
+        let length = lookback as f64;
+        let mut side = vec![0_i8; n];
+        let ranges: Vec<f64> =
+            bars.high.iter().zip(bars.low).map(|(high, low)| high - low).collect();
+        let mut multiples = vec![f64::NAN; n];
+        let mut volumes = vec![f64::NAN; n];
+        let mut shadows = vec![f64::NAN; n];
+        if n > lookback {
+            window_sums(&ranges, lookback, 0, &mut multiples[lookback..]);
+            window_sums(bars.volume, lookback, 0, &mut volumes[lookback..]);
+            for t in lookback..n {
+                multiples[t] = ranges[t] * length / multiples[t];
+                volumes[t] = bars.volume[t] * length / volumes[t];
+                shadows[t] = (ranges[t] - (bars.close[t] - bars.open[t]).abs()) / ranges[t];
+                let sign =
+                    i8::from(bars.close[t] > bars.open[t]) - i8::from(bars.close[t] < bars.open[t]);
+                side[t] = if ranges[t] > 0.0 { sign } else { 0 };
+            }
+        }
+        let minutes: Vec<f64> = bars.minute.iter().map(|minute| f64::from(*minute)).collect();
+        let columns = vec![multiples, volumes, shadows, minutes.clone(), minutes];
+        Scores { side, risk: Vec::new(), columns }
+    }
+}
+
+/// Move scores to the bar that confirms the elephant, whose minute must lie in the window too.
+fn confirmed(bars: &Bars<'_>, elephants: Scores) -> Scores {
+    let n = bars.len();
+    let confirms = |i: usize| {
+        let beyond = if elephants.side[i - 1] > 0 {
+            bars.high[i] > bars.high[i - 1]
+        } else {
+            bars.low[i] < bars.low[i - 1]
+        };
+        beyond && bars.day[i] == bars.day[i - 1]
+    };
+    let side_of = |i: usize| if i > 0 && confirms(i) { elephants.side[i - 1] } else { 0 };
+    let side = (0..n).map(side_of).collect();
+    let mut columns = elephants.columns;
+    for column in &mut columns[..3] {
+        column.rotate_right(1);
+    }
+    for i in (1..n).rev() {
+        let (before, now) = (f64::from(bars.minute[i - 1]), f64::from(bars.minute[i]));
+        columns[3][i] = if before < now { before } else { now };
+        columns[4][i] = if before > now { before } else { now };
+    }
+    Scores { side, risk: Vec::new(), columns }
 }
 
 struct Elephants<'a> {
@@ -83,7 +162,7 @@ impl Task for Elephants<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<V: Vector>(self) {
         elephants(self.strategy, self.bars, self.start, self.side);
     }
 }

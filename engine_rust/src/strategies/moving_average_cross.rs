@@ -1,14 +1,18 @@
 //! Moving average cross. Mirrors `strategies/moving_average_cross.py`.
 
 use crate::indicators::window_sums;
-use crate::simd::{Level, Task};
-use crate::strategy::{Registration, Strategy};
+use crate::simd::{Level, Task, Vector};
+use crate::strategy::{Bound, Registration, Scores, Strategy, Threshold, detect};
 use crate::types::Bars;
 
 /// How the strategy is known and built.
 pub const REGISTRATION: Registration = Registration {
     name: "moving_average_cross",
     parameters: &["fast", "slow", "entry_start", "entry_end"],
+    thresholds: &[
+        Threshold { parameter: 2, bound: Bound::AtLeast },
+        Threshold { parameter: 3, bound: Bound::AtMost },
+    ],
     build: |values| {
         Box::new(MovingAverageCross {
             fast: values[0] as usize,
@@ -32,6 +36,17 @@ impl Strategy for MovingAverageCross {
     fn detect(&self, bars: &Bars<'_>, level: Level, start: usize, side: &mut [i8], _: &mut [f64]) {
         level.run(Crosses { strategy: self, bars, start, side });
     }
+
+    fn scores(&self, bars: &Bars<'_>, level: Level) -> Scores {
+        let anytime = Self { entry_start: 0, entry_end: i32::MAX, ..*self };
+        let side = detect(bars, &anytime, level).side;
+        let minutes: Vec<f64> = bars.minute.iter().map(|minute| f64::from(*minute)).collect();
+        Scores { side, risk: Vec::new(), columns: vec![minutes.clone(), minutes] }
+    }
+
+    fn as_dyn(&self) -> &dyn Strategy {
+        self
+    }
 }
 
 struct Crosses<'a> {
@@ -45,7 +60,7 @@ impl Task for Crosses<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<V: Vector>(self) {
         crosses(self.strategy, self.bars, self.start, self.side);
     }
 }

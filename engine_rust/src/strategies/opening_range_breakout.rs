@@ -1,13 +1,14 @@
 //! Opening range breakout. Mirrors `strategies/opening_range_breakout.py`.
 
 use crate::simd::Level;
-use crate::strategy::{Registration, Strategy};
+use crate::strategy::{Bound, Registration, Scores, Signals, Strategy, Threshold, detect};
 use crate::types::Bars;
 
 /// How the strategy is known and built.
 pub const REGISTRATION: Registration = Registration {
     name: "opening_range_breakout",
     parameters: &["range_minutes", "entry_end"],
+    thresholds: &[Threshold { parameter: 1, bound: Bound::AtMost }],
     build: |values| {
         Box::new(OpeningRangeBreakout {
             range_minutes: values[0] as i32,
@@ -58,5 +59,16 @@ impl Strategy for OpeningRangeBreakout {
                 risk[i - start] = if sign == 0 { f64::NAN } else { highest - lowest };
             }
         }
+    }
+
+    fn scores(&self, bars: &Bars<'_>, level: Level) -> Scores {
+        let anytime = Self { entry_end: i32::MAX, ..*self };
+        let Signals { side, risk } = detect(bars, &anytime, level);
+        let minutes = bars.minute.iter().map(|minute| f64::from(*minute)).collect();
+        Scores { side, risk, columns: vec![minutes] }
+    }
+
+    fn as_dyn(&self) -> &dyn Strategy {
+        self
     }
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from backtest_py.columns import PRICES
-from backtest_py.parameters import clock_text
+from backtest_py.parameters import clock_text, counted
 from backtest_py.timestamps import time_text
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ class Inspection:
         Bars without volume, where there is any; bars whose four prices are equal.
     trades_weekends : bool
         Whether the market trades seven days a week.
+    weekend_days : int
+        Saturdays and Sundays in the span; without any, nobody can tell whether they are traded.
     content_hash : str
         SHA-256 of the bars.
     source : BarsReport
@@ -132,6 +134,7 @@ class Inspection:
     zero_volume_bars: int
     flat_bars: int
     trades_weekends: bool
+    weekend_days: int
     content_hash: str
     source: BarsReport
     warnings: tuple[str, ...]
@@ -175,6 +178,7 @@ def inspect_bars(bars: Bars) -> Inspection:
         zero_volume_bars=int(np.count_nonzero(bars.volume == 0)) if bars.has_volume else 0,
         flat_bars=int(np.count_nonzero((prices == prices[0]).all(axis=0))),
         trades_weekends=bars.trades_weekends,
+        weekend_days=bars.weekend_days,
         content_hash=bars.content_hash,
         source=bars.report,
         warnings=(*bars.report.warnings, *_warnings(bars, grid)),
@@ -324,7 +328,7 @@ def _warnings(bars: Bars, grid: _Grid) -> list[str]:
     if long_time:
         row = int(np.diff(bars.time).argmax())
         warnings.append(
-            f"nothing for more than ten days, {long_time} times; the longest from "
+            f"nothing for more than ten days, {counted(long_time, 'time')}; the longest from "
             f"{time_text(int(bars.wall[row]))} to {time_text(int(bars.wall[row + 1]))}"
         )
     return warnings

@@ -80,6 +80,9 @@ class Engine(Protocol):
     def build(self) -> dict[str, str]:
         """Return versions and build facts that identify the engine's code."""
 
+    def supports(self, job: Job) -> str:
+        """Return why this engine cannot run a job, ``""`` where it can."""
+
     def atr(self, bars: Bars, period: int, method: str) -> NDArray[np.float64]:
         """Return the average true range of every bar, computed once per bars and remembered."""
 

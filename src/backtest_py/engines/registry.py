@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from backtest_py.errors import EngineUnavailableError
+from backtest_py.errors import EngineUnavailableError, UnsupportedError
 from backtest_py.parameters import unknown_name
 
 if TYPE_CHECKING:
-    from backtest_py.engines.base import Engine
+    from backtest_py.engines.base import Engine, Job
 
 __all__ = ["ENGINE_NAMES", "EngineStatus", "engine_status", "resolve"]
 
@@ -23,6 +23,10 @@ _REMEDY = (
     "reinstall backtest-py from a wheel with the Rust engine, or build it with `make build` "
     '(needs cargo); engine="numba" gives the same numbers'
 )
+_REMEDIES = {
+    "numba": "give its class a kernel, or register a function of bars instead",
+    "rust": 'use engine="auto" or "numba", or add the twin in engine_rust/src/strategies',
+}
 _loaded: dict[str, Engine] = {}
 _lock = threading.Lock()
 
@@ -68,8 +72,15 @@ def engine_status() -> tuple[EngineStatus, ...]:
     return tuple(found)
 
 
-def resolve(name: str = "auto") -> tuple[Engine, str]:
+def resolve(name: str = "auto", job: Job | None = None) -> tuple[Engine, str]:
     """Return the engine of a name, and why it was taken.
+
+    Parameters
+    ----------
+    name : {"auto", "numba", "rust"}
+        ``"auto"`` takes rust where it is available and can do the job, else numba.
+    job : Job, optional
+        What the engine has to do; without it, only whether it is available counts.
 
     Raises
     ------
@@ -77,15 +88,30 @@ def resolve(name: str = "auto") -> tuple[Engine, str]:
         If there is no engine of this name.
     EngineUnavailableError
         If the engine that was asked for, or with ``"auto"`` every engine, cannot be loaded.
+    UnsupportedError
+        If it can be loaded, but cannot do the job.
     """
     if name not in ENGINE_NAMES:
         raise unknown_name("engine", name, ENGINE_NAMES)
     if name != "auto":
-        return _load(name), f"engine={name!r} was asked for"
+        return _able(name, job), f"engine={name!r} was asked for"
     try:
-        return _load("rust"), "auto takes rust where it is available"
+        rust = _load("rust")
+        obstacle = "" if job is None else rust.supports(job)
     except EngineUnavailableError as error:
-        return _load("numba"), f"auto took numba: {error}"
+        obstacle = str(error)
+    if not obstacle:
+        return rust, "auto takes rust where it is available and can do the job"
+    return _able("numba", job), f"auto took numba: {obstacle}"
+
+
+def _able(name: str, job: Job | None) -> Engine:
+    """Return an engine that can do a job."""
+    engine = _load(name)
+    obstacle = "" if job is None else engine.supports(job)
+    if obstacle:
+        raise UnsupportedError(f'engine="{name}" cannot do this: {obstacle}; {_REMEDIES[name]}')
+    return engine
 
 
 def _load(name: str) -> Engine:

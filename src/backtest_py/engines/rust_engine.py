@@ -11,6 +11,7 @@ from backtest_py.engines.base import EngineOutput, atr_for
 from backtest_py.errors import EngineUnavailableError
 from backtest_py.records import SEMANTICS_VERSION, AtrMethod
 from backtest_py.signals import Signals
+from backtest_py.strategies.base import is_registered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,21 @@ class RustEngine:
     def build(self) -> dict[str, str]:
         """Return version, profile, compiler and instruction level of the extension."""
         info = _engine_rust.build_info()
-        return {**info, "level": self.level or info["level"]}
+        rustc = info["rustc"].removeprefix("rustc ")
+        return {**info, "rustc": rustc, "level": self.level or info["level"]}
+
+    def supports(self, job: Job) -> str:
+        """Return why this engine cannot run a job: its strategy has no twin in Rust.
+
+        Twins go by name, so a class that merely took the name of a registered one has none.
+        """
+        if job.signals is not None:
+            return ""
+        strategy = job.detector
+        parameters = [spec.name for spec in strategy.parameters()]
+        if is_registered(strategy) and _engine_rust.strategies().get(strategy.name) == parameters:
+            return ""
+        return f"strategy {strategy.name!r} ({type(strategy).__qualname__}) has no twin in Rust"
 
     def atr(self, bars: Bars, period: int, method: str) -> NDArray[np.float64]:
         """Return the average true range of every bar, computed once per bars and remembered."""

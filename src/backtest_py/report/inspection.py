@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backtest_py.parameters import counted
 from backtest_py.report.tables import facts_table, rows_table, show
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _source(facts: Inspection) -> dict[str, str]:
     ]
     rows = {
         "File": ", ".join(text for text in (source.source, source.format, source.encoding) if text),
-        "Rows": f"{facts.rows:,} bars" + (f" ({', '.join(done)})" if done else ""),
+        "Rows": counted(facts.rows, "bar") + (f" ({', '.join(done)})" if done else ""),
     }
     if source.ignored:
         rows["Not used"] = ", ".join(source.ignored)
@@ -85,7 +86,7 @@ def _market(facts: Inspection) -> dict[str, str]:
     zone = facts.session_timezone or "no zone"
     volume = _VOLUME_KINDS[facts.volume_kind]
     if facts.has_volume:
-        volume += f", {facts.zero_volume_bars:,} bars with 0"
+        volume += f", {counted(facts.zero_volume_bars, 'bar')} with 0"
     elif facts.volume_kind != "none":
         volume += ", zero throughout"
     interval = "a single bar"
@@ -93,16 +94,22 @@ def _market(facts: Inspection) -> dict[str, str]:
         share = f"{100.0 * facts.interval_share:.1f} % of the steps"
         interval = f"{facts.interval_minutes:g} minutes ({share})"
     return {
-        "Span": f"{facts.first} to {facts.last}, {facts.days:,} days ({zone})",
+        "Span": f"{facts.first} to {facts.last}, {counted(facts.days, 'day')} ({zone})",
         "File's clock": facts.timezone or "no zone",
         "Interval": interval,
-        "Gaps": f"{facts.n_gaps:,}, {facts.missing_bars:,} bars missing",
+        "Gaps": f"{facts.n_gaps:,}, {counted(facts.missing_bars, 'bar')} missing",
         "Tick grid": "none found" if facts.tick_size is None else f"{facts.tick_size:g}",
         "Volume": volume,
         "Flat bars": f"{facts.flat_bars:,}",
-        "Weekends": "traded" if facts.trades_weekends else "closed",
+        "Weekends": _weekends(facts),
     }
 
 
+def _weekends(facts: Inspection) -> str:
+    if facts.weekend_days == 0:
+        return "none in the span"
+    return "traded" if facts.trades_weekends else "closed"
+
+
 def _count(number: int, what: str, done: str) -> str:
-    return f"{number:,} {what}{'s' if number > 1 else ''} {done}" if number else ""
+    return f"{counted(number, what)} {done}" if number else ""

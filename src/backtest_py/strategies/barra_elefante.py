@@ -10,7 +10,7 @@ import numpy as np
 from backtest_py._jit import Kernel, kernel
 from backtest_py.indicators import prior_sum, window_sums
 from backtest_py.parameters import parameter
-from backtest_py.strategies.base import Strategy, check_window, register
+from backtest_py.strategies.base import Bound, Strategy, Threshold, check_window, register
 
 __all__ = ["BarraElefante"]
 
@@ -116,6 +116,49 @@ def barra_elefante(bars, values, start, side, risk):
         side[t] = sign if confirmed else 0
 
 
+@kernel
+def barra_elefante_scores(bars, values, side, risk, scores):
+    """Set the side of every bar and its quotients of section 3, nan before the lookback is full.
+
+    With a confirmation they move to the bar that confirms, whose minute must lie in the window too.
+    """
+    n = len(side)
+    lookback = int(values[3])
+    length = float(lookback)
+    multiples, volumes, shadows, earliest, latest = (
+        scores[0],
+        scores[1],
+        scores[2],
+        scores[3],
+        scores[4],
+    )
+    for t in range(n):
+        earliest[t] = latest[t] = float(bars.minute[t])
+    for t in range(min(lookback, n)):
+        side[t] = 0
+        multiples[t] = volumes[t] = shadows[t] = np.nan
+    if n > lookback:
+        ranges = bars.high - bars.low
+        window_sums(ranges, lookback, 0, multiples[lookback:])
+        window_sums(bars.volume, lookback, 0, volumes[lookback:])
+        for t in range(lookback, n):
+            multiples[t] = ranges[t] * length / multiples[t]
+            volumes[t] = bars.volume[t] * length / volumes[t]
+            shadows[t] = (ranges[t] - abs(bars.close[t] - bars.open[t])) / ranges[t]
+            sign = np.int8(bars.close[t] > bars.open[t]) - np.int8(bars.close[t] < bars.open[t])
+            side[t] = sign if ranges[t] > 0.0 else 0
+    if values[6] == 0.0:
+        return
+    for t in range(n - 1, 0, -1):
+        sign = side[t - 1]
+        beyond = bars.high[t] > bars.high[t - 1] if sign > 0 else bars.low[t] < bars.low[t - 1]
+        side[t] = sign if beyond and bars.day[t] == bars.day[t - 1] else 0
+        multiples[t], volumes[t], shadows[t] = multiples[t - 1], volumes[t - 1], shadows[t - 1]
+        earliest[t] = min(earliest[t - 1], earliest[t])
+        latest[t] = max(latest[t - 1], latest[t])
+    side[0] = 0
+
+
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarraElefante(Strategy):
@@ -131,6 +174,14 @@ class BarraElefante(Strategy):
 
     name: ClassVar[str] = "barra_elefante"
     kernel: ClassVar[Kernel] = barra_elefante
+    thresholds: ClassVar[tuple[Threshold, ...]] = (
+        Threshold("min_range_mult", Bound.AtLeast),
+        Threshold("min_volume_mult", Bound.AtLeastOrOff),
+        Threshold("max_shadow_ratio", Bound.AtMost),
+        Threshold("entry_start", Bound.AtLeast),
+        Threshold("entry_end", Bound.AtMost),
+    )
+    score_kernel: ClassVar[Kernel] = barra_elefante_scores
 
     min_range_mult: float = parameter(
         2.0, "float", "range, at least so many times the mean of the bars before", minimum=0

@@ -6,7 +6,8 @@ one line. The file here holds the parameters and the Numba kernel; its twin hold
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, unknown_name
@@ -16,7 +17,33 @@ if TYPE_CHECKING:
 
     from backtest_py._jit import Kernel
 
-__all__ = ["Strategy", "get_strategy", "register", "strategy_names"]
+__all__ = [
+    "Bound",
+    "Strategy",
+    "Threshold",
+    "get_strategy",
+    "is_registered",
+    "register",
+    "strategy_names",
+]
+
+
+class Bound(IntEnum):
+    """Which side of a threshold passes; a score that is nan never does."""
+
+    AtLeast = 0
+    """``score >= threshold``."""
+    AtLeastOrOff = 1
+    """``score >= threshold``; a threshold of 0 passes whatever the score."""
+    AtMost = 2
+    """``score <= threshold``."""
+
+
+class Threshold(NamedTuple):
+    """A parameter that cuts a score; all others shape the scores themselves."""
+
+    parameter: str
+    bound: Bound
 
 
 class Strategy(Settings):
@@ -26,20 +53,39 @@ class Strategy(Settings):
     ----------
     name : str
         The name in TOML files and grids, the same in both engines.
-    kernel : Kernel
+    kernel : Kernel or None
         Numba kernel ``(bars, values, start, side, risk)`` with ``bars`` a
         :class:`~backtest_py.records.BarColumns` and ``values`` an array of :meth:`values`. It
         fills ``side[t]`` (int8) and, if ``gives_risk``, ``risk[t]`` (float64, nan where
-        undefined) for bar ``start + t``, from that bar and earlier ones alone.
+        undefined) for bar ``start + t``, from that bar and earlier ones alone. None where a
+        function computes the signals instead.
     gives_risk : bool
         Whether the kernel fills ``risk``, so that ``unit = "strategy"`` can be used.
+    thresholds : tuple of Threshold
+        Parameters that only cut scores, so that a sweep shares the scores between their values.
+    score_kernel : Kernel or None
+        Numba kernel ``(bars, values, side, risk, scores)``, needed with ``thresholds``. It fills
+        side and risk of every bar as they are before the thresholds, and ``scores`` (float64,
+        shape (n_thresholds, n_bars), nan where undefined) in the order of ``thresholds``, whose
+        own values it ignores. A bar signals where every score passes.
     """
 
     __slots__ = ()
     section: ClassVar[str] = "strategy"
-    name: ClassVar[str]
-    kernel: ClassVar[Kernel]
+    name: ClassVar[str] = ""
+    kernel: ClassVar[Kernel | None] = None
     gives_risk: ClassVar[bool] = False
+    thresholds: ClassVar[tuple[Threshold, ...]] = ()
+    score_kernel: ClassVar[Kernel | None] = None
+
+    def __post_init__(self) -> None:
+        """Check the class's name and every field."""
+        if not self.name:
+            raise ConfigError(
+                f"strategy class {type(self).__qualname__} has no name; give it one, as in "
+                'name: ClassVar[str] = "inside_bar"'
+            )
+        Settings.__post_init__(self)
 
     @property
     def uses_volume(self) -> bool:
@@ -50,16 +96,45 @@ class Strategy(Settings):
         """Return the parameters as the engines take them: clocks as minutes, bools as 0 and 1."""
         return tuple(spec.encode(getattr(self, spec.name)) for spec in self.parameters())
 
+    @classmethod
+    def split_parameters(cls) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the parameters that cut scores, and of those that shape them."""
+        cutting = tuple(threshold.parameter for threshold in cls.thresholds)
+        names = (spec.name for spec in cls.parameters())
+        return cutting, tuple(name for name in names if name not in cutting)
+
 
 _REGISTRY: dict[str, type[Strategy]] = {}
 
 
 def register(strategy: type[Strategy]) -> type[Strategy]:
-    """Make a strategy known by its name."""
-    if strategy.name in _REGISTRY:
-        raise ConfigError(f"a strategy named {strategy.name!r} is registered already")
-    _REGISTRY[strategy.name] = strategy
+    """Make a strategy known by its name.
+
+    The same class defined again, as by a notebook's cell that runs again, replaces the old one.
+
+    Raises
+    ------
+    ConfigError
+        If another strategy has this name, or the class has none.
+    """
+    name = strategy().name  # a registered strategy can be built from its name alone
+    known = _REGISTRY.get(name, strategy)
+    if _origin(known) != _origin(strategy):
+        raise ConfigError(
+            f"strategy {name!r} of {_origin(strategy)} cannot be registered: {_origin(known)} has "
+            "this name; choose another"
+        )
+    _REGISTRY[name] = strategy
     return strategy
+
+
+def _origin(strategy: type[Strategy]) -> str:
+    return f"{strategy.__module__}.{strategy.__qualname__}"
+
+
+def is_registered(strategy: Strategy) -> bool:
+    """Tell whether a strategy is of the very class that its name stands for."""
+    return _REGISTRY.get(strategy.name) is type(strategy)
 
 
 def strategy_names() -> tuple[str, ...]:

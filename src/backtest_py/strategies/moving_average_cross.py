@@ -11,7 +11,7 @@ from backtest_py._jit import Kernel, kernel
 from backtest_py.errors import ConfigError
 from backtest_py.indicators import window_sums
 from backtest_py.parameters import parameter
-from backtest_py.strategies.base import Strategy, check_window, register
+from backtest_py.strategies.base import Bound, Strategy, Threshold, check_window, register
 
 __all__ = ["MovingAverageCross"]
 
@@ -44,6 +44,16 @@ def moving_average_cross(bars, values, start, side, risk):
         side[t] = np.int8(inside & up) - np.int8(inside & down)
 
 
+@kernel
+def moving_average_cross_scores(bars, values, side, risk, scores):
+    """Set the side of every bar whatever its minute, and its minute for both ends of the window."""
+    anytime = values.copy()
+    anytime[2], anytime[3] = 0.0, 1440.0
+    moving_average_cross(bars, anytime, 0, side, risk)
+    for t in range(len(side)):
+        scores[0, t] = scores[1, t] = float(bars.minute[t])
+
+
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovingAverageCross(Strategy):
@@ -59,6 +69,11 @@ class MovingAverageCross(Strategy):
 
     name: ClassVar[str] = "moving_average_cross"
     kernel: ClassVar[Kernel] = moving_average_cross
+    thresholds: ClassVar[tuple[Threshold, ...]] = (
+        Threshold("entry_start", Bound.AtLeast),
+        Threshold("entry_end", Bound.AtMost),
+    )
+    score_kernel: ClassVar[Kernel] = moving_average_cross_scores
 
     fast: int = parameter(10, "int", "bars in the fast mean", minimum=1, maximum=100_000)
     slow: int = parameter(30, "int", "bars in the slow mean", minimum=1, maximum=100_000)

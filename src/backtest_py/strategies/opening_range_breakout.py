@@ -9,7 +9,7 @@ import numpy as np
 
 from backtest_py._jit import Kernel, kernel
 from backtest_py.parameters import parameter
-from backtest_py.strategies.base import Strategy, register
+from backtest_py.strategies.base import Bound, Strategy, Threshold, register
 
 __all__ = ["OpeningRangeBreakout"]
 
@@ -48,6 +48,16 @@ def opening_range_breakout(bars, values, start, side, risk):
         i += 1
 
 
+@kernel
+def opening_range_breakout_scores(bars, values, side, risk, scores):
+    """Set side and risk of every bar whatever its minute, and its minute as the score."""
+    anytime = values.copy()
+    anytime[1] = 1440.0
+    opening_range_breakout(bars, anytime, 0, side, risk)
+    for t in range(len(side)):
+        scores[0, t] = float(bars.minute[t])
+
+
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpeningRangeBreakout(Strategy):
@@ -64,6 +74,8 @@ class OpeningRangeBreakout(Strategy):
     name: ClassVar[str] = "opening_range_breakout"
     kernel: ClassVar[Kernel] = opening_range_breakout
     gives_risk: ClassVar[bool] = True
+    thresholds: ClassVar[tuple[Threshold, ...]] = (Threshold("entry_end", Bound.AtMost),)
+    score_kernel: ClassVar[Kernel] = opening_range_breakout_scores
 
     range_minutes: int = parameter(
         30, "int", "minutes from the day's first bar that make the range", minimum=1, maximum=1440

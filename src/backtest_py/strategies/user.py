@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import make_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from backtest_py.errors import ConfigError
-from backtest_py.parameters import parameter, parse_clock
+from backtest_py.parameters import counted, parameter, parse_clock
 from backtest_py.signals import checked_signals
 from backtest_py.strategies.base import Strategy, register
 
@@ -32,15 +33,26 @@ class FunctionStrategy(Strategy):
         Raises
         ------
         ConfigError
-            If sides or risks are not as semantics section 7 allows.
+            If it gives anything but sides, or sides and risks, as semantics section 7 allows.
         """
         given = type(self).function(bars, **self.to_mapping())
+        if isinstance(given, tuple) and len(given) != 2:
+            raise ConfigError(
+                f"{self.name} returned {counted(len(given), 'value')}; return the sides, or a pair "
+                "of sides and risks"
+            )
         side, risk = given if isinstance(given, tuple) else (given, None)
         return checked_signals(bars, side, risk, where=self.name)
 
 
+_OWN_NAMES: Final = frozenset({*dir(FunctionStrategy), "_parameters", "function"})
+"""What a parameter cannot be called: it would stand in the way of the strategy's own attribute."""
+
+
 def register_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
     """Register a Python function as a strategy, under its own name.
+
+    A function that is defined again, as by a notebook's cell that runs again, replaces itself.
 
     Parameters
     ----------
@@ -48,7 +60,8 @@ def register_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
         ``function(bars, *, name=default, ...)`` returns the side of every bar, an int8 array of
         shape (n_bars,), or a pair of sides and risks in points, float64 of the same shape. It may
         call Numba kernels. Bar ``i`` of the result must come from bars ``0..i`` alone. Parameters
-        are keyword-only with a float, int, bool or ``"HH:MM"`` as default.
+        are keyword-only with a float, int, bool or ``"HH:MM"`` as default, and no name that a
+        strategy uses itself, such as ``name`` or ``values``.
 
     Returns
     -------
@@ -58,7 +71,7 @@ def register_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
     Raises
     ------
     ConfigError
-        If the name is taken or a parameter has no usable default.
+        If another function or strategy has the name, or a parameter is not as above.
 
     Examples
     --------
@@ -87,6 +100,11 @@ def function_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
             positional += 1
         elif item.kind is item.KEYWORD_ONLY:
             fields.append((item.name, Any, _parameter_of(name, item)))
+        else:
+            raise ConfigError(
+                f"strategy function {name} takes {item}; name its parameters, each keyword-only "
+                "with a default"
+            )
     if positional != 1:
         raise ConfigError(
             f"strategy function {name} takes {positional} positional arguments; it needs exactly "
@@ -103,6 +121,7 @@ def function_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
                 "function": staticmethod(function),
                 "__doc__": function.__doc__,
                 "__module__": function.__module__,
+                "__qualname__": getattr(function, "__qualname__", name),
             },
             frozen=True,
             kw_only=True,
@@ -111,17 +130,28 @@ def function_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
 
 
 def _parameter_of(strategy: str, item: inspect.Parameter) -> Any:
+    where = f"strategy function {strategy}: parameter {item.name}"
+    if item.name in _OWN_NAMES:
+        raise ConfigError(f"{where} has a name that strategies use themselves; choose another")
     default = item.default
     if isinstance(default, bool):
         return parameter(default, "bool", "")
     if isinstance(default, int) and "float" not in str(item.annotation):
         return parameter(default, "int", "")
-    if isinstance(default, (int, float)):
+    if isinstance(default, (int, float)) and isfinite(default):
         return parameter(float(default), "float", "")
-    if isinstance(default, str):
-        parse_clock(default)
+    if isinstance(default, str) and _is_clock(default):
         return parameter(default, "clock", "", optional=True)
+    given = "no default" if default is item.empty else f"the default {default!r}"
     raise ConfigError(
-        f"strategy function {strategy}: parameter {item.name} needs a default that is a float, "
-        'an int, a bool or a time "HH:MM"'
+        f"{where} has {given}; give it a finite float, an int, a bool or a time of day "
+        '"HH:MM" as default'
     )
+
+
+def _is_clock(text: str) -> bool:
+    try:
+        parse_clock(text)
+    except ConfigError:
+        return False
+    return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backtest_py.bars import Bars, build_bars
@@ -20,7 +21,6 @@ from backtest_py.validation import EMPTY
 
 if TYPE_CHECKING:
     from os import PathLike
-    from pathlib import Path
 
     from backtest_py.columns import Columns
     from backtest_py.validation import BarsReport
@@ -44,11 +44,14 @@ def load_bars(
     ambiguous: str = "infer",
     nonexistent: str = "refuse",
     decimal: str = "auto",
+    directory: str | PathLike[str] = "",
 ) -> Bars:
     r"""Load bars from a file.
 
     A file that runs from the newest bar to the oldest is turned round, and rows that repeat the
-    one before them are dropped; ``bars.report`` says so. Any other disorder is refused.
+    one before them are dropped; ``bars.report`` says so. Any other disorder is refused. Errors
+    count the data rows of a text file from 1, as people do, and those of Parquet and Feather from
+    0, as frames do.
 
     Parameters
     ----------
@@ -70,6 +73,8 @@ def load_bars(
         What becomes of a wall clock time that never occurs.
     decimal : {"auto", ".", ","}
         The decimal mark of a text file; ``auto`` finds it, and refuses a file that leaves it open.
+    directory : str or path, optional
+        Folder that a relative path is relative to, by default the current one.
 
     Returns
     -------
@@ -106,7 +111,8 @@ def load_bars(
         if value not in known:
             raise unknown_name(what, value, known)
     clocks = Clocks(timezone, session_timezone, ambiguous, nonexistent)
-    columns, report = _read(data_file(path), format, decimal)
+    columns, report = _read(data_file(Path(directory, path)), format, decimal)
+    report = replace(report, path=str(path))
     if len(columns) > 1 and columns.times.ns[0] > columns.times.ns[-1]:
         columns = columns.take(slice(None, None, -1))
         report = replace(report, newest_first=True)

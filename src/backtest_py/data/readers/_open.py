@@ -20,11 +20,12 @@ from backtest_py.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["MAX_ROWS", "TextFile", "data_file", "magic_of", "read_text"]
+__all__ = ["MAX_ROWS", "MAX_TEXT", "TextFile", "data_file", "magic_of", "read_text"]
 
 MAX_ROWS: Final = 100_000_000
 """Rows that one file may hold: two centuries of one-minute bars."""
-_MAX_TEXT: Final = 2 * 1024**3
+MAX_TEXT: Final = 2 * 1024**3
+"""Bytes of text that one file may hold, or one column of text: what 32-bit offsets can count."""
 _FREE_TEXT: Final = 64 * 1024**2
 _MAX_RATIO: Final = 200
 """Text of bars packs 4 to 20 times; what unpacks to more than 200 times its size is no bars."""
@@ -63,17 +64,18 @@ def data_file(path: str | PathLike[str]) -> Path:
     file = Path(path)
     try:
         if file.is_dir():
-            raise ConfigError(f"data file {str(file)!r} is a directory; name one file in it")
+            raise ConfigError(f"data file '{file}' is a directory; name one file in it")
         if not file.exists():
-            raise ConfigError(f"data file {str(file)!r} does not exist; check the path")
+            raise ConfigError(f"data file '{file}' does not exist; check the path")
         if not file.is_file():
-            raise ConfigError(f"data file {str(file)!r} is no regular file; copy it to one")
+            raise ConfigError(f"data file '{file}' is no regular file; copy it to one")
         with file.open("rb"):
             return file
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"data file {str(file)!r} cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ConfigError(f"data file '{file}' cannot be read: {reason}") from None
 
 
 def magic_of(file: Path) -> str:
@@ -128,7 +130,7 @@ def _unpacked(file: Path) -> bytes:
     if kind == "zip":
         with zipfile.ZipFile(file) as archive:
             return _from_zip(archive, size, file.name)
-    if size > _MAX_TEXT:
+    if size > MAX_TEXT:
         raise DataError(f"{file.name}: {size:,} bytes of text are too many; use Parquet")
     return file.read_bytes()
 
@@ -147,7 +149,7 @@ def _from_zip(archive: zipfile.ZipFile, size: int, name: str) -> bytes:
 
 def _bounded(stream: _Stream, size: int, name: str) -> bytes:
     """Read all of a compressed stream, but never more than is sane for its size."""
-    limit = min(_MAX_TEXT, _FREE_TEXT + _MAX_RATIO * size)
+    limit = min(MAX_TEXT, _FREE_TEXT + _MAX_RATIO * size)
     text = io.BytesIO()
     while chunk := stream.read(_CHUNK):
         text.write(chunk)

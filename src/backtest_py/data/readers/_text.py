@@ -136,16 +136,24 @@ def read_table(
     if decimal == "auto":
         plain = "." if head.delimiter == "," else ""
         decimal = decimal_mark(numeric, plain=plain, grouping=dialect.grouping, at=at)
-    numbers = _Numbers(numeric, decimal, at, grouping=dialect.grouping)
-    kind, volume = numbers.volume(len(times.ns))
+
+    def read(role: str) -> NDArray[np.float64]:
+        return to_floats(
+            numeric[role],
+            decimal=decimal,
+            grouping=dialect.grouping,
+            at=lambda row: at(role, row),
+        )
+
+    kind, volume = choose_volume(numeric, read, len(times.ns))
     columns = Columns(
         times,
-        open=numbers.read("open"),
-        high=numbers.read("high"),
-        low=numbers.read("low"),
-        close=numbers.read("close"),
+        open=read("open"),
+        high=read("high"),
+        low=read("low"),
+        close=read("close"),
         volume=volume,
-        atr=numbers.read("atr") if "atr" in numeric else None,
+        atr=read("atr") if "atr" in numeric else None,
         at=at,
     )
     notes = file.notes
@@ -162,34 +170,6 @@ def read_table(
         notes=notes,
     )
     return columns, report
-
-
-@dataclass(frozen=True, slots=True)
-class _Numbers:
-    """The columns of numbers of a file, read when they are wanted."""
-
-    texts: dict[str, pa.Array]
-    decimal: str
-    at: Callable[[str, int], str]
-    grouping: bool
-
-    def read(self, role: str) -> NDArray[np.float64]:
-        return to_floats(
-            self.texts[role],
-            decimal=self.decimal,
-            grouping=self.grouping,
-            at=lambda row: self.at(role, row),
-        )
-
-    def volume(self, n_rows: int) -> tuple[str, NDArray[np.float64]]:
-        """Return the first kind of volume that is not zero throughout; leave the others unread."""
-        volumes: dict[str, NDArray[np.float64]] = {}
-        for kind in VOLUMES:
-            if kind in self.texts:
-                volumes[kind] = self.read(kind)
-                if volumes[kind].any():
-                    break
-        return choose_volume(volumes, n_rows)
 
 
 def _rows(file: TextFile, head: Head, n_columns: int, wanted: list[int]) -> dict[str, pa.Array]:
@@ -273,14 +253,13 @@ def _time_roles(roles: dict[str, int], table: dict[str, pa.Array]) -> list[str]:
 
 
 def _times(columns: list[pa.Array], dialect: Dialect, at: Callable[[str, int], str]) -> Times:
-    column = columns[0]
-    if len(columns) > 1:
-        column = pc.binary_join_element_wise(*columns, " ")
-
     def time_at(row: int) -> str:
         return at("time", row)
 
-    return parse_times(texts_of(column, time_at), time_at, order=dialect.day_order)
+    texts = texts_of(columns[0], time_at)
+    for column in columns[1:]:
+        texts = np.strings.add(np.strings.add(texts, b" "), texts_of(column, time_at))
+    return parse_times(texts, time_at, order=dialect.day_order)
 
 
 def _one_symbol(

@@ -12,7 +12,6 @@ from pyarrow import ipc
 
 from backtest_py.columns import (
     PRICES,
-    VOLUMES,
     Columns,
     assign_roles,
     choose_volume,
@@ -20,7 +19,7 @@ from backtest_py.columns import (
     require,
 )
 from backtest_py.data.readers._numbers import as_numpy, to_floats
-from backtest_py.data.readers._open import MAX_ROWS
+from backtest_py.data.readers._open import MAX_ROWS, MAX_TEXT
 from backtest_py.data.readers._text import texts_of
 from backtest_py.errors import DataError
 from backtest_py.timestamps import Times, as_times, parse_times
@@ -98,6 +97,8 @@ def _read(
         names.extend(schema.names)
         roles.update(assign_roles(names, where=name))
         require(roles, ("time", *PRICES), names, name)
+        if len(set(names)) < len(names):
+            raise DataError(f"{name}: several columns have the same name; rename them")
         roles.pop("date", None)
         roles.pop("clock", None)
         return sorted(set(roles.values()))
@@ -130,20 +131,19 @@ def _columns(
             f"{name}: column {names[roles['symbol']]!r} names several instruments; keep one"
         )
     times = _times(column("time"), lambda row: at("time", row))
-    numbers: dict[str, NDArray[np.float64]] = {
-        role: _floats(column(role), role, at)
-        for role in (*PRICES, *VOLUMES, "atr")
-        if role in roles
-    }
-    volume_kind, volume = choose_volume(numbers, table.num_rows)
+
+    def read(role: str) -> NDArray[np.float64]:
+        return _floats(column(role), role, at)
+
+    volume_kind, volume = choose_volume(roles, read, table.num_rows)
     columns = Columns(
         times,
-        open=numbers["open"],
-        high=numbers["high"],
-        low=numbers["low"],
-        close=numbers["close"],
+        open=read("open"),
+        high=read("high"),
+        low=read("low"),
+        close=read("close"),
         volume=volume,
-        atr=numbers.get("atr"),
+        atr=read("atr") if "atr" in roles else None,
         at=at,
     )
     report = BarsReport(
@@ -161,12 +161,11 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
     """Return a column in one piece, dictionaries resolved, texts with 32-bit offsets."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+    if str(column.type) in {"string", "large_string", "string_view"}:
         column = column.cast(pa.string())
-    flat = column.combine_chunks()
-    if isinstance(flat, pa.ChunkedArray):
-        return pa.concat_arrays(flat.chunks)
-    return flat
+        if column.nbytes > MAX_TEXT:
+            raise DataError(f"a column of {column.nbytes:,} bytes of text is no column of bars")
+    return column.combine_chunks()
 
 
 def _times(column: pa.Array, at: At) -> Times:

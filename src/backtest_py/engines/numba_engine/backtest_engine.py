@@ -27,10 +27,20 @@ from backtest_py.engines.numba_engine.types import (
     UNIT_PERCENT,
     UNIT_POINTS,
     Outcome,
+    Settlement,
     Trades,
 )
 
-__all__ = ["admits_entry", "backtest", "simulate", "tick_denominator", "to_tick", "trade_outcome"]
+__all__ = [
+    "admits_entry",
+    "backtest",
+    "empty_trades",
+    "settle",
+    "simulate",
+    "tick_denominator",
+    "to_tick",
+    "trade_outcome",
+]
 
 BLOCK = 64
 """Bars without a signal that are skipped at once."""
@@ -81,11 +91,11 @@ def admits_entry(bars, rules, i):
 
 
 @kernel(allocates=False)
-def trade_outcome(bars, atr, risk, rules, contract, i, side):
+def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
     """Follow the trade of a signal at bar ``i`` to its end; it depends on nothing else.
 
-    ``atr`` may be empty where nothing is measured in it, and ``risk`` where the strategy gives
-    none. The exit bar is -1 where the signal is dropped.
+    ``atr`` may be empty where nothing is measured in it; ``signal_risk`` is nan where the strategy
+    gives none. The exit bar is -1 where the signal is dropped.
     """
     n = len(bars.open)
     none = Outcome(-1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, STOP_LOSS, ambiguous=False)
@@ -97,7 +107,6 @@ def trade_outcome(bars, atr, risk, rules, contract, i, side):
     through = rules.target_through_ticks * contract.tick_size
     denominator = tick_denominator(contract.tick_size) if rules.round_to_tick else 0.0
     entry = bars.open[e] + s * slip
-    signal_risk = risk[i] if len(risk) > 0 else np.nan
     stop, target = -s * np.inf, s * np.inf
     if rules.stop > 0.0 or rules.target > 0.0:
         signal_atr = atr[i] if len(atr) > 0 else np.nan
@@ -185,6 +194,42 @@ def trade_outcome(bars, atr, risk, rules, contract, i, side):
 
 
 @kernel(allocates=False)
+def settle(outcome, side, contract):
+    """Return what a trade earned."""
+    entry, price = outcome.entry_price, outcome.exit_price
+    points = price - entry if side > 0 else entry - price
+    fees = (
+        2.0 * contract.fee_per_side * contract.quantity
+        + contract.fee_rate
+        * (abs(entry) + abs(price))
+        * contract.point_value
+        * contract.quantity
+    )
+    pnl = points * contract.point_value * contract.quantity - fees
+    return Settlement(points + 0.0, fees + 0.0, pnl + 0.0)
+
+
+@kernel(allocates=False)
+def set_trade(trades, k, i, side, outcome, settled):
+    """Set trade ``k``, that of a signal at bar ``i``."""
+    trades.signal_bar[k] = i
+    trades.entry_bar[k] = i + 1
+    trades.exit_bar[k] = outcome.exit_bar
+    trades.side[k] = side
+    trades.entry_price[k] = outcome.entry_price
+    trades.exit_price[k] = outcome.exit_price
+    trades.stop_price[k] = outcome.stop_price
+    trades.target_price[k] = outcome.target_price
+    trades.points[k] = settled.points
+    trades.pnl[k] = settled.pnl
+    trades.fees[k] = settled.fees
+    trades.mae[k] = outcome.mae
+    trades.mfe[k] = outcome.mfe
+    trades.reason[k] = outcome.reason
+    trades.ambiguous[k] = outcome.ambiguous
+
+
+@kernel(allocates=False)
 def next_signal(signal_side, start, last):
     """Return the first signal of ``[start, last)``, or ``last``; empty blocks are skipped whole."""
     i = start
@@ -211,37 +256,15 @@ def simulate(bars, atr, signal_side, risk, rules, contract, first, last, trades)
     i = next_signal(signal_side, first, last)
     while i < last:
         side = signal_side[i]
-        outcome = trade_outcome(bars, atr, risk, rules, contract, i, side)
+        signal_risk = risk[i] if len(risk) > 0 else np.nan
+        outcome = trade_outcome(bars, atr, signal_risk, rules, contract, i, side)
         if outcome.exit_bar < 0:
             i = next_signal(signal_side, i + 1, last)
             continue
-        entry, price = outcome.entry_price, outcome.exit_price
-        points = price - entry if side > 0 else entry - price
-        fees = (
-            2.0 * contract.fee_per_side * contract.quantity
-            + contract.fee_rate
-            * (abs(entry) + abs(price))
-            * contract.point_value
-            * contract.quantity
-        )
-        pnl = points * contract.point_value * contract.quantity - fees
-        trades.signal_bar[count] = i
-        trades.entry_bar[count] = i + 1
-        trades.exit_bar[count] = outcome.exit_bar
-        trades.side[count] = side
-        trades.entry_price[count] = entry
-        trades.exit_price[count] = price
-        trades.stop_price[count] = outcome.stop_price
-        trades.target_price[count] = outcome.target_price
-        trades.points[count] = points + 0.0
-        trades.pnl[count] = pnl + 0.0
-        trades.fees[count] = fees + 0.0
-        trades.mae[count] = outcome.mae
-        trades.mfe[count] = outcome.mfe
-        trades.reason[count] = outcome.reason
-        trades.ambiguous[count] = outcome.ambiguous
+        settled = settle(outcome, side, contract)
+        set_trade(trades, count, i, side, outcome, settled)
         count += 1
-        equity += pnl
+        equity += settled.pnl
         if equity <= 0.0:
             break
         i = next_signal(signal_side, outcome.exit_bar, last)

@@ -50,6 +50,12 @@ class NumbaEngine:
             "kernels": kernel_key(),
         }
 
+    def supports(self, job: Job) -> str:
+        """Return why this engine cannot run a job: its strategy has no kernel."""
+        if job.signals is not None or job.detector.kernel is not None:
+            return ""
+        return f"strategy {job.detector.name!r} has no kernel"
+
     def atr(self, bars: Bars, period: int, method: str) -> NDArray[np.float64]:
         """Return the average true range of every bar, computed once per bars and remembered."""
         return bars.remember(

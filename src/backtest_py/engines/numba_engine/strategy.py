@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from backtest_py.engines.numba_engine.types import bar_columns
+from backtest_py.errors import UnsupportedError
 from backtest_py.indicators import atr_sma, atr_wilder
 from backtest_py.signals import Signals
 
@@ -16,17 +17,66 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.strategies.base import Strategy
 
-__all__ = ["average_true_range", "detect"]
+__all__ = ["Scores", "average_true_range", "detect", "scored"]
+
+
+class Scores(NamedTuple):
+    """What a sweep needs of every bar: side and risk before the thresholds, and the scores.
+
+    ``risk`` is empty if the strategy gives none; ``columns`` has shape (n_thresholds, n_bars).
+    """
+
+    side: NDArray[np.int8]
+    risk: NDArray[np.float64]
+    columns: NDArray[np.float64]
 
 
 def detect(bars: Bars, strategy: Strategy) -> Signals:
-    """Return the signals of every bar."""
+    """Return the signals of every bar.
+
+    Raises
+    ------
+    UnsupportedError
+        If the strategy has no kernel.
+    """
     n = len(bars)
     side = np.empty(n, np.int8)
     risk = np.empty(n if strategy.gives_risk else 0)
     values = np.array(strategy.values(), np.float64)
-    strategy.kernel(bar_columns(bars), values, 0, side, risk)
+    # asked of the class, because functions that an instance is asked for become its methods
+    kernel = type(strategy).kernel
+    if kernel is None:
+        raise UnsupportedError(f"strategy {strategy.name!r} has no kernel to compute its signals")
+    kernel(bar_columns(bars), values, 0, side, risk)
     return Signals(side, risk if strategy.gives_risk else None)
+
+
+def scored(bars: Bars, strategy: Strategy) -> Scores:
+    """Return what a sweep needs of every bar; without thresholds, the signals themselves.
+
+    Raises
+    ------
+    UnsupportedError
+        If the strategy has no kernel for it.
+    """
+    n, thresholds = len(bars), len(strategy.thresholds)
+    if thresholds == 0:
+        signals = detect(bars, strategy)
+        risk = np.empty(0) if signals.risk is None else signals.risk
+        return Scores(signals.side, risk, np.empty((0, n)))
+    scores = Scores(
+        np.empty(n, np.int8),
+        np.empty(n if strategy.gives_risk else 0),
+        np.empty((thresholds, n)),
+    )
+    kernel = type(strategy).score_kernel
+    if kernel is None:
+        raise UnsupportedError(
+            f"strategy {strategy.name!r} has thresholds but no score_kernel; give its class one, "
+            "or declare no thresholds"
+        )
+    kernel(bar_columns(bars), np.array(strategy.values(), np.float64), *scores)
+    return scores
 
 
 def average_true_range(bars: Bars, period: int, method: str) -> NDArray[np.float64]:

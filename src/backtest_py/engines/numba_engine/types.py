@@ -19,6 +19,7 @@ __all__ = [
     "Outcome",
     "RulesView",
     "SettingsView",
+    "Settlement",
     "Sums",
     "Trades",
     "bar_columns",
@@ -92,6 +93,14 @@ class Outcome(NamedTuple):
     mfe: float
     reason: int
     ambiguous: bool
+
+
+class Settlement(NamedTuple):
+    """What a trade earned: points, and fees and gain in money."""
+
+    points: float
+    fees: float
+    pnl: float
 
 
 class Trades(NamedTuple):

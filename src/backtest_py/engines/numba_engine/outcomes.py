@@ -1,0 +1,159 @@
+"""How the trade of every candidate ends under every set of rules: computed once for a sweep.
+
+Mirrors ``engine_rust/src/outcomes.rs``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from backtest_py._jit import kernel
+from backtest_py.engines.numba_engine.backtest_engine import settle, trade_outcome
+from backtest_py.engines.numba_engine.types import ContractView, RulesView
+from backtest_py.engines.numba_engine.vectors import LANES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "AMBIGUOUS_BIT",
+    "CODE_BITS",
+    "CONTRACT_DTYPE",
+    "RULES_DTYPE",
+    "Candidates",
+    "Cells",
+    "contract_of",
+    "empty_cells",
+    "follow",
+    "rules_of",
+    "table_bytes",
+]
+
+AMBIGUOUS_BIT = 8
+"""Set in the code of an ambiguous outcome; the bits below it are the reason."""
+CODE_BITS = 4
+"""Bits of the code in ``ending``; those above count the days from the signal to the exit."""
+
+CELL_DTYPE = np.dtype(
+    [
+        ("pnl", np.float64, LANES),
+        ("exit_bar", np.int32, LANES),
+        ("ending", np.uint32, LANES),
+    ]
+)
+"""The outcomes of one candidate under eight exits: two cache lines."""
+CACHE_LINE = 64
+
+RULES_DTYPE = np.dtype(
+    [
+        ("stop", np.float64),
+        ("target", np.float64),
+        ("target_r", np.float64),
+        ("trail", np.float64),
+        ("unit", np.int64),
+        ("round_to_tick", np.bool_),
+        ("target_through_ticks", np.float64),
+        ("close_minute", np.int64),
+        ("max_bars", np.int64),
+        ("intrabar", np.int64),
+    ],
+    align=True,
+)
+"""A row of this type holds a :class:`RulesView`."""
+CONTRACT_DTYPE = np.dtype([(name, np.float64) for name in ContractView._fields])
+"""A row of this type holds a :class:`ContractView`."""
+
+
+class Candidates(NamedTuple):
+    """Bars at which some combination of a sweep may act on a signal, in their order.
+
+    ``risk`` is in points, nan where undefined.
+    """
+
+    bar: NDArray[np.int32]
+    side: NDArray[np.int8]
+    risk: NDArray[np.float64]
+
+
+class Cells(NamedTuple):
+    """The outcomes of all candidates under all exits, each of shape (n_blocks, n_candidates, 8).
+
+    ``exit_bar`` is 0 where the signal is dropped; ``ending`` holds a code and a count of days.
+    """
+
+    pnl: NDArray[np.float64]
+    exit_bar: NDArray[np.int32]
+    ending: NDArray[np.uint32]
+
+
+def table_bytes(n_candidates: int, n_exits: int) -> int:
+    """Return how many bytes a table takes."""
+    return n_candidates * -(-n_exits // LANES) * CELL_DTYPE.itemsize
+
+
+def empty_cells(n_candidates: int, n_exits: int) -> Cells:
+    """Return a table in which every signal is dropped; its rows begin with a cache line."""
+    size = table_bytes(n_candidates, n_exits)
+    raw = np.zeros(size + CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
+    table = raw[start : start + size].view(CELL_DTYPE).reshape(-1, n_candidates)
+    return Cells(table["pnl"], table["exit_bar"], table["ending"])
+
+
+@kernel(allocates=False)
+def rules_of(row):
+    """Return the rules of a row of ``RULES_DTYPE``."""
+    return RulesView(
+        row.stop,
+        row.target,
+        row.target_r,
+        row.trail,
+        row.unit,
+        row.round_to_tick,
+        row.target_through_ticks,
+        row.close_minute,
+        row.max_bars,
+        row.intrabar,
+    )
+
+
+@kernel(allocates=False)
+def contract_of(row):
+    """Return the contract of a row of ``CONTRACT_DTYPE``."""
+    return ContractView(
+        row.tick_size,
+        row.point_value,
+        row.quantity,
+        row.fee_per_side,
+        row.fee_rate,
+        row.slippage_ticks,
+        row.initial_capital,
+    )
+
+
+@kernel(allocates=False)
+def follow(bars, atr, candidates, start, stop, rules, contracts, exits, cells):
+    """Fill the cells of candidates ``start`` to ``stop`` under those ``exits`` that use ``atr``.
+
+    Tell whether every position closes on the day of its signal.
+    """
+    same_day = True
+    for row in range(start, stop):
+        bar, side = candidates.bar[row], candidates.side[row]
+        for k in exits:
+            block, lane = k // LANES, k % LANES
+            contract = contract_of(contracts[k])
+            outcome = trade_outcome(
+                bars, atr, candidates.risk[row], rules_of(rules[k]), contract, bar, side
+            )
+            if outcome.exit_bar < 0:
+                continue
+            days = bars.day[outcome.exit_bar] - bars.day[bar]
+            same_day = same_day and days == 0
+            code = outcome.reason + (AMBIGUOUS_BIT if outcome.ambiguous else 0)
+            cells.pnl[block, row, lane] = settle(outcome, side, contract).pnl
+            cells.exit_bar[block, row, lane] = outcome.exit_bar
+            cells.ending[block, row, lane] = (days << CODE_BITS) | code
+    return same_day

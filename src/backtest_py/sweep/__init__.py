@@ -1,0 +1,1 @@
+"""Sweeps: many combinations of parameters on the same bars."""

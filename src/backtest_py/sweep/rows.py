@@ -1,0 +1,205 @@
+"""Rows of a sweep where they lie, in files or in memory, read by columns and conditions."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from backtest_py.errors import ConfigError, DataError
+from backtest_py.parameters import parse_clock, unknown_name
+from backtest_py.sweep.tables import COMBO_ID
+from backtest_py.sweep.where import parse_condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from backtest_py.sweep.where import NameKind
+
+__all__ = ["Rows"]
+
+_BATCH: Final = 131_072
+
+
+class Rows:
+    """Rows in one place or several, called sources: files of shards, or one table.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Columns, in order.
+    n_rows : int
+        Rows of all sources.
+    dataset : pyarrow.dataset.Dataset
+        The same, for query engines.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> rows = Rows.of_table(pa.table({"combo_id": [0, 1, 2], "sharpe": [0.5, 1.5, 1.0]}))
+    >>> rows.table(["combo_id"], rows.condition("sharpe >= 1"))["combo_id"].to_pylist()
+    [1, 2]
+    """
+
+    def __init__(self, dataset: Any, n_rows: int, place: str) -> None:
+        self.dataset = dataset
+        self.n_rows = n_rows
+        self.names: tuple[str, ...] = tuple(dataset.schema.names)
+        self._place = place
+        self._fragments = list(dataset.get_fragments())
+        self._source = {
+            getattr(fragment, "path", ""): source for source, fragment in enumerate(self._fragments)
+        }
+
+    @classmethod
+    def of_files(cls, files: Mapping[Path, int], place: str | Path) -> Rows:
+        """Return the rows of Parquet files, whose pages are checked when they are read.
+
+        Parameters
+        ----------
+        files : mapping of Path to int
+            The files, at least one, and the number of rows of each.
+        place : str or Path
+            What errors call them.
+        """
+        import pyarrow.dataset as ds  # noqa: PLC0415 - a heavy import, only where it is used
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        with _reading(place):
+            dataset = ds.dataset(
+                [str(file) for file in files],
+                schema=pq.read_schema(next(iter(files))),
+                format=ds.ParquetFileFormat(default_fragment_scan_options=options),
+            )
+        return cls(dataset, sum(files.values()), str(place))
+
+    @classmethod
+    def of_table(cls, table: pa.Table) -> Rows:
+        """Return the rows of a table; columns of dictionary type become plain."""
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+        import pyarrow.dataset as ds  # noqa: PLC0415
+
+        plain = pa.schema(
+            (
+                field.name,
+                field.type.value_type if pa.types.is_dictionary(field.type) else field.type,
+            )
+            for field in table.schema
+        )
+        return cls(ds.dataset(table.cast(plain)), table.num_rows, "the sweep")
+
+    def batches(self, columns: Sequence[str], where: Any = None) -> Iterator[tuple[int, Any]]:
+        """Yield numbers of sources and record batches of some columns, in any order."""
+        with _reading(self._place):
+            scanner = self.dataset.scanner(columns=columns, filter=where, batch_size=_BATCH)
+            for tagged in scanner.scan_batches():
+                yield self._source[getattr(tagged.fragment, "path", "")], tagged.record_batch
+
+    def ordered(self, columns: Sequence[str], where: Any = None) -> Iterator[Any]:
+        """Yield record batches of some columns, source by source."""
+        with _reading(self._place):
+            # a batch of all columns is large, so few are read ahead
+            yield from self.dataset.scanner(
+                columns=columns,
+                filter=where,
+                batch_size=_BATCH,
+                batch_readahead=1,
+                fragment_readahead=1,
+            ).to_batches()
+
+    def table(self, columns: Sequence[str], where: Any = None) -> pa.Table:
+        """Return some columns, sorted by ``combo_id``."""
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+        wanted = list(dict.fromkeys([*columns, COMBO_ID]))
+        with _reading(self._place):
+            table = self.dataset.to_table(columns=wanted, filter=where)
+        ids = table[COMBO_ID].to_numpy()
+        if np.any(np.diff(ids) < 0):
+            table = table.take(pa.array(np.argsort(ids, kind="stable")))
+        return table.select(list(columns))
+
+    def take(self, ids: NDArray[np.int64], sources: NDArray[np.int64]) -> pa.Table:
+        """Return all columns of the rows with these numbers, in this order.
+
+        Parameters
+        ----------
+        ids : ndarray of int64, shape (n,)
+            Values of ``combo_id``.
+        sources : ndarray of int64, shape (n,)
+            Where each is found.
+        """
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        found = [self.dataset.schema.empty_table()]
+        with _reading(self._place):
+            for source in np.unique(sources):
+                wanted = pc.field(COMBO_ID).isin(pa.array(ids[sources == source]))
+                fragment = self._fragments[source]
+                found.append(fragment.to_table(schema=self.dataset.schema, filter=wanted))
+        table = pa.concat_tables(found)
+        position = np.argsort(table[COMBO_ID].to_numpy())
+        return table.take(pa.array(position[np.argsort(np.argsort(ids))]))
+
+    def condition(self, text: str) -> Any:
+        """Return a condition on columns as Arrow's expression, None where it is empty.
+
+        Raises
+        ------
+        ConfigError
+            If the text is no condition on these columns.
+        """
+        return parse_condition(text, self._kinds()).to_arrow() if text else None
+
+    def require_numbers(self, name: str) -> None:
+        """Raise ConfigError unless a column exists and holds numbers."""
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+        if name not in self.names:
+            raise unknown_name("column", name, self.names)
+        if pa.types.is_string(self.dataset.schema.field(name).type):
+            raise ConfigError(f"{name} holds texts; give a column of numbers, such as a metric")
+
+    def _kinds(self) -> dict[str, NameKind]:
+        return {field.name: self._kind(field) for field in self.dataset.schema}
+
+    def _kind(self, field: Any) -> NameKind:
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+        if pa.types.is_boolean(field.type):
+            return "bool"
+        if not pa.types.is_string(field.type):
+            return "number"
+        with _reading(self._place):
+            first = self.dataset.head(1, columns=[field.name])[field.name].to_pylist()
+        try:
+            parse_clock(first[0] if first else "")
+        except ConfigError:
+            return "text"
+        return "clock"
+
+
+def _plain_type(kind: Any) -> Any:
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+@contextmanager
+def _reading(place: object) -> Iterator[None]:
+    """Say of which sweep it is that something cannot be read."""
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{place} is damaged: {error}; resume the sweep to compute the shard again"
+        ) from error

@@ -1,0 +1,115 @@
+"""What a row of a sweep is: a combination's number, its parameters and its metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from backtest_py.records import COUNT_METRICS, METRICS, Intrabar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+__all__ = ["COMBO_ID", "SMALLER_IS_BETTER", "coded_column", "scenario_column", "shard_table"]
+
+COMBO_ID: Final = "combo_id"
+
+SMALLER_IS_BETTER: Final = frozenset(
+    {
+        "losing_trades",
+        "gross_loss",
+        "max_consecutive_losses",
+        "max_drawdown",
+        "max_drawdown_pct",
+        "ambiguous_trades",
+        "exits_stop_loss",
+        "ruined",
+    }
+)
+"""Metrics of which a ranking puts the smallest first; of all others it puts the largest first."""
+
+
+def scenario_column(metric: str, scenario: str) -> str:
+    """Return the column of a metric in the scenario that the rules did not ask for.
+
+    The metrics under their own names follow the rules' ``intrabar``. Where both scenarios were
+    computed, those of the other follow under these names.
+
+    Examples
+    --------
+    >>> scenario_column("sharpe", "target_first")
+    'sharpe_target_first'
+    """
+    return f"{metric}_{Intrabar[scenario].name}"
+
+
+def coded_column(codes: NDArray[np.integer[Any]], values: Sequence[Any]) -> pa.Array:
+    """Return a column of values that are given by their positions in a list.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (n_rows,)
+        Positions in ``values``, such as digits of ``combo_id``.
+    values : sequence
+        Canonical values of one parameter: all float, int, bool or str.
+
+    Returns
+    -------
+    pyarrow.Array
+        Of dictionary type, which a file keeps without looking at the values; bools are plain.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    if isinstance(values[0], bool):
+        return pa.array(np.array(values)[codes])
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32, copy=False)), pa.array(values)
+    )
+
+
+def shard_table(
+    combo_ids: NDArray[np.int64],
+    parameters: Mapping[str, Any],
+    metrics: NDArray[np.float64],
+    other: tuple[str, NDArray[np.float64]] | None = None,
+) -> pa.Table:
+    """Return the table of a shard; contiguous rows of metrics are not copied.
+
+    Parameters
+    ----------
+    combo_ids : ndarray of int64, shape (n_rows,)
+        Strictly increasing.
+    parameters : mapping of str to pyarrow.Array or ndarray, shape (n_rows,)
+        The swept parameters by full key, in the order of the grid; see :func:`coded_column`.
+    metrics : ndarray of float64, shape (n_metrics, n_rows)
+        One row for each name of ``records.METRICS``.
+    other : tuple of str and ndarray, optional
+        The name of the other scenario (``"stop_first"`` or ``"target_first"``) and its metrics.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stops = coded_column(np.array([0, 1]), [0.5, 1.0])
+    >>> table = shard_table(np.array([4, 5]), {"rules.stop": stops}, np.zeros((39, 2)))
+    >>> table.column_names[:3]
+    ['combo_id', 'rules.stop', 'total_trades']
+    """
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    columns: dict[str, Any] = {COMBO_ID: combo_ids, **parameters}
+    columns |= zip(METRICS, map(_typed, METRICS, metrics), strict=True)
+    if other is not None:
+        scenario, values = other
+        names = [scenario_column(metric, scenario) for metric in METRICS]
+        columns |= zip(names, map(_typed, METRICS, values), strict=True)
+    return pa.table(columns)
+
+
+def _typed(metric: str, values: NDArray[np.float64]) -> NDArray[Any]:
+    if metric == "ruined":
+        return values.astype(np.bool_)
+    return values.astype(np.int64) if metric in COUNT_METRICS else values
