@@ -437,6 +437,24 @@ def test_an_invalid_combination_is_named_with_all_its_values():
     assert 'set invalid = "skip"' in message
 
 
+@pytest.mark.parametrize(
+    ("keys", "first"),
+    [
+        (["strategy.entry_end", "rules.stop", "rules.target_r"], 3),
+        (["rules.stop", "rules.target_r", "strategy.entry_end"], 1),
+    ],
+)
+def test_the_first_of_several_invalid_combinations_is_named(keys, first):
+    axes = {
+        "strategy.entry_end": ["10:00", "08:00"],
+        "rules.stop": [1, 0],
+        "rules.target_r": [0, 1],
+    }
+    grid = build({key: axes[key] for key in keys}, strategy=BarraElefante(entry_start="09:00"))
+    with pytest.raises(ConfigError, match=f"combination {first} of the grid"):
+        grid.check()
+
+
 def test_an_invalid_combination_that_where_excludes_is_no_mistake():
     grid = build(
         {"rules.stop": [0, 1], "rules.target_r": [0, 1]}, where="target_r == 0 or stop > 0"

@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "backtest_py"
 # From the leaves to the command line. A module may import what stands before its own line, and
 # what belongs to the same entry.
 FLOW = (
-    ("errors",),
+    ("errors", "files"),
     ("records", "parameters", "files", "_kernel_cache"),
     ("_jit",),
     ("timestamps",),
@@ -25,12 +25,12 @@ FLOW = (
     ("indicators",),
     ("strategies",),
     ("engines",),
-    ("provenance",),
+    ("provenance", "parity"),
     ("metrics",),
     ("results",),
     ("run",),
     ("sweep",),
-    ("config", "parity", "report"),
+    ("config", "report"),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -176,16 +176,21 @@ def test_import_loads_nothing_heavy():
     assert run(sys.executable, "-c", code).strip() == "[]"
 
 
-def test_import_is_quick(tmp_path):
-    code = (
-        "import time; start = time.perf_counter(); import backtest_py; "
-        "print(time.perf_counter() - start)"
-    )
+def test_import_costs_little_more_than_numpy(tmp_path):
+    """The time itself is for `make bench`; here it is a ratio, both measured in one run."""
     # An installed package has its bytecode beside it. Here it goes to a folder of its own, even
     # where the environment forbids it in the source tree.
     bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    # One quick import is enough: the machine that runs the tests has other work.
-    assert any(float(run(sys.executable, "-c", code, env=bytecode)) < 0.2 for _ in range(20))
+
+    def seconds(module: str) -> float:
+        code = (
+            "import time; start = time.perf_counter(); "
+            f"import {module}; print(time.perf_counter() - start)"
+        )
+        return float(run(sys.executable, "-c", code, env=bytecode))
+
+    pairs = [(seconds("backtest_py"), seconds("numpy")) for _ in range(10)]
+    assert min(ours for ours, _ in pairs) < 3 * min(numpy for _, numpy in pairs)
 
 
 def test_nothing_committed_names_a_workplace_or_a_registry():

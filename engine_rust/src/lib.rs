@@ -418,6 +418,8 @@ fn py_build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     info.set_item("rustc", env!("ENGINE_RUSTC"))?;
     info.set_item("target", env!("ENGINE_TARGET"))?;
+    let planted = if cfg!(feature = "planted-difference") { "planted-difference" } else { "none" };
+    info.set_item("features", planted)?;
     info.set_item("level", Level::widest().name())?;
     info.set_item("levels", Level::available_names().join(","))?;
     Ok(info)

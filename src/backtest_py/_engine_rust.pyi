@@ -11,6 +11,7 @@ from backtest_py.rules import ExitRules
 
 __all__ = [
     "SEMANTICS_VERSION",
+    "SweepPlan",
     "__version__",
     "annual_return_pct",
     "average_true_range",
@@ -26,6 +27,7 @@ __all__ = [
     "max_drawdown",
     "max_drawdown_pct",
     "optimize_rust",
+    "outcome_table_bytes",
     "payoff_ratio",
     "profit_factor",
     "recovery_factor",
@@ -46,6 +48,7 @@ SEMANTICS_VERSION: int
 
 _Floats: TypeAlias = NDArray[np.float64]
 _Strategy: TypeAlias = tuple[str, Sequence[float]]
+_Exit: TypeAlias = tuple[ExitRules, Contract, _Floats | None]
 _Run: TypeAlias = tuple[_Strategy, _Floats | None, ExitRules, Contract, MetricSettings, int, int]
 
 class _BarColumns(Protocol):
@@ -216,3 +219,43 @@ def sqn(pnl: _Floats) -> float:
 
 def recovery_factor(pnl: _Floats, start: float) -> float:
     """Return the sum of the results over the largest drawdown of the equity they make."""
+
+def outcome_table_bytes(n_candidates: int, n_exits: int) -> int:
+    """Return how many bytes the outcomes of a sweep take."""
+
+class SweepPlan:
+    """What the combinations of a sweep share; safe to use from several threads."""
+
+    def __init__(
+        self,
+        bars: _BarColumns,
+        *,
+        strategies: Sequence[_Strategy] | None = None,
+        signals: Sequence[tuple[NDArray[np.int8], _Floats | None]] | None = None,
+        loosest: Sequence[float] = ...,
+        threads: int = 0,
+        level: str | None = None,
+    ) -> None: ...
+    @property
+    def n_candidates(self) -> int: ...
+    @property
+    def done(self) -> int: ...
+    def cancel(self) -> None: ...
+    def load(self, exits: Sequence[_Exit]) -> None: ...
+    def evaluate(
+        self,
+        sets: NDArray[np.uint32],
+        thresholds: _Floats,
+        metrics: MetricSettings,
+        first: int,
+        last: int,
+    ) -> _Floats: ...
+    def evaluate_each(
+        self,
+        exits: Sequence[_Exit],
+        sets: NDArray[np.uint32],
+        thresholds: _Floats,
+        metrics: MetricSettings,
+        first: int,
+        last: int,
+    ) -> _Floats: ...

@@ -33,6 +33,7 @@ __all__ = [
     "cache_directory",
     "kernel_key",
     "kernel_sources",
+    "make_private",
     "prepared_directory",
 ]
 
@@ -74,10 +75,10 @@ def attach_cache(dispatcher: Any, name: str, fingerprint: str) -> None:
         dispatcher._cache = _KernelCache(directory, name, fingerprint)  # noqa: SLF001
 
 
-def cache_directory() -> Path:
-    """Return the directory that holds all cached machine code of this user.
+def cache_directory(kind: str = "numba") -> Path:
+    """Return the directory that holds what is cached of one kind for this user.
 
-    ``BACKTEST_PY_CACHE_DIR``, else the platform's cache directory, and ``numba`` in it.
+    ``BACKTEST_PY_CACHE_DIR``, else the platform's cache directory, and ``kind`` in it.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def cache_directory() -> Path:
     """
     chosen = os.environ.get("BACKTEST_PY_CACHE_DIR", "")
     if chosen:
-        return Path(chosen).expanduser().absolute() / "numba"
+        return Path(chosen).expanduser().absolute() / kind
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA", "")
         base = Path(local) if local else Path.home() / "AppData" / "Local"
@@ -96,7 +97,7 @@ def cache_directory() -> Path:
         # The XDG specification tells to ignore a relative path.
         chosen = os.environ.get("XDG_CACHE_HOME", "")
         base = Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".cache"
-    return base / "backtest_py" / "numba"
+    return base / "backtest_py" / kind
 
 
 def kernel_sources() -> tuple[Path, ...]:
@@ -146,10 +147,9 @@ def prepared_directory() -> Path | None:
     """Return this build's directory, ready for use, or None after a warning."""
     try:
         root = cache_directory()
-        root.parent.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
-        _make_private(root)
+        make_private(root)
         directory = root / _build_key()
-        _make_private(directory)
+        make_private(directory)
         probe = directory / f".{os.urandom(16).hex()}.partial"
         probe.touch()
         probe.unlink()
@@ -160,8 +160,15 @@ def prepared_directory() -> Path | None:
     return directory
 
 
-def _make_private(directory: Path) -> None:
-    """Create a directory with mode 0700, or check that an existing one is the user's alone."""
+def make_private(directory: Path) -> None:
+    """Create a directory with mode 0700, or check that an existing one is the user's alone.
+
+    Raises
+    ------
+    OSError
+        If it cannot be created, or others can write to it.
+    """
+    directory.parent.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
     directory.mkdir(mode=stat.S_IRWXU, exist_ok=True)
     if not hasattr(os, "getuid"):
         return  # Windows: the user's profile is private by its access list.

@@ -24,9 +24,6 @@ from backtest_py.errors import ConfigError, DataError
 from backtest_py.parameters import Parameter, Settings, parameter, unknown_name
 from backtest_py.rules import ExitRules
 from backtest_py.strategies import get_strategy
-from backtest_py.sweep.axis import grid_spec
-from backtest_py.sweep.sample import Sample, build_grid
-from backtest_py.sweep.space import check_grid
 from backtest_py.timestamps import parse_times
 
 if TYPE_CHECKING:
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     from backtest_py.strategies import Strategy
     from backtest_py.sweep.axis import GridSpec
     from backtest_py.sweep.grid import Grid
-    from backtest_py.sweep.sample import SampledGrid
+    from backtest_py.sweep.sample import Sample, SampledGrid
 
 __all__ = [
     "Config",
@@ -156,7 +153,7 @@ class SweepSettings(Settings):
     invalid: str = parameter(
         "refuse", "choice", "combinations that are not allowed", choices=("refuse", "skip")
     )
-    grid: Mapping[str, GridSpec] = field(default_factory=dict)
+    grid: Mapping[str, GridSpec] = field(default_factory=lambda: MappingProxyType({}))
     sample: Sample | None = None
 
 
@@ -259,6 +256,8 @@ class Config:
             As :func:`backtest_py.sweep.sample.build_grid`: if a combination is not allowed, or
             none is left.
         """
+        from backtest_py.sweep.sample import build_grid  # noqa: PLC0415 - as in _sweep
+
         return build_grid(
             self.strategy,
             self.rules,
@@ -391,6 +390,13 @@ def _moment(name: str, text: str) -> int | None:
 def _sweep(
     table: Mapping[str, object], strategy: Strategy, rules: ExitRules, contract: Contract
 ) -> SweepSettings:
+    if not table:
+        return SweepSettings()
+    # imported here, because most commands know no grid
+    from backtest_py.sweep.axis import grid_spec  # noqa: PLC0415
+    from backtest_py.sweep.sample import Sample  # noqa: PLC0415
+    from backtest_py.sweep.space import check_grid  # noqa: PLC0415
+
     tables = {name: table.get(name, {}) for name in ("grid", "sample")}
     for name, value in tables.items():
         if not isinstance(value, Mapping):
@@ -427,6 +433,8 @@ def commented_toml(path: str = "WIN_M5.csv") -> str:
     >>> tomllib.loads(commented_toml())["rules"]["stop"]
     2.0
     """
+    from backtest_py.sweep.sample import Sample  # noqa: PLC0415 - as in _sweep
+
     strategy = get_strategy(DEFAULT_STRATEGY)
     lines = ["# backtest-py configuration. Every value but data.path is the default."]
     lines += _section("data", DataSettings.parameters(), path=path)

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
-from uuid import uuid4
 
 import numpy as np
 
 from backtest_py.errors import ConfigError
+from backtest_py.files import replace_file
 from backtest_py.parameters import counted, unknown_name
 from backtest_py.provenance import Provenance, configuration, sha256
 from backtest_py.records import COUNT_METRICS, METRICS, Reason
@@ -296,7 +295,7 @@ class BacktestResult:
             If the file cannot be written; what stood there is then left as it was.
         """
         text = self._frame().to_csv(index=False, lineterminator="\n")
-        _replace(Path(path), text.encode())
+        replace_file(Path(path), text.encode())
 
     def save(self, directory: str | Path) -> Path:
         """Write ``trades.parquet``, ``metrics.json`` and ``manifest.json`` into a directory.
@@ -333,7 +332,7 @@ class BacktestResult:
         hashes = {name: sha256(content) for name, content in files.items()}
         files["manifest.json"] = _pretty_json({**self.manifest(), "files": hashes})
         for name, content in files.items():
-            _replace(directory / name, content)
+            replace_file(directory / name, content)
         return directory
 
     def manifest(self) -> dict[str, Any]:
@@ -486,16 +485,3 @@ def _number_text(value: MetricValue) -> str:
 
 def _pretty_json(value: object) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put a whole file in the place of ``path``, or leave the place as it is."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

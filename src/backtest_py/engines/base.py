@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from backtest_py.errors import EngineError
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from backtest_py.signals import Signals
     from backtest_py.strategies.base import Strategy
 
-__all__ = ["Engine", "EngineOutput", "Job", "atr_for"]
+    Exit: TypeAlias = tuple[ExitRules, Contract, NDArray[np.float64] | None]
+
+__all__ = ["Engine", "EngineOutput", "Job", "SweepPlan", "atr_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,71 @@ class EngineOutput:
     metrics: NDArray[np.float64]
 
 
+class SweepPlan(Protocol):
+    """What the combinations of a sweep share: candidates with their scores, and outcomes.
+
+    An exit is a triple of rules, contract and :func:`atr_for` them. A signal set is a source, the
+    place of a strategy or of signals in what the plan was made of, and one value for each of the
+    strategy's thresholds, none of them looser than ``loosest`` of the plan. Every number is that of
+    :meth:`Engine.run`. A plan is safe to use from several threads.
+    """
+
+    @property
+    def n_candidates(self) -> int:
+        """Return the number of bars, sides and risks at which some combination may trade."""
+
+    @property
+    def done(self) -> int:
+        """Return how many combinations have been evaluated since the plan was made."""
+
+    def cancel(self) -> None:
+        """Make running and later calls raise :class:`~backtest_py.errors.SweepCancelled`."""
+
+    def load(self, exits: Sequence[Exit]) -> None:
+        """Compute the outcome of every candidate under every exit, for :meth:`evaluate`."""
+
+    def evaluate(
+        self,
+        sets: NDArray[np.uint32],
+        thresholds: NDArray[np.float64],
+        metrics: MetricSettings,
+        first: int,
+        last: int,
+    ) -> NDArray[np.float64]:
+        """Return the metrics of every signal set under every exit that is loaded.
+
+        Parameters
+        ----------
+        sets : ndarray of uint32, shape (n_sets,)
+            Sources; neighbours of one source are the fastest.
+        thresholds : ndarray of float64, shape (n_sets*n_thresholds,)
+            The thresholds of one set beside each other.
+        metrics : MetricSettings
+            Settings of the annualised metrics.
+        first, last : int
+            Signals at bars ``first <= i < last`` count.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_metrics, n_sets*n_exits)
+            In the order of ``records.METRICS``; the exits of one set beside each other.
+        """
+
+    def evaluate_each(
+        self,
+        exits: Sequence[Exit],
+        sets: NDArray[np.uint32],
+        thresholds: NDArray[np.float64],
+        metrics: MetricSettings,
+        first: int,
+        last: int,
+    ) -> NDArray[np.float64]:
+        """Return the metrics of signal sets with an exit each, shape (n_metrics, n_sets).
+
+        For combinations that share nothing: needs no :meth:`load`.
+        """
+
+
 class Engine(Protocol):
     """One implementation of docs/semantics.md."""
 
@@ -94,6 +161,31 @@ class Engine(Protocol):
 
     def optimize(self, jobs: Sequence[Job]) -> NDArray[np.float64]:
         """Return the metrics of several backtests on the same bars, shape (n_jobs, n_metrics)."""
+
+    def sweep_plan(
+        self,
+        bars: Bars,
+        *,
+        strategies: Sequence[Strategy] | None,
+        signals: Sequence[Signals] | None,
+        loosest: Sequence[float],
+        threads: int,
+    ) -> SweepPlan:
+        """Return the plan of a sweep.
+
+        Parameters
+        ----------
+        bars : Bars
+            The market.
+        strategies : sequence of Strategy, or None
+            Sources of signals, of one class; the values of their thresholds do not count.
+        signals : sequence of Signals, or None
+            Sources of signals that are what they are, instead of strategies.
+        loosest : sequence of float
+            The loosest value of every threshold; empty for signals.
+        threads : int
+            Threads to use, 0 for one per processor.
+        """
 
     def series_metric(self, name: str, *arguments: Any) -> Any:
         """Return what the function ``name`` of ``series_metrics`` gives for these arguments."""

@@ -145,7 +145,7 @@ def _load_rust() -> Engine:
             f"the Rust engine cannot be loaded ({error}); {_REMEDY}"
         ) from error
     engine = RustEngine()
-    if engine.build["profile"] == "debug":
+    if engine.is_debug:
         warnings.warn(
             "the Rust engine is a debug build, ten times slower than a release build; run "
             "`make build`",

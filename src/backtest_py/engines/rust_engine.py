@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cache, cached_property
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backtest_py import _engine_rust
 from backtest_py.engines.base import EngineOutput, atr_for
-from backtest_py.errors import EngineUnavailableError
+from backtest_py.errors import EngineError, EngineUnavailableError, SweepCancelled
 from backtest_py.records import SEMANTICS_VERSION, AtrMethod
 from backtest_py.signals import Signals
 from backtest_py.strategies.base import is_registered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
-    from backtest_py.engines.base import Job
+    from backtest_py.contract import MetricSettings
+    from backtest_py.engines.base import Exit, Job, SweepPlan
     from backtest_py.strategies.base import Strategy
 
 __all__ = ["RustEngine"]
@@ -49,10 +53,16 @@ class RustEngine:
 
     @cached_property
     def build(self) -> dict[str, str]:
-        """Return version, profile, compiler and instruction level of the extension."""
+        """Return version, profile, compiler, instruction level and hash of the extension."""
         info = _engine_rust.build_info()
         rustc = info["rustc"].removeprefix("rustc ")
-        return {**info, "rustc": rustc, "level": self.level or info["level"]}
+        level = self.level or info["level"]
+        return {**info, "rustc": rustc, "level": level, "extension": _extension_hash()}
+
+    @property
+    def is_debug(self) -> bool:
+        """Whether the extension was built without optimisation."""
+        return _engine_rust.build_info()["profile"] == "debug"
 
     def supports(self, job: Job) -> str:
         """Return why this engine cannot run a job: its strategy has no twin in Rust.
@@ -117,9 +127,92 @@ class RustEngine:
         ]
         return _engine_rust.optimize_rust(bars, runs, level=self.level)
 
+    def sweep_plan(
+        self,
+        bars: Bars,
+        *,
+        strategies: Sequence[Strategy] | None,
+        signals: Sequence[Signals] | None,
+        loosest: Sequence[float],
+        threads: int,
+    ) -> SweepPlan:
+        """Return the plan of a sweep."""
+        return _RustSweepPlan(
+            _engine_rust.SweepPlan(
+                bars,
+                strategies=None if strategies is None else [_named(each) for each in strategies],
+                signals=None if signals is None else [(each.side, each.risk) for each in signals],
+                loosest=list(loosest),
+                threads=threads,
+                level=self.level,
+            )
+        )
+
     def series_metric(self, name: str, *arguments: Any) -> Any:
         """Return what the function ``name`` of ``series_metrics`` gives for these arguments."""
         return getattr(_engine_rust, name)(*arguments)
+
+
+class _RustSweepPlan:
+    """A plan of the extension that says what a cancelled one raises."""
+
+    def __init__(self, plan: _engine_rust.SweepPlan) -> None:
+        self._plan = plan
+        self._cancelled = False
+
+    @property
+    def n_candidates(self) -> int:
+        return self._plan.n_candidates
+
+    @property
+    def done(self) -> int:
+        return self._plan.done
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._plan.cancel()
+
+    def load(self, exits: Sequence[Exit]) -> None:
+        with self._telling_of_a_stop():
+            self._plan.load(list(exits))
+
+    def evaluate(
+        self,
+        sets: NDArray[np.uint32],
+        thresholds: NDArray[np.float64],
+        metrics: MetricSettings,
+        first: int,
+        last: int,
+    ) -> NDArray[np.float64]:
+        with self._telling_of_a_stop():
+            return self._plan.evaluate(sets, thresholds, metrics, first, last)
+
+    def evaluate_each(
+        self,
+        exits: Sequence[Exit],
+        sets: NDArray[np.uint32],
+        thresholds: NDArray[np.float64],
+        metrics: MetricSettings,
+        first: int,
+        last: int,
+    ) -> NDArray[np.float64]:
+        with self._telling_of_a_stop():
+            return self._plan.evaluate_each(list(exits), sets, thresholds, metrics, first, last)
+
+    @contextmanager
+    def _telling_of_a_stop(self) -> Iterator[None]:
+        try:
+            yield
+        except EngineError as error:
+            if self._cancelled:
+                raise SweepCancelled("the sweep was stopped") from error
+            raise
+
+
+@cache
+def _extension_hash() -> str:
+    """Return the SHA-256 of the extension's file: the version stays while its code changes."""
+    return sha256(Path(_engine_rust.__file__).read_bytes()).hexdigest()
 
 
 def _named(strategy: Strategy) -> tuple[str, list[float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property
 from numbers import Integral, Real
@@ -87,7 +87,7 @@ class Axis:
 
     key: str
     values: tuple[Any, ...]
-    parameter: Parameter
+    parameter: Parameter = field(repr=False)
     span: GridSpan | None = None
 
     def __len__(self) -> int:
@@ -204,7 +204,7 @@ def _checked_values(key: str, parameter: Parameter, values: Sequence[Any]) -> tu
 
 
 def _range_values(key: str, parameter: Parameter, spec: GridRange | GridSpan) -> list[Any]:
-    given = [(field.name, getattr(spec, field.name)) for field in fields(spec)]
+    given = [(item.name, getattr(spec, item.name)) for item in fields(spec)]
     shown = ", ".join(f"{name} = {value!r}" for name, value in given)
     where = f'the grid\'s "{key}" = {{ {shown} }}'
     numbers = [_exact(where, parameter, name, value) for name, value in given]

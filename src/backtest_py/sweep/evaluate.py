@@ -2,14 +2,14 @@
 
 A combination is three choices: which bars signal, how a trade that starts at a bar ends, and what
 it costs. The signals of a strategy follow from its scores, cut by thresholds; scores are worked
-out per distinct set of the other parameters. Trades end as the outcome tables say, one lane for
-each set of rules and contract.
+out per distinct set of the other parameters, called structural. Trades end as the outcome tables
+say, one lane for each set of rules and contract, called an exit.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,13 +17,13 @@ import numpy as np
 from backtest_py.engines.base import atr_for
 from backtest_py.errors import ConfigError
 from backtest_py.records import METRICS, Intrabar
-from backtest_py.strategies.base import Bound
-from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.sample import SampledGrid
+from backtest_py.sweep.shards import MAX_ROWS
+from backtest_py.sweep.sources import Sources, distinct_rows, replaced
 from backtest_py.sweep.tables import coded_column, shard_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -32,19 +32,22 @@ if TYPE_CHECKING:
     from backtest_py.contract import Contract, MetricSettings
     from backtest_py.engines.base import Engine, SweepPlan
     from backtest_py.rules import ExitRules
-    from backtest_py.strategies.base import Strategy
     from backtest_py.sweep.grid import Grid
     from backtest_py.sweep.shards import Shard
 
     Exit = tuple[ExitRules, Contract, NDArray[np.float64] | None]
+    Digits = NDArray[np.integer[Any]]
 
 __all__ = ["Evaluator", "SweepJob"]
 
-MAX_SOURCES: Final = 256
-"""Sets of scores that are kept together; more are worked out shard by shard."""
 CELL_BYTES: Final = 16
-"""Bytes of one outcome."""
+"""Bytes of the outcome of one candidate under one exit."""
 LANES: Final = 8
+"""Exits that an engine takes at a time."""
+TABLES: Final = 6
+"""Tables of a shard's metrics that exist at a time: being computed, encoded, written."""
+MIN_RUN: Final = 16
+"""Neighbouring signal sets of one source from which on they need not be sorted for speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,11 @@ class SweepJob:
             return ""
         return Intrabar(1 - self.grid.rules.intrabar_code).name
 
+    @property
+    def n_scenarios(self) -> int:
+        """How often every metric is computed."""
+        return 2 if self.scenarios else 1
+
 
 class Evaluator:
     """Computes shards of one sweep on one engine, and keeps what they share.
@@ -92,7 +100,12 @@ class Evaluator:
     threads : int
         Threads of the engine, 0 for one per processor.
     max_memory : int
-        Bytes that outcomes may take; they are worked out in smaller batches to keep it.
+        Bytes to take, beside the bars; outcomes are worked out in smaller batches to keep it.
+
+    Raises
+    ------
+    ConfigError
+        If the tables of one shard alone take more.
     """
 
     def __init__(
@@ -102,279 +115,200 @@ class Evaluator:
         self.engine = engine
         self.threads = threads
         self.max_memory = max_memory
-        self._thresholds = _thresholds(job.grid)
-        self.structural_axes = _structural_axes(job.grid)
-        self._plan: SweepPlan | None = None
-        self._plan_key: object = None
+        rows = min(MAX_ROWS, job.grid.size)
+        self.table_bytes = TABLES * 8 * len(METRICS) * job.n_scenarios * rows
+        self._room = max_memory - self.table_bytes
+        self._require(0)
+        self._exits_of: tuple[bytes, list[Exit]] = (b"", [])
         self._loaded: object = None
-        self._places: dict[tuple[int, ...], int] = {}
-        self._exits: dict[tuple[range, ...], list[tuple[tuple[int, ...], Exit]]] = {}
-        self._done_before = 0
-        self._cancelled = False
+        self._rows_done = 0
+        self._began, self._share = 0, 0.0
+        self.sources = Sources(job.grid, job.bars, engine, threads, self._room // 4)
 
     @property
     def done(self) -> int:
         """Combinations done so far, those of the running shard included."""
-        return self._done_before + (self._plan.done if self._plan is not None else 0)
+        return self._rows_done + int(self._share * (self.sources.done - self._began))
 
     def cancel(self) -> None:
         """Make a running evaluation, and every later one, stop with ``SweepCancelled``."""
-        self._cancelled = True
-        if self._plan is not None:
-            self._plan.cancel()
+        self.sources.cancel()
 
     def evaluate(self, shard: Shard) -> pa.Table:
-        """Return the table of one shard."""
-        if isinstance(self.job.grid, SampledGrid):
-            return self._evaluate_rows(self.job.grid, shard.box[0])
-        return self._evaluate_box(self.job.grid, shard.box)
+        """Return the table of one shard.
 
-    @property
-    def n_candidates(self) -> int:
-        """Candidates of the plan that was used last."""
-        return self._plan.n_candidates if self._plan is not None else 0
-
-    # boxes
-
-    def _evaluate_box(self, grid: Grid, box: tuple[range, ...]) -> pa.Table:
-        mask = grid.box_mask(box).ravel()
-        lengths = [len(positions) for positions in box]
-        strides = [math.prod(lengths[axis + 1 :]) for axis in range(len(box))]
-        metrics = np.empty((2 if self.job.scenarios else 1, len(METRICS), 0))
-        keep = np.flatnonzero(mask)
-        if len(keep):
-            metrics = self._box_metrics(grid, box, strides, mask)
-            if len(keep) < len(mask):
-                metrics = metrics[:, :, keep]
-        digits = [
-            box[axis].start + keep // strides[axis] % lengths[axis] for axis in range(len(box))
-        ]
-        combo_ids = np.zeros(len(keep), np.int64)
-        for column, stride in zip(digits, grid.strides, strict=True):
-            combo_ids += column * stride
-        return self._table(combo_ids, digits, metrics)
-
-    def _box_metrics(
-        self, grid: Grid, box: tuple[range, ...], strides: list[int], mask: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
-        """Return the metrics of every combination of a box, in the order of ``combo_id``."""
-        exits = self._box_exits(grid, box)
-        exit_axes = sorted((*grid.rules_axes, *grid.contract_axes))
-        exit_places = np.array(
-            [
-                sum((digits[axis] - box[axis].start) * strides[axis] for axis in exit_axes)
-                for digits, _ in exits
-            ],
-            np.int64,
-        )
-        set_digits, set_places = _positions(box, grid.strategy_axes, strides)
-        wanted = mask[set_places[:, None] + exit_places].any(axis=1)
-        set_digits, set_places = set_digits[:, wanted], set_places[wanted]
-        plan = self._box_plan(grid, box)
-        sources = np.array(
-            [
-                self._places[tuple(row)]
-                for row in set_digits[[grid.strategy_axes.index(a) for a in self.structural_axes]].T
-            ],
-            np.uint32,
-        )
-        order = np.argsort(sources, kind="stable")
-        set_digits, set_places, sources = set_digits[:, order], set_places[order], sources[order]
-        thresholds = self._cuts(grid, set_digits, grid.strategy_axes)
-        out = np.empty((2 if self.job.scenarios else 1, len(METRICS), len(mask)))
-        rows = (set_places[:, None] + exit_places).ravel()
-        for scenario in range(len(out)):
-            values = self._joined(plan, sources, thresholds, exits, box, scenario)
-            in_order = len(rows) == len(mask) and bool((rows == np.arange(len(rows))).all())
-            if in_order:
-                out[scenario] = values
-            else:
-                out[scenario][:, rows] = values
-        return out
-
-    def _joined(
-        self,
-        plan: SweepPlan,
-        sources: NDArray[np.uint32],
-        thresholds: NDArray[np.float64],
-        exits: list[tuple[tuple[int, ...], Exit]],
-        box: tuple[range, ...],
-        scenario: int,
-    ) -> NDArray[np.float64]:
-        """Return the metrics of signal sets under all exits, as many exits at a time as fit."""
-        job = self.job
-        cells = plan.n_candidates * CELL_BYTES
-        batch = len(exits)
-        if cells * len(exits) > self.max_memory:
-            batch = max(LANES, self.max_memory // max(1, cells) // LANES * LANES)
-        parts = []
-        for start in range(0, len(exits), batch):
-            chosen = [exit_ for _, exit_ in exits[start : start + batch]]
-            key = (self._plan_key, self._exit_key(box), start, len(chosen), scenario)
-            if key != self._loaded:
-                plan.load([_settled(exit_, scenario) for exit_ in chosen])
-                self._loaded = key
-            parts.append(
-                plan.evaluate(sources, thresholds, job.metrics, job.first, job.last).reshape(
-                    len(METRICS), len(sources), len(chosen)
-                )
-            )
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        return whole.reshape(len(METRICS), -1)
-
-    def _exit_key(self, box: tuple[range, ...]) -> tuple[range, ...]:
+        Raises
+        ------
+        ConfigError
+            If ``max_memory`` cannot be kept.
+        SweepCancelled
+            If :meth:`cancel` was called.
+        """
         grid = self.job.grid
-        return tuple(box[axis] for axis in sorted((*grid.rules_axes, *grid.contract_axes)))
-
-    def _box_exits(
-        self, grid: Grid, box: tuple[range, ...]
-    ) -> list[tuple[tuple[int, ...], Exit]]:
-        """Return the valid exits of a box with their positions, in the order of ``combo_id``."""
-        key = self._exit_key(box)
-        if key not in self._exits:
-            axes = sorted((*grid.rules_axes, *grid.contract_axes))
-            digits, _ = _positions(box, axes, [0] * len(box))
-            found = []
-            for column in digits.T:
-                at = [0] * len(box)
-                for axis, digit in zip(axes, column, strict=True):
-                    at[axis] = int(digit)
-                try:
-                    found.append((tuple(at), self._exit(grid, at)))
-                except ConfigError:  # a combination that the mask leaves out, too
-                    continue
-            self._exits = {key: found}
-        return self._exits[key]
-
-    def _exit(self, grid: Grid | SampledGrid, digits: Sequence[int]) -> Exit:
-        rules = grid.rules_at(digits)
-        return rules, grid.contract_at(digits), atr_for(self.engine, self.job.bars, rules)
-
-    def _box_plan(self, grid: Grid, box: tuple[range, ...]) -> SweepPlan:
-        """Return the plan with the scores of a box, or of the whole grid where that is not much."""
-        whole = tuple(range(length) for length in grid.shape)
-        if math.prod(len(whole[axis]) for axis in self.structural_axes) <= MAX_SOURCES:
-            box = whole
-        structural, _ = _positions(box, self.structural_axes, [0] * len(box))
-        return self._plan_of(grid, tuple(box[axis] for axis in self.structural_axes), structural.T)
-
-    # rows
-
-    def _evaluate_rows(self, grid: SampledGrid, rows: range) -> pa.Table:
-        job = self.job
-        digits = grid.digits[rows.start : rows.stop]
-        structural = digits[:, list(self.structural_axes)]
-        distinct = np.unique(structural, axis=0)
-        plan = self._plan_of(grid, rows, distinct)
-        sources = np.array([self._places[tuple(row)] for row in structural], np.uint32)
-        thresholds = self._cuts(grid, digits.T, range(len(grid.axes)))
-        axes = (*grid.rules_axes, *grid.contract_axes)
-        exits: dict[bytes, Exit] = {}
-        chosen = []
-        for row in digits:
-            key = row[list(axes)].tobytes()
-            if key not in exits:
-                exits[key] = self._exit(grid, row.tolist())
-            chosen.append(exits[key])
-        metrics = np.stack(
-            [
-                plan.evaluate_each(
-                    [_settled(exit_, scenario) for exit_ in chosen],
-                    sources,
-                    thresholds,
-                    job.metrics,
-                    job.first,
-                    job.last,
-                )
-                for scenario in range(2 if job.scenarios else 1)
-            ]
-        )
-        combo_ids = np.asarray(grid.combo_ids[rows.start : rows.stop], np.int64)
-        return self._table(combo_ids, list(digits.T), metrics)
-
-    # what both share
-
-    def _plan_of(
-        self, grid: Grid | SampledGrid, key: object, structural: NDArray[np.integer[Any]]
-    ) -> SweepPlan:
-        """Return the plan of some sets of structural positions, keeping the last one."""
-        if self._plan is not None and key == self._plan_key:
-            return self._plan
-        strategies = []
-        self._places = {}
-        for row in structural:
-            values = {
-                grid.axes[axis].key.partition(".")[2]: grid.axes[axis].values[int(digit)]
-                for axis, digit in zip(self.structural_axes, row, strict=True)
-            }
-            if self._occurs(grid, row, values):
-                self._places[tuple(int(digit) for digit in row)] = len(strategies)
-                strategies.append(_unchecked(grid.strategy, values))
-        if self._plan is not None:
-            self._done_before += self._plan.done
-        signals = None
-        if isinstance(grid.strategy, FunctionStrategy):
-            signals = [strategy.compute(self.job.bars) for strategy in strategies]
-        self._plan = self.engine.sweep_plan(
-            self.job.bars,
-            strategies=None if signals else strategies,
-            signals=signals,
-            loosest=self._loosest(grid),
-            threads=self.threads,
-        )
-        if self._cancelled:
-            self._plan.cancel()
-        self._plan_key = key
-        self._loaded = None
-        return self._plan
-
-    def _occurs(
-        self, grid: Grid | SampledGrid, row: NDArray[np.integer[Any]], values: dict[str, Any]
-    ) -> bool:
-        """Tell whether any combination has these structural values: engines refuse impossible ones."""
-        try:
-            replace(grid.strategy, **values)
-        except ConfigError:
-            if isinstance(grid, SampledGrid):
-                return True
-            box = [range(length) for length in grid.shape]
-            for axis, digit in zip(self.structural_axes, row, strict=True):
-                box[axis] = range(int(digit), int(digit) + 1)
-            return bool(grid.box_mask(box).any())
-        return True
-
-    def _loosest(self, grid: Grid | SampledGrid) -> list[float]:
-        loosest = []
-        for threshold, axis, constant in self._thresholds:
-            values = [constant] if axis is None else _encoded(grid, axis).tolist()
-            loosest.append(max(values) if threshold.bound == Bound.AtMost else min(values))
-        return loosest
-
-    def _cuts(
-        self, grid: Grid | SampledGrid, digits: NDArray[np.integer[Any]], axes: Sequence[int]
-    ) -> NDArray[np.float64]:
-        """Return the thresholds of signal sets, row by row; ``digits`` has a row per axis."""
-        out = np.empty((digits.shape[1], len(self._thresholds)))
-        places = {axis: place for place, axis in enumerate(axes)}
-        for column, (_, axis, constant) in enumerate(self._thresholds):
-            if axis is None:
-                out[:, column] = constant
-            else:
-                out[:, column] = _encoded(grid, axis)[digits[places[axis]]]
-        return out.ravel()
-
-    def _table(
-        self,
-        combo_ids: NDArray[np.int64],
-        digits: Sequence[NDArray[np.integer[Any]]],
-        metrics: NDArray[np.float64],
-    ) -> pa.Table:
+        if isinstance(grid, SampledGrid):
+            rows = slice(shard.box[0].start, shard.box[0].stop)
+            combo_ids, digits = grid.combo_ids[rows], grid.digits[rows].T
+            metrics = self._rows_metrics(grid, grid.digits[rows])
+        else:
+            combo_ids, digits, metrics = self._box(grid, shard.box)
+        self._rows_done += len(combo_ids)
+        self._began, self._share = self.sources.done, 0.0
         parameters = {
             axis.key: coded_column(column, axis.values)
-            for axis, column in zip(self.job.grid.axes, digits, strict=True)
+            for axis, column in zip(grid.axes, digits, strict=True)
         }
         other = (self.job.other_scenario, metrics[1]) if self.job.scenarios else None
         return shard_table(combo_ids, parameters, metrics[0], other)
+
+    def cross(self, sets: Digits, exits: Digits) -> NDArray[np.float64]:
+        """Return the metrics of signal sets under exits, as the shards of a grid compute them.
+
+        Parameters
+        ----------
+        sets, exits : ndarray of int, shape (n_sets, n_axes) and (n_exits, n_axes)
+            Valid positions on every axis, of which sets use those of the strategy and exits the
+            others.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_scenarios, n_metrics, n_sets, n_exits)
+        """
+        job = self.job
+        given = self._exits(exits)
+        settled = [
+            _settled(exit_, scenario) for scenario in range(job.n_scenarios) for exit_ in given
+        ]
+        out = np.empty((len(METRICS), len(sets), len(settled)))
+        for plan, chosen, sources in self._in_runs(sets):
+            cuts = self.sources.thresholds(sets[chosen])
+            for batch in self._batches(plan, len(settled)):
+                self._load(plan, exits.tobytes(), settled, batch)
+                values = plan.evaluate(sources, cuts, job.metrics, job.first, job.last)
+                values = values.reshape(len(METRICS), len(sources), -1)
+                if values.shape == out.shape and isinstance(chosen, slice):
+                    out = values
+                else:
+                    out[:, chosen, batch] = values
+        shape = (len(METRICS), len(sets), job.n_scenarios, len(given))
+        return np.moveaxis(out.reshape(shape), 2, 0)
+
+    # boxes
+
+    def _box(
+        self, grid: Grid, box: tuple[range, ...]
+    ) -> tuple[NDArray[np.int64], list[NDArray[np.int32]], NDArray[np.float64]]:
+        """Return numbers, digits and metrics of the combinations of a box that are admitted."""
+        mask = grid.box_mask(box)
+        kept = None if mask.all() else np.flatnonzero(mask)
+        digits = []
+        combo_ids = np.zeros((1,) * mask.ndim, np.int64)
+        for axis, positions in enumerate(box):
+            along = [1] * mask.ndim
+            along[axis] = len(positions)
+            column = np.arange(positions.start, positions.stop, dtype=np.int32).reshape(along)
+            combo_ids = combo_ids + column * np.int64(grid.strides[axis])
+            flat = np.broadcast_to(column, mask.shape).ravel()
+            digits.append(flat if kept is None else flat[kept])
+        ids = combo_ids.ravel()
+        if kept is None:
+            return ids, digits, self._whole_box(grid, box)
+        if len(kept) == 0:
+            return ids[kept], digits, np.empty((self.job.n_scenarios, len(METRICS), 0))
+        return ids[kept], digits, self._masked_box(grid, box, mask.ravel(), kept)
+
+    def _whole_box(self, grid: Grid, box: tuple[range, ...]) -> NDArray[np.float64]:
+        """Return the metrics of every combination of a box, in the order of ``combo_id``."""
+        sets, _ = _positions(box, grid.strategy_axes)
+        exits, _ = _positions(box, _exit_axes(grid))
+        self._share = 1 / self.job.n_scenarios
+        metrics = self.cross(sets, exits)
+        order = (*grid.strategy_axes, *_exit_axes(grid))
+        apart = metrics.reshape(*metrics.shape[:2], *(len(box[axis]) for axis in order))
+        back = [2 + order.index(axis) for axis in range(len(order))]
+        return apart.transpose(0, 1, *back).reshape(*metrics.shape[:2], -1)
+
+    def _masked_box(
+        self, grid: Grid, box: tuple[range, ...], mask: NDArray[np.bool_], kept: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """Return the metrics of the combinations of a box that are kept."""
+        sets, set_places = _positions(box, grid.strategy_axes)
+        exits, exit_places = _positions(box, _exit_axes(grid))
+        wanted = mask[set_places[:, None] + exit_places]
+        some, any_ = wanted.any(axis=1), wanted.any(axis=0)
+        self._share = len(kept) / (self.job.n_scenarios * some.sum() * any_.sum())
+        metrics = self.cross(sets[some], exits[any_])
+        row_of = np.empty(len(mask), np.int64)
+        places = set_places[some][:, None] + exit_places[any_]
+        row_of[places.ravel()] = np.arange(places.size)
+        return np.take(metrics.reshape(*metrics.shape[:2], -1), row_of[kept], axis=2)
+
+    # rows
+
+    def _rows_metrics(self, grid: SampledGrid, digits: Digits) -> NDArray[np.float64]:
+        """Return the metrics of combinations that share nothing, one exit for each."""
+        job = self.job
+        firsts, exit_of = distinct_rows(digits[:, list(_exit_axes(grid))])
+        given = self._exits(digits[firsts])
+        self._share = 1 / job.n_scenarios
+        out = np.empty((job.n_scenarios, len(METRICS), len(digits)))
+        for plan, chosen, sources in self._in_runs(digits):
+            cuts = self.sources.thresholds(digits[chosen])
+            for scenario in range(job.n_scenarios):
+                exits = [_settled(given[each], scenario) for each in exit_of[chosen]]
+                out[scenario][:, chosen] = plan.evaluate_each(
+                    exits, sources, cuts, job.metrics, job.first, job.last
+                )
+        return out
+
+    # what both share
+
+    def _in_runs(
+        self, rows: Digits
+    ) -> Iterator[tuple[SweepPlan, slice | NDArray[np.intp], NDArray[np.uint32]]]:
+        """Yield plans with the rows that they can do and the sources of these, in long runs."""
+        for plan, chosen, sources in self.sources.plans(rows):
+            if len(sources) >= MIN_RUN * (1 + np.count_nonzero(np.diff(sources))):
+                yield plan, chosen, sources
+            else:
+                order = np.argsort(sources, kind="stable")
+                ordered = order if isinstance(chosen, slice) else chosen[order]
+                yield plan, ordered, sources[order]
+
+    def _exits(self, rows: Digits) -> list[Exit]:
+        """Return the exits at some positions; shards that come one after another share them."""
+        key = rows.tobytes()
+        if self._exits_of[0] != key:
+            self._exits_of = (key, [self._exit(row) for row in rows.tolist()])
+        return self._exits_of[1]
+
+    def _exit(self, digits: Sequence[int]) -> Exit:
+        grid = self.job.grid
+        rules = grid.rules_at(digits)
+        return rules, grid.contract_at(digits), atr_for(self.engine, self.job.bars, rules)
+
+    def _batches(self, plan: SweepPlan, n_exits: int) -> Iterator[slice]:
+        """Yield as many exits at a time as fit into memory."""
+        cells = plan.n_candidates * CELL_BYTES * LANES
+        self._require(cells)
+        step = LANES * max(1, self._room * 3 // 4 // max(1, cells))
+        for start in range(0, n_exits, step):
+            yield slice(start, min(start + step, n_exits))
+
+    def _load(self, plan: SweepPlan, key: object, exits: list[Exit], batch: slice) -> None:
+        key = (self.sources.n_plans, key, batch.start, batch.stop)
+        if key != self._loaded:
+            plan.load([])  # the old outcomes need not stay until the new ones are complete
+            plan.load(exits[batch])
+            self._loaded = key
+
+    def _require(self, outcomes: int) -> None:
+        """Refuse a sweep that cannot keep ``max_memory``."""
+        if self._room * 3 // 4 < outcomes or self._room < 0:
+            needed = self.table_bytes + outcomes * 4 // 3
+            raise ConfigError(
+                f"max_memory = {self.max_memory:,} bytes cannot be kept: tables and outcomes of "
+                f"this sweep take at least {needed:,}; give more, or sweep shorter data"
+            )
 
 
 def _settled(exit_: Exit, scenario: int) -> Exit:
@@ -382,58 +316,34 @@ def _settled(exit_: Exit, scenario: int) -> Exit:
     if scenario == 0:
         return exit_
     rules, contract, atr = exit_
-    other = Intrabar(1 - rules.intrabar_code).name
-    return _unchecked(rules, {"intrabar": other}), contract, atr
+    return replaced(rules, {"intrabar": Intrabar(1 - rules.intrabar_code).name}), contract, atr
 
 
-def _unchecked(settings: Any, values: dict[str, Any]) -> Any:
-    """Return a copy of settings with other values, each of which has been checked on its own."""
-    copy = object.__new__(type(settings))
-    for spec in settings.parameters():
-        value = values.get(spec.name, getattr(settings, spec.name))
-        object.__setattr__(copy, spec.name, value)
-    return copy
-
-
-def _thresholds(grid: Grid | SampledGrid) -> list[tuple[Any, int | None, float]]:
-    """Return the strategy's thresholds, each with its axis or its constant value."""
-    keys = {axis.key: place for place, axis in enumerate(grid.axes)}
-    specs = {spec.name: spec for spec in grid.strategy.parameters()}
-    found = []
-    for threshold in grid.strategy.thresholds:
-        name = threshold.parameter
-        constant = specs[name].encode(getattr(grid.strategy, name))
-        found.append((threshold, keys.get(f"strategy.{name}"), constant))
-    return found
-
-
-def _structural_axes(grid: Grid | SampledGrid) -> tuple[int, ...]:
-    """Return the strategy's axes that are not thresholds."""
-    names = {f"strategy.{threshold.parameter}" for threshold in grid.strategy.thresholds}
-    return tuple(axis for axis in grid.strategy_axes if grid.axes[axis].key not in names)
-
-
-def _encoded(grid: Grid | SampledGrid, axis: int) -> NDArray[np.float64]:
-    """Return the values of an axis as the engines take them."""
-    name = grid.axes[axis].key.partition(".")[2]
-    spec = next(spec for spec in grid.strategy.parameters() if spec.name == name)
-    return np.array([spec.encode(value) for value in grid.axes[axis].values], np.float64)
+def _exit_axes(grid: Grid | SampledGrid) -> tuple[int, ...]:
+    """Return the axes of rules and contract, in the order of the grid."""
+    return tuple(sorted((*grid.rules_axes, *grid.contract_axes)))
 
 
 def _positions(
-    box: Sequence[range], axes: Sequence[int], strides: Sequence[int]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the positions of a box on some axes, shape (n_axes, n), and their places in it."""
-    lengths = [len(box[axis]) for axis in axes]
-    n = math.prod(lengths)
-    digits = np.empty((len(axes), n), np.int64)
+    box: Sequence[range], axes: Sequence[int]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return all positions of a box on some axes, and their places in the box.
+
+    Returns
+    -------
+    digits : ndarray of int32, shape (n, n_axes)
+        The axis that varies fastest is the last of ``axes``; on the others a box is at its start.
+    places : ndarray of int64, shape (n,)
+    """
+    lengths = [len(positions) for positions in box]
+    n = math.prod(lengths[axis] for axis in axes)
+    digits = np.empty((n, len(box)), np.int32)
+    digits[:] = [positions.start for positions in box]
     places = np.zeros(n, np.int64)
-    index = np.arange(n)
-    for row, axis in enumerate(axes):
-        after = math.prod(lengths[row + 1 :])
-        local = index // after % lengths[row]
-        digits[row] = box[axis].start + local
-        places += local * strides[axis]
+    after = n
+    for axis in axes:
+        after //= lengths[axis]
+        local = np.arange(n) // after % lengths[axis]
+        digits[:, axis] += local
+        places += local * math.prod(lengths[axis + 1 :])
     return digits, places
-
-

@@ -23,11 +23,11 @@ from backtest_py.records import Intrabar
 from backtest_py.results import BacktestResult
 from backtest_py.run import prepare
 from backtest_py.strategies.user import FunctionStrategy
+from backtest_py.sweep.bars_file import load_source
 from backtest_py.sweep.groups import Groups, Reduction
 from backtest_py.sweep.ranking import Front, Ranking
 from backtest_py.sweep.rows import Rows
 from backtest_py.sweep.sample import SampledGrid, grid_from_mapping
-from backtest_py.sweep.source import load_source
 from backtest_py.sweep.store import done_shards, read_manifest
 from backtest_py.sweep.tables import COMBO_ID, SMALLER_IS_BETTER, scenario_column
 
@@ -454,7 +454,7 @@ class SweepResult:
         for name in columns or ():
             if name not in self.columns:
                 raise unknown_name("column", name, self.columns)
-        return self.columns if columns is None else columns
+        return list(dict.fromkeys(self.columns if columns is None else columns))
 
     def _objectives(self, objectives: Mapping[str, Direction] | Sequence[str]) -> dict[str, bool]:
         """Return for each objective whether small is good."""

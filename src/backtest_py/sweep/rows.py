@@ -13,7 +13,7 @@ from backtest_py.sweep.tables import COMBO_ID
 from backtest_py.sweep.where import parse_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -46,15 +46,16 @@ class Rows:
     [1, 2]
     """
 
-    def __init__(self, dataset: Any, n_rows: int, place: str) -> None:
+    def __init__(
+        self, dataset: Any, n_rows: int, place: str, fragments: Iterable[Any] = ()
+    ) -> None:
         self.dataset = dataset
         self.n_rows = n_rows
         self.names: tuple[str, ...] = tuple(dataset.schema.names)
         self._place = place
-        self._fragments = list(dataset.get_fragments())
-        self._source = {
-            getattr(fragment, "path", ""): source for source, fragment in enumerate(self._fragments)
-        }
+        files = {fragment.path: fragment for fragment in fragments}
+        self._parts = list(files.values()) or [dataset]
+        self._source = {path: source for source, path in enumerate(files)}
 
     @classmethod
     def of_files(cls, files: Mapping[Path, int], place: str | Path) -> Rows:
@@ -77,7 +78,7 @@ class Rows:
                 schema=pq.read_schema(next(iter(files))),
                 format=ds.ParquetFileFormat(default_fragment_scan_options=options),
             )
-        return cls(dataset, sum(files.values()), str(place))
+        return cls(dataset, sum(files.values()), str(place), dataset.get_fragments())
 
     @classmethod
     def of_table(cls, table: pa.Table) -> Rows:
@@ -97,16 +98,19 @@ class Rows:
     def batches(self, columns: Sequence[str], where: Any = None) -> Iterator[tuple[int, Any]]:
         """Yield numbers of sources and record batches of some columns, in any order."""
         with _reading(self._place):
-            scanner = self.dataset.scanner(columns=columns, filter=where, batch_size=_BATCH)
+            scanner = self.dataset.scanner(
+                columns=list(dict.fromkeys(columns)), filter=where, batch_size=_BATCH
+            )
             for tagged in scanner.scan_batches():
-                yield self._source[getattr(tagged.fragment, "path", "")], tagged.record_batch
+                path = getattr(tagged.fragment, "path", "")  # what is in memory has none
+                yield self._source.get(path, 0), tagged.record_batch
 
     def ordered(self, columns: Sequence[str], where: Any = None) -> Iterator[Any]:
         """Yield record batches of some columns, source by source."""
         with _reading(self._place):
             # a batch of all columns is large, so few are read ahead
             yield from self.dataset.scanner(
-                columns=columns,
+                columns=list(columns),
                 filter=where,
                 batch_size=_BATCH,
                 batch_readahead=1,
@@ -142,8 +146,7 @@ class Rows:
         with _reading(self._place):
             for source in np.unique(sources):
                 wanted = pc.field(COMBO_ID).isin(pa.array(ids[sources == source]))
-                fragment = self._fragments[source]
-                found.append(fragment.to_table(schema=self.dataset.schema, filter=wanted))
+                found.append(self._parts[source].to_table(filter=wanted))
         table = pa.concat_tables(found)
         position = np.argsort(table[COMBO_ID].to_numpy())
         return table.take(pa.array(position[np.argsort(np.argsort(ids))]))

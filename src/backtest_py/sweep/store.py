@@ -28,6 +28,7 @@ import numpy as np
 from backtest_py.errors import BacktestError, ConfigError, DataError, StorageError
 from backtest_py.files import TEMPORARY, replace_file, sync_directory
 from backtest_py.provenance import canonical_json, sha256
+from backtest_py.sweep.identity import differences
 from backtest_py.sweep.journal import Entry, Journal, checksum
 from backtest_py.sweep.lock import DirectoryLock
 
@@ -45,7 +46,6 @@ JOURNAL: Final = "journal.jsonl"
 RESULTS: Final = "results"
 SHARDS: Final = "shard-*.parquet"
 
-_MISSING: Final = object()
 _REMEDIES: Final = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
@@ -253,7 +253,7 @@ class SweepStore:
         except DataError as error:
             self.damaged.append(str(error))
             return {}
-        changes = _differences(stored["identity"], self.manifest["identity"])
+        changes = differences(stored["identity"], self.manifest["identity"])
         if changes:
             raise ConfigError(
                 f"{self.path} holds another sweep, which cannot be resumed: {'; '.join(changes)}. "
@@ -327,6 +327,7 @@ def encode_shard(table: pa.Table) -> memoryview:
         sink,
         compression="lz4",
         row_group_size=max(table.num_rows, 1),
+        write_batch_size=1 << 16,
         use_dictionary=dictionaries,
         column_encoding={"combo_id": "DELTA_BINARY_PACKED"}
         | dict.fromkeys(split, "BYTE_STREAM_SPLIT"),
@@ -442,32 +443,6 @@ def _fault(file: Path, entry: Entry) -> str:
     if checksum(content) != entry.crc32:
         return f"{file} is damaged: its checksum is not {entry.crc32}"
     return ""
-
-
-def _differences(stored: object, now: object, key: str = "") -> list[str]:
-    """Name every value that differs, by its full key."""
-    if isinstance(stored, dict) and isinstance(now, dict):
-        keys = [*stored, *(name for name in now if name not in stored)]
-        return [
-            text
-            for name in keys
-            for text in _differences(
-                stored.get(name, _MISSING), now.get(name, _MISSING), f"{key}.{name}".strip(".")
-            )
-        ]
-    if _value_text(stored) == _value_text(now):
-        return []
-    return [f"{key} was {_short(_value_text(stored))}, now {_short(_value_text(now))}"]
-
-
-def _value_text(value: object) -> str:
-    if value is _MISSING:
-        return "absent"
-    return canonical_json(value)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _unusable(path: Path, error: OSError) -> BacktestError:

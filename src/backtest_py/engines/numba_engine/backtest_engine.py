@@ -200,10 +200,7 @@ def settle(outcome, side, contract):
     points = price - entry if side > 0 else entry - price
     fees = (
         2.0 * contract.fee_per_side * contract.quantity
-        + contract.fee_rate
-        * (abs(entry) + abs(price))
-        * contract.point_value
-        * contract.quantity
+        + contract.fee_rate * (abs(entry) + abs(price)) * contract.point_value * contract.quantity
     )
     pnl = points * contract.point_value * contract.quantity - fees
     return Settlement(points + 0.0, fees + 0.0, pnl + 0.0)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
-    from backtest_py.engines.base import Job
+    from backtest_py.engines.base import Job, SweepPlan
     from backtest_py.signals import Signals
     from backtest_py.strategies.base import Strategy
 
@@ -89,6 +89,23 @@ class NumbaEngine:
     def optimize(self, jobs: Sequence[Job]) -> NDArray[np.float64]:
         """Return the metrics of several backtests on the same bars, shape (n_jobs, n_metrics)."""
         return optimize(self, jobs)
+
+    def sweep_plan(
+        self,
+        bars: Bars,
+        *,
+        strategies: Sequence[Strategy] | None,
+        signals: Sequence[Signals] | None,
+        loosest: Sequence[float],
+        threads: int,
+    ) -> SweepPlan:
+        """Return the plan of a sweep."""
+        # only a sweep needs vectors, which load numba at once
+        from backtest_py.engines.numba_engine.sweep import NumbaSweepPlan  # noqa: PLC0415
+
+        return NumbaSweepPlan(
+            bars, strategies=strategies, signals=signals, loosest=loosest, threads=threads
+        )
 
     def series_metric(self, name: str, *arguments: Any) -> Any:
         """Return what the function ``name`` of ``series_metrics`` gives for these arguments."""

@@ -17,7 +17,6 @@ from backtest_py.engines.numba_engine.metrics import finish
 from backtest_py.engines.numba_engine.outcomes import AMBIGUOUS_BIT, CODE_BITS
 from backtest_py.engines.numba_engine.types import N_REASONS, Sums
 from backtest_py.engines.numba_engine.vectors import (
-    LANES,
     any_lane,
     keep,
     larger,
@@ -50,7 +49,7 @@ class SignalList(NamedTuple):
     """Candidates that signal, in the order of their bars."""
 
     rows: NDArray[np.uint32]
-    bar: NDArray[np.int32]
+    bar: NDArray[np.uint32]
     side: NDArray[np.int8]
     day: NDArray[np.int32]
 
@@ -115,14 +114,16 @@ def join(signals, cells, capital, block, rf, same_day, sums, counts):
         exit_at = splat(float(day))
         # Branches on lanes would be guesses: a close that may be empty costs less than a wrong one.
         if same_day:
-            later = nothing if day == signal_day else open_day
-            signal_day = day
-            open_day = (open_day & ~later) | take
+            if day != signal_day:
+                days = close_day(days, open_day, equity, rf_lanes)
+                open_day = nothing
+                signal_day = day
+            open_day = open_day | take
         else:
             exit_at = exit_at + to_float(ending >> splat(CODE_BITS))
             later = take & open_day & (exit_at > exit_day)
             open_day = open_day | take
-        days = close_day(days, later, equity, rf_lanes)
+            days = close_day(days, later, equity, rf_lanes)
         exit_day = select(take, exit_at, exit_day)
         pnl = keep(take, load(cells.pnl, row))
         total = total + pnl

@@ -72,7 +72,7 @@ class Candidates(NamedTuple):
     ``risk`` is in points, nan where undefined.
     """
 
-    bar: NDArray[np.int32]
+    bar: NDArray[np.uint32]
     side: NDArray[np.int8]
     risk: NDArray[np.float64]
 
@@ -96,9 +96,10 @@ def table_bytes(n_candidates: int, n_exits: int) -> int:
 def empty_cells(n_candidates: int, n_exits: int) -> Cells:
     """Return a table in which every signal is dropped; its rows begin with a cache line."""
     size = table_bytes(n_candidates, n_exits)
+    shape = (-(-n_exits // LANES), n_candidates)
     raw = np.zeros(size + CACHE_LINE, np.uint8)
     start = -raw.ctypes.data % CACHE_LINE
-    table = raw[start : start + size].view(CELL_DTYPE).reshape(-1, n_candidates)
+    table = raw[start : start + size].view(CELL_DTYPE).reshape(shape)
     return Cells(table["pnl"], table["exit_bar"], table["ending"])
 
 
@@ -106,16 +107,16 @@ def empty_cells(n_candidates: int, n_exits: int) -> Cells:
 def rules_of(row):
     """Return the rules of a row of ``RULES_DTYPE``."""
     return RulesView(
-        row.stop,
-        row.target,
-        row.target_r,
-        row.trail,
-        row.unit,
-        row.round_to_tick,
-        row.target_through_ticks,
-        row.close_minute,
-        row.max_bars,
-        row.intrabar,
+        row["stop"],
+        row["target"],
+        row["target_r"],
+        row["trail"],
+        row["unit"],
+        row["round_to_tick"],
+        row["target_through_ticks"],
+        row["close_minute"],
+        row["max_bars"],
+        row["intrabar"],
     )
 
 
@@ -123,13 +124,13 @@ def rules_of(row):
 def contract_of(row):
     """Return the contract of a row of ``CONTRACT_DTYPE``."""
     return ContractView(
-        row.tick_size,
-        row.point_value,
-        row.quantity,
-        row.fee_per_side,
-        row.fee_rate,
-        row.slippage_ticks,
-        row.initial_capital,
+        row["tick_size"],
+        row["point_value"],
+        row["quantity"],
+        row["fee_per_side"],
+        row["fee_rate"],
+        row["slippage_ticks"],
+        row["initial_capital"],
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.strategies.base import Strategy
 
-__all__ = ["Scores", "average_true_range", "detect", "scored"]
+__all__ = ["Scores", "average_true_range", "detect", "scored", "unscored"]
 
 
 class Scores(NamedTuple):
@@ -61,9 +61,7 @@ def scored(bars: Bars, strategy: Strategy) -> Scores:
     """
     n, thresholds = len(bars), len(strategy.thresholds)
     if thresholds == 0:
-        signals = detect(bars, strategy)
-        risk = np.empty(0) if signals.risk is None else signals.risk
-        return Scores(signals.side, risk, np.empty((0, n)))
+        return unscored(detect(bars, strategy))
     scores = Scores(
         np.empty(n, np.int8),
         np.empty(n if strategy.gives_risk else 0),
@@ -77,6 +75,12 @@ def scored(bars: Bars, strategy: Strategy) -> Scores:
         )
     kernel(bar_columns(bars), np.array(strategy.values(), np.float64), *scores)
     return scores
+
+
+def unscored(signals: Signals) -> Scores:
+    """Return signals as what a sweep needs: no threshold cuts them."""
+    risk = np.empty(0) if signals.risk is None else signals.risk
+    return Scores(signals.side, risk, np.empty((0, len(signals.side))))
 
 
 def average_true_range(bars: Bars, period: int, method: str) -> NDArray[np.float64]:

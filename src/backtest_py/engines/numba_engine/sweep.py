@@ -8,10 +8,11 @@ outcomes, eight exits at a time. Threads work on sets of their own and never cha
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -40,7 +41,7 @@ from backtest_py.engines.numba_engine.outcomes import (
     follow,
     rules_of,
 )
-from backtest_py.engines.numba_engine.strategy import detect, scored
+from backtest_py.engines.numba_engine.strategy import Scores, scored, unscored
 from backtest_py.engines.numba_engine.types import (
     N_METRICS,
     N_REASONS,
@@ -54,13 +55,13 @@ from backtest_py.errors import EngineError, SweepCancelled
 from backtest_py.strategies.base import Bound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
-    from backtest_py.contract import Contract, MetricSettings
-    from backtest_py.rules import ExitRules
+    from backtest_py.contract import MetricSettings
+    from backtest_py.engines.base import Exit
     from backtest_py.signals import Signals
     from backtest_py.strategies.base import Strategy
 
@@ -68,7 +69,22 @@ __all__ = ["NumbaSweepPlan"]
 
 GROUP = 32
 """Signal sets that share one list of what passes the loosest of their thresholds."""
-AT_LEAST_OR_OFF, AT_MOST = int(Bound.at_least_or_off), int(Bound.at_most)
+CHUNK = 256
+"""Candidates whose trades are followed in one task."""
+MAX_BLOCKS = 16
+"""Blocks of exits in one task; a thread that runs it hears of nothing else, Ctrl-C included."""
+AT_LEAST_OR_OFF, AT_MOST = int(Bound.AtLeastOrOff), int(Bound.AtMost)
+
+_T = TypeVar("_T")
+
+
+class Passing(NamedTuple):
+    """Bars of one source that pass the loosest thresholds; ``scores`` is (n_thresholds, n)."""
+
+    bar: NDArray[np.int64]
+    side: NDArray[np.int8]
+    risk: NDArray[np.float64]
+    scores: NDArray[np.float64]
 
 
 class Sources(NamedTuple):
@@ -150,7 +166,7 @@ def loosen(bounds, thresholds, begin, end, loosest):
 
 @kernel(allocates=False)
 def pick(values, holds, out):
-    """Move the values that hold to the front of ``out`` and return their number."""
+    """Move the values that hold to the front of ``out``, which needs room for one more."""
     count = 0
     for t in range(len(holds)):
         out[count] = values[t]
@@ -191,11 +207,9 @@ def signal_lists(candidates, sources, asked, begin, end):
     cut(sources.scores, sources.bounds, low, loosest, holds)
     rows = np.empty(high - low, np.uint32)
     count = pick(sources.rows[low:high], holds, rows)
-    scores = np.empty((len(sources.bounds), count))
-    buffer = np.empty(high - low)
+    scores = np.empty((len(sources.bounds), count + 1))
     for k in range(len(sources.bounds)):
-        pick(sources.scores[k, low:high], holds, buffer)
-        scores[k] = buffer[:count]
+        pick(sources.scores[k, low:high], holds, scores[k])
     places = np.empty(end - begin + 1, np.int64)
     lists = np.empty((end - begin) * count, np.uint32)
     places[0] = 0
@@ -304,19 +318,19 @@ class NumbaSweepPlan:
         self._lock = Lock()
         self._table: Table | None = None
         self.done = 0
+        bounds = np.zeros(0, np.int64)
         if strategies and signals is None:
-            bounds = [int(threshold.bound) for threshold in strategies[0].thresholds]
+            bounds = np.array([each.bound for each in strategies[0].thresholds], np.int64)
             compute = [partial(scored, bars, strategy) for strategy in strategies]
         elif signals and strategies is None:
-            bounds = []
-            compute = [partial(_unscored, given) for given in signals]
+            compute = [partial(unscored, given) for given in signals]
         else:
-            raise EngineError("give either strategies or signals to a sweep, at least one")
+            raise EngineError("a sweep needs either strategies or signals, at least one")
         if len(loosest) != len(bounds):
             raise EngineError(f"loosest has {len(loosest)} elements for {len(bounds)} thresholds")
-        keep = partial(_passing, np.array(bounds, np.int64), np.array(loosest, np.float64))
-        found = self._spread([partial(_chained, each, keep) for each in compute])
-        self._candidates, self._sources = _collected(found, np.array(bounds, np.int64))
+        cuts = np.array(loosest, np.float64)
+        found = self._spread([partial(_passing, each, bounds, cuts) for each in compute])
+        self._candidates, self._sources = _collected(found, bounds)
 
     @property
     def n_candidates(self) -> int:
@@ -327,16 +341,12 @@ class NumbaSweepPlan:
         """Make running and later evaluations stop with ``SweepCancelled``."""
         self._stop[0] = True
 
-    def load(
-        self, exits: Sequence[tuple[ExitRules, Contract, NDArray[np.float64] | None]]
-    ) -> None:
+    def load(self, exits: Sequence[Exit]) -> None:
         """Compute the outcome of every candidate under every exit."""
-        n = self.n_candidates
         rules, contracts = _exit_rows(exits)
         capital = np.ones((-(-len(exits) // LANES), LANES))
         capital.ravel()[: len(exits)] = contracts["initial_capital"]
-        cells = empty_cells(n, len(exits))
-        step = max(1, -(-n // (4 * self._threads)))
+        cells = empty_cells(self.n_candidates, len(exits))
         same_day = self._spread(
             [
                 partial(
@@ -345,14 +355,14 @@ class NumbaSweepPlan:
                     atr,
                     self._candidates,
                     start,
-                    min(start + step, n),
+                    min(start + CHUNK, self.n_candidates),
                     rules,
                     contracts,
                     chosen,
                     cells,
                 )
                 for atr, chosen in _by_atr(exits)
-                for start in range(0, n, step)
+                for start in range(0, self.n_candidates, CHUNK)
             ]
         )
         self._table = Table(cells, contracts, capital, all(same_day))
@@ -372,8 +382,8 @@ class NumbaSweepPlan:
         asked = self._asked(sets, thresholds, first, last)
         n_sets, n_exits, n_blocks = len(asked.sets), len(table.contracts), len(table.capital)
         out = np.empty((N_METRICS, n_sets * n_exits))
-        parts = min(n_blocks, -(-4 * self._threads * GROUP // max(1, n_sets)))
-        edges = [n_blocks * part // max(1, parts) for part in range(parts + 1)]
+        parts = max(-(-n_blocks // MAX_BLOCKS), -(-4 * self._threads * GROUP // max(1, n_sets)))
+        edges = [n_blocks * part // parts for part in range(parts + 1)]
         self._count(
             (
                 (min(begin + GROUP, n_sets) - begin) * (min(high * LANES, n_exits) - low * LANES),
@@ -393,12 +403,13 @@ class NumbaSweepPlan:
             )
             for begin in range(0, n_sets, GROUP)
             for low, high in pairwise(edges)
+            if low < high
         )
         return out
 
     def evaluate_each(
         self,
-        exits: Sequence[tuple[ExitRules, Contract, NDArray[np.float64] | None]],
+        exits: Sequence[Exit],
         sets: NDArray[np.uint32],
         thresholds: NDArray[np.float64],
         metrics: MetricSettings,
@@ -453,26 +464,26 @@ class NumbaSweepPlan:
         """Run tasks, and count what they have done."""
 
         def counted(size: int, task: Callable[[], bool]) -> None:
-            if task():
-                with self._lock:
-                    self.done += size
+            if not task():
+                raise SweepCancelled("the sweep was stopped")
+            with self._lock:
+                self.done += size
 
         self._spread([partial(counted, size, task) for size, task in tasks])
 
     def _spread(self, tasks: Sequence[Callable[[], _T]]) -> list[_T]:
         """Return what the tasks give, done by several threads that let go of the interpreter."""
-        if self._threads == 1 or len(tasks) < 2:
-            found = [task() for task in tasks if not self._stop[0]]
-        else:
-            found = self._spread_over_threads(tasks)
-        if self._stop[0]:
-            raise SweepCancelled("the sweep was stopped")
-        return found
 
-    def _spread_over_threads(self, tasks: Sequence[Callable[[], _T]]) -> list[_T]:
+        def unless_stopped(task: Callable[[], _T]) -> _T:
+            if self._stop[0]:
+                raise SweepCancelled("the sweep was stopped")
+            return task()
+
+        if self._threads == 1 or len(tasks) < 2:
+            return [unless_stopped(task) for task in tasks]
         with ThreadPoolExecutor(min(self._threads, len(tasks))) as pool:
             try:
-                return [each.result() for each in [pool.submit(task) for task in tasks]]
+                return list(pool.map(unless_stopped, tasks))
             except BaseException:
                 self.cancel()
                 pool.shutdown(cancel_futures=True)
@@ -485,11 +496,51 @@ def _processors() -> int:
     return int(cpu_count())
 
 
-def _unscored(signals: Signals) -> Scores:
-    """Return the scores of signals that are what they are."""
-    risk = np.empty(0) if signals.risk is None else signals.risk
-    return Scores(signals.side, risk, np.empty((0, len(signals.side))))
+def _passing(
+    compute: Callable[[], Scores], bounds: NDArray[np.int64], loosest: NDArray[np.float64]
+) -> Passing:
+    """Compute the scores of a source and keep the bars that pass the loosest thresholds."""
+    scores = compute()
+    holds = np.empty(len(scores.side), np.uint8)
+    cut(scores.columns, bounds, 0, loosest, holds)
+    bars = np.flatnonzero(holds.astype(np.bool_) & (scores.side != 0))
+    risk = scores.risk[bars] if len(scores.risk) else np.full(len(bars), np.nan)
+    return Passing(bars, scores.side[bars], risk, scores.columns[:, bars])
 
 
-def _chained(compute: Callable[[], Scores], keep: Callable[[Scores], Scored]) -> Scored:
-    return keep(compute())
+def _collected(found: Sequence[Passing], bounds: NDArray[np.int64]) -> tuple[Candidates, Sources]:
+    """Return the candidates of all sources, shared where bar, side and risk are the same."""
+    bar, side, risk = (np.concatenate(column) for column in list(zip(*found, strict=True))[:3])
+    bits = risk.view(np.int64)
+    order = np.lexsort((bits, side, bar))
+    new = np.ones(len(order), np.bool_)
+    new[1:] = False
+    for key in (bar, side, bits):
+        new[1:] |= np.diff(key[order]) != 0
+    rows = np.empty(len(order), np.uint32)
+    rows[order] = np.cumsum(new) - 1
+    chosen = order[new]
+    start = np.cumsum([0, *(len(each.bar) for each in found)])
+    scores = np.ascontiguousarray(np.concatenate([each.scores for each in found], axis=1))
+    candidates = Candidates(bar[chosen].astype(np.uint32), side[chosen], risk[chosen])
+    return candidates, Sources(start, rows, scores, bounds)
+
+
+def _exit_rows(exits: Sequence[Exit]) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """Return the rules and the contracts of exits as arrays."""
+    return (
+        np.array([rules_view(rules) for rules, _, _ in exits], RULES_DTYPE),
+        np.array([contract_view(contract) for _, contract, _ in exits], CONTRACT_DTYPE),
+    )
+
+
+def _by_atr(exits: Sequence[Exit]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """Return each average true range, empty where there is none, with the exits that use it."""
+    columns = {id(atr): atr for _, _, atr in exits}
+    users: dict[int, list[int]] = {key: [] for key in columns}
+    for place, (_, _, atr) in enumerate(exits):
+        users[id(atr)].append(place)
+    return [
+        (np.empty(0) if atr is None else atr, np.array(users[key], np.int64))
+        for key, atr in columns.items()
+    ]

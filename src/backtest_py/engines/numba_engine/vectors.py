@@ -92,7 +92,7 @@ def smaller(a, b):
     return select(b > a, a, b)
 
 
-class Lanes(types.Type):  # type: ignore[misc]
+class Lanes(types.Type):
     """Numba's type of eight numbers or truth values."""
 
     def __init__(self, dtype: types.Type) -> None:
@@ -101,7 +101,7 @@ class Lanes(types.Type):  # type: ignore[misc]
 
 
 @register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, lanes: Lanes) -> None:
         element = manager.lookup(lanes.dtype).get_value_type()
         super().__init__(manager, lanes, ir.VectorType(element, LANES))
@@ -121,7 +121,9 @@ def _build(
     infer_global(function)(template)
 
     def decorate(emit: Callable[..., Any]) -> Callable[..., Any]:
-        lower_builtin(function, *arguments)(lambda _context, builder, _sig, args: emit(builder, *args))
+        lower_builtin(function, *arguments)(
+            lambda _context, builder, _sig, args: emit(builder, *args)
+        )
         return emit
 
     return decorate
@@ -143,14 +145,12 @@ for _operator, _kind, _name in (
         lambda builder, a, b, name=_name: getattr(builder, name)(a, b)
     )
 
-_build(operator.gt, _MASK, _FLOATS, _FLOATS)(
-    lambda builder, a, b: builder.fcmp_ordered(">", a, b)
-)
-_build(operator.le, _MASK, _FLOATS, _FLOATS)(
-    lambda builder, a, b: builder.fcmp_ordered("<=", a, b)
-)
+_build(operator.gt, _MASK, _FLOATS, _FLOATS)(lambda builder, a, b: builder.fcmp_ordered(">", a, b))
+_build(operator.le, _MASK, _FLOATS, _FLOATS)(lambda builder, a, b: builder.fcmp_ordered("<=", a, b))
 _build(operator.invert, _MASK, _MASK)(lambda builder, mask: builder.not_(mask))
-_build(to_float, _FLOATS, _WORDS)(lambda builder, words: builder.sitofp(words, _vector(ir.DoubleType())))
+_build(to_float, _FLOATS, _WORDS)(
+    lambda builder, words: builder.sitofp(words, _vector(ir.DoubleType()))
+)
 _build(any_lane, types.boolean, _MASK)(
     lambda builder, mask: cgutils.is_not_null(builder, builder.bitcast(mask, ir.IntType(LANES)))
 )
@@ -173,7 +173,6 @@ def _type_splat(_context: Any) -> Any:
     return typer
 
 
-@lower_builtin(splat, types.Any)
 def _emit_splat(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     x = context.cast(builder, args[0], sig.args[0], sig.return_type.dtype)
     lane = ir.IntType(32)
@@ -212,7 +211,6 @@ def _row_pointer(context: Any, builder: Any, kinds: Any, table: Any, row: Any) -
     return builder.bitcast(place, _vector(element).as_pointer())
 
 
-@lower_builtin(load, types.Array, types.Integer)
 def _emit_load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     dtype = sig.args[0].dtype
     found = builder.load(_row_pointer(context, builder, sig.args, *args), align=dtype.bitwidth // 8)
@@ -222,9 +220,13 @@ def _emit_load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return widen(found, _vector(ir.IntType(64)))
 
 
-@lower_builtin(store, types.Array, types.Integer, Lanes)
 def _emit_store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     table, row, lanes = args
     place = _row_pointer(context, builder, sig.args, table, row)
     builder.store(lanes, place, align=sig.args[0].dtype.bitwidth // 8)
     return context.get_dummy_value()
+
+
+lower_builtin(splat, types.Any)(_emit_splat)
+lower_builtin(load, types.Array, types.Integer)(_emit_load)
+lower_builtin(store, types.Array, types.Integer, Lanes)(_emit_store)

@@ -1,0 +1,97 @@
+"""How far a sweep is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Meter", "Progress"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a sweep is.
+
+    Attributes
+    ----------
+    combos, total_combos : int
+        Combinations done, those of earlier runs included, and in all.
+    shards, total_shards : int
+        Shards done, and in all.
+    seconds : float
+        Time since the first shard of this run began.
+    combos_per_second : float
+        Of this run.
+    seconds_left : float
+        Estimate, nan before the first combination.
+    """
+
+    combos: int
+    total_combos: int
+    shards: int
+    total_shards: int
+    seconds: float
+    combos_per_second: float
+    seconds_left: float
+
+
+class Meter:
+    """Counts what is done and tells a callback, which sees counts that never fall.
+
+    Parameters
+    ----------
+    total_combos, total_shards : int
+        What there is to do in all.
+    done : mapping of int to int
+        Rows of the shards that earlier runs did.
+    callback : callable, optional
+        Called with a :class:`Progress`.
+    """
+
+    def __init__(
+        self,
+        total_combos: int,
+        total_shards: int,
+        done: Mapping[int, int],
+        callback: Callable[[Progress], None] | None,
+    ) -> None:
+        self._totals = total_combos, total_shards
+        self._shards = len(done)
+        self._finished = self._before = self._shown = sum(done.values())
+        self._callback = callback
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time since the first shard of this run began."""
+        return time.monotonic() - self._began
+
+    def finish(self, rows: int) -> None:
+        """Count a shard as done, and tell."""
+        self._finished += rows
+        self._shards += 1
+        self.tell(0)
+
+    def tell(self, computed: int) -> None:
+        """Tell the callback; ``computed`` combinations of this run may not be written yet."""
+        if self._callback is None:
+            return
+        total, n_shards = self._totals
+        self._shown = min(total, max(self._shown, self._finished, self._before + computed))
+        seconds, combos = self.seconds, self._shown - self._before
+        rate = combos / seconds if seconds > 0 else 0.0
+        self._callback(
+            Progress(
+                combos=self._shown,
+                total_combos=total,
+                shards=self._shards,
+                total_shards=n_shards,
+                seconds=seconds,
+                combos_per_second=rate,
+                seconds_left=(total - self._shown) / rate if rate > 0 else float("nan"),
+            )
+        )
