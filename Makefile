@@ -75,7 +75,7 @@ docs: build ## write the generated pages of docs/
 test: lint test-rust parity test-python ## everything: lint, types, cargo tests, parity, both engines
 
 # Tests fail where the extension is missing; this makes them say so at once.
-test-python parity parity-long: export BACKTEST_PY_REQUIRE_RUST := 1
+test-python test-boundscheck parity parity-long: export BACKTEST_PY_REQUIRE_RUST := 1
 
 .PHONY: test-python
 test-python: build ## pytest: both engines, readers, command line, documentation, packaging
@@ -96,6 +96,13 @@ parity: build ## both engines and the slow one on all cases; writes parity-repor
 .PHONY: parity-long
 parity-long: build ## the same on 100,000 generated cases
 	$(PY) -m parity --cases 100000
+
+# The reports go elsewhere, so that those of `make parity` stay.
+.PHONY: test-boundscheck
+test-boundscheck: build ## parity with every index of the Numba kernels checked, and as plain Python
+	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT \
+	    && NUMBA_BOUNDSCHECK=1 $(PY) -m parity --cases 300 --out "$$out" \
+	    && NUMBA_DISABLE_JIT=1 $(PY) -m parity --cases 100 --out "$$out"
 
 .PHONY: bench
 bench: .venv-bench/.installed ## benchmarks, also against vectorbt; writes docs/benchmarks.md

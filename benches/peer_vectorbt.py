@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MARKET", "WORKLOAD", "differences", "from_signals", "our_signals", "peer_inputs"]
+__all__ = [
+    "MARKET",
+    "WORKLOAD",
+    "differences",
+    "from_signals",
+    "inputs_of",
+    "our_signals",
+    "peer_inputs",
+]
 
 MARKET: Final = "b3_m5_140k"
 WORKLOAD: Final = "elephant_2k"
@@ -41,10 +49,13 @@ def our_signals() -> NDArray[np.int8]:
 
 
 def peer_inputs() -> dict[str, Any]:
+    """Return the arguments of ``Portfolio.from_signals`` for the workload."""
+    return inputs_of(load_market(MARKET), our_signals(), WORKLOADS[WORKLOAD].rules)
+
+
+def inputs_of(bars: bt.Bars, side: NDArray[np.int8], rules: bt.ExitRules) -> dict[str, Any]:
     """Return the arguments of ``Portfolio.from_signals``, all arrays made ready."""
-    bars, rules = load_market(MARKET), WORKLOADS[WORKLOAD].rules
     engine, _ = resolve("rust")
-    side = our_signals()
     atr = engine.atr(bars, rules.atr_period, rules.atr_method)
     signals = np.flatnonzero(side[:-1])
     entries = signals + 1
@@ -59,7 +70,8 @@ def peer_inputs() -> dict[str, Any]:
     longs[entries], shorts[entries] = side[signals] > 0, side[signals] < 0
     stops, targets = np.full(len(bars), np.nan), np.full(len(bars), np.nan)
     stops[entries] = rules.stop * atr[signals] / bars.open[entries]
-    targets[entries] = rules.target * atr[signals] / bars.open[entries]
+    target = rules.target or rules.target_r * rules.stop
+    targets[entries] = target * atr[signals] / bars.open[entries]
     late = bars.minute >= rules.close_minute
     return {
         "close": np.where(late, bars.open, bars.close),

@@ -253,7 +253,8 @@ def _machine(report: Mapping[str, Any]) -> str:
         ("caches", caches or "unknown"),
         ("system", facts["system"]),
         ("load average before and after", load or "unknown"),
-        ("Rust engine", f"{rust['profile']} build, {rust['rustc']}, {rust['level']}"),
+        ("Rust engine", f"{rust['profile']} build, {rust['level']}"),
+        ("rustc", rust["rustc"].removeprefix("rustc ")),
         *((name, text) for name, text in facts["versions"].items()),
     ]
     return _table(["", ""], lines)

@@ -61,10 +61,12 @@ def main() -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder to write to")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--days", type=int, default=N_DAYS, help=f"days of bars ({N_DAYS})")
+    options = parser.parse_args()
+    out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
 
-    generated, seconds = timed(lambda: bt.synthetic_bars(n_days=N_DAYS))
+    generated, seconds = timed(lambda: bt.synthetic_bars(n_days=options.days))
     generated.to_frame().to_parquet(out / "bars.parquet")
     (out / "demo.toml").write_text(CONFIGURATION, encoding="utf-8")
 

@@ -101,12 +101,8 @@ def counted_days(bars: Bars, rows: list[dict[str, Any]], chosen: Setup, ruined: 
     return len(days)
 
 
-def compute_metrics(
-    bars: Bars, rows: list[dict[str, Any]], chosen: Setup, ruined: bool
-) -> dict[str, Any]:
-    """Return all metrics of the trades in order."""
-    capital, periods = chosen.contract["initial_capital"], chosen.metrics["periods_per_year"]
-    risk_free = chosen.metrics["risk_free_rate"] / periods
+def booked(bars: Bars, rows: list[dict[str, Any]], capital: float, risk_free: float) -> Account:
+    """Return the account after all trades, closed on every day on which some ended."""
     account = Account(capital, risk_free)
     for t, row in enumerate(rows):
         day = bars.day[row["exit_bar"]]
@@ -115,35 +111,30 @@ def compute_metrics(
         account.add(row["pnl"])
     if rows:
         account.close_day()
+    return account
+
+
+def trade_metrics(rows: list[dict[str, Any]], account: Account, n_bars: int) -> dict[str, Any]:
+    """Return what the trades alone determine, whatever their days and the capital."""
     pnl = [row["pnl"] for row in rows]
-    trades, n = len(rows), counted_days(bars, rows, chosen, ruined)
+    trades = len(rows)
     wins, losses = sum(p > 0 for p in pnl), sum(p < 0 for p in pnl)
-    total, gross_profit, gross_loss = account.total, account.gain, 0.0 - account.loss
+    gross_profit, gross_loss = account.gain, 0.0 - account.loss
     avg_win, avg_loss = ratio(account.gain, wins), ratio(account.loss, losses)
     profit_factor = ratio(gross_profit, gross_loss)
     if wins > 0 and losses == 0:
         profit_factor = INF
-    excess = account.day_sum / n - risk_free
-    day_deviation = math.sqrt(variance(account.day_squares, account.day_sum, n))
-    m = min(-risk_free, 0.0)
-    idle = n - account.days_closed
-    downside = math.sqrt((account.downside + idle * m * m) / n)
-    deviation = math.sqrt(variance(account.squares, total, trades))
-    total_pct = 100 * total / capital
-    drawdown_pct = 100 * account.drawdown_share
-    annual_pct = total_pct * periods / n
+    expectancy = ratio(account.total, trades)
+    deviation = math.sqrt(variance(account.squares, account.total, trades))
     held = sum(row["exit_bar"] - row["entry_bar"] for row in rows)
-    metrics: dict[str, Any] = {
+    return {
         "total_trades": trades,
         "winning_trades": wins,
         "losing_trades": losses,
         "long_trades": sum(row["side"] > 0 for row in rows),
         "short_trades": sum(row["side"] < 0 for row in rows),
-        "days": n,
-        "total_return": total,
-        "total_return_pct": total_pct,
         "win_rate": ratio(wins, trades),
-        "expectancy": ratio(total, trades),
+        "expectancy": expectancy,
         "avg_win": avg_win,
         "avg_loss": avg_loss,
         "gross_profit": gross_profit,
@@ -154,21 +145,50 @@ def compute_metrics(
         "max_consecutive_losses": longest_streak(pnl, -1),
         "best_trade": max(pnl) if pnl else NAN,
         "worst_trade": min(pnl) if pnl else NAN,
+        "sqn": ratio(math.sqrt(trades) * expectancy, deviation),
+        "exposure": held / n_bars,
+        "avg_bars_held": ratio(held, trades),
+        "ambiguous_trades": sum(row["ambiguous"] for row in rows),
+        **{f"exits_{reason}": sum(row["reason"] == reason for row in rows) for reason in REASONS},
+    }
+
+
+def account_metrics(account: Account, capital: float, n: int, periods: float) -> dict[str, Any]:
+    """Return what became of the capital in n days."""
+    total_pct = 100 * account.total / capital
+    drawdown_pct = 100 * account.drawdown_share
+    annual_pct = total_pct * periods / n
+    excess = account.day_sum / n - account.risk_free
+    deviation = math.sqrt(variance(account.day_squares, account.day_sum, n))
+    m = min(-account.risk_free, 0.0)
+    idle = n - account.days_closed
+    downside = math.sqrt((account.downside + idle * m * m) / n)
+    return {
+        "days": n,
+        "total_return": account.total,
+        "total_return_pct": total_pct,
         "max_drawdown": account.drawdown,
         "max_drawdown_pct": drawdown_pct,
-        "sharpe": ratio(excess, day_deviation) * math.sqrt(periods),
+        "sharpe": ratio(excess, deviation) * math.sqrt(periods),
         "sortino": ratio(excess, downside) * math.sqrt(periods),
         "annual_return_pct": annual_pct,
         "calmar": ratio(annual_pct, drawdown_pct),
-        "recovery_factor": ratio(total, account.drawdown),
-        "sqn": ratio(math.sqrt(trades) * ratio(total, trades), deviation),
-        "exposure": held / (chosen.last - chosen.first),
-        "avg_bars_held": ratio(held, trades),
-        "ambiguous_trades": sum(row["ambiguous"] for row in rows),
+        "recovery_factor": ratio(account.total, account.drawdown),
     }
-    for reason in REASONS:
-        metrics[f"exits_{reason}"] = sum(row["reason"] == reason for row in rows)
-    metrics["ruined"] = ruined
+
+
+def compute_metrics(
+    bars: Bars, rows: list[dict[str, Any]], chosen: Setup, ruined: bool
+) -> dict[str, Any]:
+    """Return all metrics of the trades in order."""
+    capital, periods = chosen.contract["initial_capital"], chosen.metrics["periods_per_year"]
+    account = booked(bars, rows, capital, chosen.metrics["risk_free_rate"] / periods)
+    n = counted_days(bars, rows, chosen, ruined)
+    metrics = {
+        **trade_metrics(rows, account, chosen.last - chosen.first),
+        **account_metrics(account, capital, n, periods),
+        "ruined": ruined,
+    }
     return {
         name: stored(value) if isinstance(value, float) else value
         for name, value in metrics.items()

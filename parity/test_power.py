@@ -276,18 +276,21 @@ MUTANTS = {
         ),
         "returns on the initial capital": ("self.equity_before_day = self.equity\n", "pass\n"),
         "idle days are no downside": ("idle * m * m", "0.0"),
-        "idle days miss a negative rate": ("m = min(-risk_free, 0.0)", "m = -risk_free"),
+        "idle days miss a negative rate": (
+            "m = min(-account.risk_free, 0.0)",
+            "m = -account.risk_free",
+        ),
         "percent before the quotient": (
-            "total_pct = 100 * total / capital",
-            "total_pct = total / capital * 100",
+            "total_pct = 100 * account.total / capital",
+            "total_pct = account.total / capital * 100",
         ),
         "years before the return": (
             "annual_pct = total_pct * periods / n",
             "annual_pct = total_pct * (periods / n)",
         ),
         "exposure by bars held and one": (
-            "held / (chosen.last - chosen.first)",
-            "(held + trades) / (chosen.last - chosen.first)",
+            "held / n_bars",
+            "(held + trades) / n_bars",
         ),
         "no loss, no factor": ("if wins > 0 and losses == 0:", "if False:"),
         "the drawdown forgets the start": (
@@ -295,10 +298,10 @@ MUTANTS = {
             "self.peak = self.equity if self.squares == pnl * pnl else max(self.peak, self.equity)",
         ),
         "downside against zero": ("x = r - self.risk_free", "x = r"),
-        "sharpe without its rate": ("/ n - risk_free", "/ n"),
+        "sharpe without its rate": ("/ n - account.risk_free", "/ n"),
         "total from the equity": (
-            "account.total, account.gain",
-            "account.equity - capital, account.gain",
+            '"total_return": account.total',
+            '"total_return": account.equity - capital',
         ),
         "squares of the sum": ("total * total / count", "total / count * total"),
     },

@@ -7,7 +7,10 @@ on standard error that names the place, the value and what to do, with nothing o
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -293,6 +296,34 @@ def test_the_message_is_the_same_on_both_engines(cli, write_toml, write_bars):
     file = write_toml("")
     numba, rust = (cli("run", file, "--engine", name) for name in ("numba", "rust"))
     assert numba == rust
+
+
+@pytest.mark.parametrize("path", [None, b"bars.csv", 3, pd.DataFrame()])
+def test_a_path_that_is_none(path):
+    with pytest.raises(bt.ConfigError, match=r"load_bars: path is of type .*pathlib\.Path"):
+        bt.load_bars(path)
+
+
+def test_equity_that_overflows_is_warned_of_once(engine):
+    bars = bt.synthetic_bars(n_days=10)
+    huge = bt.Contract(tick_size=5, point_value=1e308)
+    with pytest.warns(bt.BacktestWarning, match="the total return is .*overflows") as caught:
+        bt.run(bars, "barra_elefante", contract=huge, engine=engine)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda rules: pickle.loads(pickle.dumps(rules))]
+)
+def test_rules_that_travelled_know_what_was_chosen(copied):
+    plain = copied(bt.ExitRules())
+    assert plain == bt.ExitRules()
+    assert replace(plain, target_r=2.0) == bt.ExitRules(target_r=2.0)
+    chosen = copied(bt.ExitRules(target=float("3")))
+    with pytest.raises(bt.ConfigError, match="exclude each other"):
+        replace(chosen, target_r=2.0)
+    multiples = bt.ExitRules(target_r=1.5, close_time="12:00")
+    assert copied(multiples) == multiples
 
 
 # ---------------------------------------------------------------- signals of the user's own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import threading
@@ -103,6 +104,39 @@ class TestColumns:
         close = np.ma.masked_array(good()["close"], mask=[0, 1, 0, 0, 0, 0])
         with pytest.raises(DataError, match=r"bars\.close\[1\] = nan"):
             make(close=close)
+
+    def test_nobody_can_make_them_writeable(self):
+        bars = make(atr=np.ones(6))
+        for made in (bars, bars[1:4], pickle.loads(pickle.dumps(bars))):
+            for name in ("time", *PRICES, "volume", "minute", "day", "atr_column", "wall"):
+                with pytest.raises(ValueError, match="WRITEABLE"):
+                    getattr(made, name).flags.writeable = True
+
+    def test_counts_that_cannot_be_nanoseconds_are_refused(self):
+        seconds = good()["time"].astype("M8[s]").astype(np.int64)
+        for factor in (1, 1_000, 1_000_000):
+            with pytest.raises(DataError, match=r"time\[0\] = 1704.*from_frame"):
+                make(time=seconds * factor)
+        assert make(time=seconds * 10**9).time[0] == seconds[0] * 10**9
+        across = np.arange(-3, 3) * 10**17
+        assert make(time=across).time.tolist() == across.tolist()
+        assert len(make(time=np.arange(6).astype("M8[s]"))) == 6
+
+    @pytest.mark.parametrize(
+        "item", ["1_000", "\uff11\uff12", True, np.True_, b"1", "", "0x10", "1,5"]
+    )
+    def test_what_only_python_takes_for_a_number_is_refused(self, item):
+        close = np.array([*good()["close"][:5], item], object)
+        with pytest.raises(DataError, match="not a column of numbers: row 5 holds"):
+            make(close=close)
+        with pytest.raises(DataError, match=r"close.*not a column of numbers: row 5 holds"):
+            Bars.from_frame(pd.DataFrame(good(close=close)))
+
+    def test_texts_of_numbers_are_taken(self):
+        texts = np.array([f"{value:+.3e}" for value in good()["close"]], object)
+        assert make(close=texts).content_hash == make().content_hash
+        with pytest.raises(DataError, match=r"close\[2\] = nan"):
+            make(close=np.array([*texts[:2], None, *texts[3:]], object))
 
     def test_nothing_can_be_set_or_deleted(self):
         bars = make()
@@ -388,7 +422,7 @@ class TestClocks:
     def test_two_bars_shifted_to_one_instant_are_refused(self):
         walls = ["2023-03-12 02:15", "2023-03-12 02:30"]
         choice = {"timezone": "America/New_York", "nonexistent": "shift_forward"}
-        with pytest.raises(DataError, match="two rows"):
+        with pytest.raises(DataError, match=r"\[1\] = .*02:30 is the same instant as .*02:15"):
             Bars(**good(2, time=walls), **choice)
 
 
@@ -425,6 +459,27 @@ class TestFromFrame:
         frame = pd.DataFrame(good()).set_index("time").tz_localize("America/Sao_Paulo")
         bars = Bars.from_frame(frame, session_timezone="America/Sao_Paulo")
         assert bars.minute[0] == 540
+
+    def test_the_session_of_instants_without_a_clock_is_noted(self):
+        frame = pd.DataFrame(good()).set_index("time").tz_localize("America/Sao_Paulo")
+        (note,) = Bars.from_frame(frame).report.notes
+        assert "session_timezone is empty" in note
+        assert Bars.from_frame(frame, session_timezone="UTC").report.notes == ()
+        assert make().report.notes == ()
+
+    def test_something_that_is_no_frame(self):
+        class Polars:
+            def to_pandas(self):
+                """Stand for the frame of another library."""
+
+        for frame, remedy in (
+            (good(), r"pandas\.DataFrame\(frame\)"),
+            ([1, 2], "give a pandas DataFrame"),
+            (Polars(), r"frame\.to_pandas\(\)"),
+            (None, "NoneType"),
+        ):
+            with pytest.raises(ConfigError, match=remedy):
+                Bars.from_frame(frame)
 
     def test_epoch_column(self):
         for unit in ("s", "ms", "us", "ns"):
@@ -704,6 +759,9 @@ class TestOffGridShare:
         adjusted = Bars(bars.time, **ratio)
         assert adjusted.off_grid_share(5.0) > 0.9
 
+    def test_more_ticks_than_a_double_counts_are_off_the_grid(self):
+        assert make().off_grid_share(5e-324) == 1.0
+
     def test_is_remembered_by_tick(self):
         bars = make()
         assert bars.off_grid_share(1.0) != bars.off_grid_share(0.5)
@@ -739,6 +797,13 @@ class TestWeekends:
 
 def test_repr_names_span_and_clock():
     assert repr(make()) == "Bars(6 bars, 2024-01-02 09:00 to 2024-01-02 09:25, 1 day, no zone)"
+
+
+def test_report_cannot_be_changed():
+    report = Bars.from_frame(pd.DataFrame(good())).report
+    with pytest.raises(TypeError):
+        report.columns["open"] = "close"
+    assert pickle.loads(pickle.dumps(report)) == copy.deepcopy(report) == report
 
 
 def test_report_is_ready_for_json():

@@ -160,7 +160,10 @@ class TestRun:
         monkeypatch.setattr("os.fsync", full)
         outcome = cli("run", config, "--out", tmp_path / "out")
         assert outcome.status == 1
-        assert outcome.err == "error: No space left on device\n"
+        assert outcome.err == (
+            f"error: {tmp_path / 'out'} cannot be written: No space left on device; "
+            "give another directory\n"
+        )
         assert list((tmp_path / "out").iterdir()) == []
 
     def test_tables(self, cli, config):
@@ -168,6 +171,29 @@ class TestRun:
         assert "2019-01" in outcome.out
         assert "long" in outcome.out
         assert cli("run", config, "--by", "months").status == 2
+
+    def test_tables_as_json(self, cli, config):
+        printed = json.loads(cli("run", config, "--json", "--by", "month", "--by", "side").out)
+        assert list(printed["tables"]) == ["month", "side"]
+        assert printed["tables"]["month"][0]["month"] == "2019-01"
+        sides = printed["tables"]["side"]
+        assert [row["side"] for row in sides] == ["long", "short"]
+        assert sum(row["trades"] for row in sides) == printed["metrics"]["total_trades"]
+        assert "tables" not in json.loads(cli("run", config, "--json").out)
+
+    def test_an_image_of_no_kind_is_refused_before_the_run(self, cli, config, tmp_path, market):
+        market.unlink()
+        for name in ("plot.xyz", "plot"):
+            outcome = cli("run", config, "--plot", tmp_path / name)
+            assert outcome.status == 2
+            assert f"{name} cannot be drawn" in outcome.err
+            assert "png" in outcome.err
+
+    def test_out_does_not_replace_a_sweep(self, cli, config, tmp_path):
+        (tmp_path / "manifest.json").write_text('{"kind": "sweep"}')
+        outcome = cli("run", config, "--out", tmp_path)
+        assert outcome.status == 2
+        assert "of kind 'sweep'" in outcome.err
 
     def test_plot(self, cli, config, tmp_path):
         outcome = cli("run", config, "--plot", tmp_path / "plot.png")

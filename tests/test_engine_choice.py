@@ -165,6 +165,14 @@ def test_a_blocked_extension_still_needs_a_kernel(bars, monkeypatch):
         bt.run(bars, NoKernel())
 
 
+def test_a_wrong_instruction_level_names_its_variable(monkeypatch):
+    monkeypatch.setenv("BACKTEST_PY_SIMD", "sse9")
+    with pytest.raises(bt.ConfigError, match=r"BACKTEST_PY_SIMD = 'sse9'.*baseline"):
+        RustEngine()
+    monkeypatch.setenv("BACKTEST_PY_SIMD", "baseline")
+    assert RustEngine().level == "baseline"
+
+
 def test_kernels_may_be_functions_of_numba_itself(bars):
     """What Python takes for a method must not be called with the strategy as bars."""
     from numba import njit

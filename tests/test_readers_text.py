@@ -187,9 +187,39 @@ class TestRepeatedAndSkippedHours:
         assert (np.diff(bars.time) == 3600 * 10**9).all()
         assert bars.report.newest_first is backwards
 
-    def test_identical_rows_of_the_two_hours_stay_two_bars(self, write):
-        text = self.text(*self.WALLS).replace(",3\n", ",2\n")
-        assert len(load_bars(write(text), timezone="America/New_York")) == 4
+    def test_identical_rows_in_the_repeated_hour_are_refused_unless_chosen(self, write):
+        file = write(self.text(*self.WALLS).replace(",3\n", ",2\n"))
+        with pytest.raises(DataError, match=r"time in data row 3 = .*01:30: .*doubled rows.*later"):
+            load_bars(file, timezone="America/New_York")
+        with pytest.raises(DataError, match="twice; choose"):
+            load_bars(file, timezone="America/New_York", ambiguous="refuse")
+        for choice in ("earlier", "later"):
+            bars = load_bars(file, timezone="America/New_York", ambiguous=choice)
+            assert (len(bars), bars.report.identical_dropped) == (3, 1)
+
+    def test_doubled_rows_of_the_repeated_hour_are_not_moved_by_an_hour(self, write):
+        walls = [f"2023-11-05 01:{minute:02d}" for minute in range(0, 60, 5)]
+        lines = self.text(*walls).splitlines()
+        file = write("\n".join([lines[0], *(line for line in lines[1:] for _ in range(2))]))
+        with pytest.raises(DataError, match=r"data row 2 = 2023-11-05 01:00, .* and 7 more: "):
+            load_bars(file, timezone="America/New_York")
+        bars = load_bars(file, timezone="America/New_York", ambiguous="earlier")
+        assert (len(bars), bars.report.identical_dropped) == (12, 12)
+        assert (np.diff(bars.time) == 300 * 10**9).all()
+
+    def test_doubled_rows_elsewhere_are_dropped_before_the_hour_is_inferred(self, write):
+        lines = self.text(*self.WALLS).splitlines()
+        file = write("\n".join([*lines[:2], lines[1], *lines[2:], lines[-1]]))
+        bars = load_bars(file, timezone="America/New_York")
+        assert bars.report.identical_dropped == 2
+        assert bars.minute.tolist() == [30, 90, 90, 150]
+
+    def test_two_times_shifted_to_one_instant_are_not_one_bar(self, write):
+        file = write(
+            self.text("2023-03-12 02:30", "2023-03-12 03:00").replace("0.5,1,2", "0.5,1,1")
+        )
+        with pytest.raises(DataError, match=r"row 2 = .*03:00 is the same instant as .*02:30"):
+            load_bars(file, timezone="America/New_York", nonexistent="shift_forward")
 
     def test_refusals_name_the_rows_of_the_file(self, write):
         file = write(self.text(*self.WALLS))

@@ -1,20 +1,39 @@
 """Bugs of earlier backtesters that could come back here, one test each, on both engines.
 
-Every test is named after its bug and says in one line what went wrong there.
+Every test is named after its bug and says in one line what went wrong there: S of the first
+system, J of the second. The others are tested elsewhere, or cannot happen here:
+
+S21  a live robot that can never trade       - no order is placed and no robot written
+S27  ranges that miss their end              test_grid_values.py::test_ranges_are_decimal
+S28  a grid in random order                  test_grid.py::test_the_last_axis_is_the_fastest
+S29  a resume that is none                   test_store_faults.py::test_kill_at_random_moments
+S33  significance of shuffled profits        - nothing is tested for significance
+S34  "out of sample" inside the sample       - no walk-forward is offered
+S37  an open server, made-up candles         - there is no server, and all bars are the user's
+J1   pickled results                         - no result is a pickle: Parquet, CSV, JSON
+J2   a cache that is never checked           - bars are not cached, files are read every time
+J3   an open candle kept for good            - nothing is downloaded
+J4   one series under two names              - as J3, and the reader says which volume it took
+J6   a design that was never run             test_docs.py::test_page_runs
+J8   gaps in the wrong unit                  test_inspection.py::test_j8_are_measured_in_the_unit
+J9   failed windows left out of the mean     - as S34
 """
 
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import backtest_py as bt
+from backtest_py import _engine_rust
 from backtest_py.engines import Job, resolve
 from backtest_py.engines.numba_engine.types import bar_columns
 from backtest_py.parity import compare
@@ -100,6 +119,15 @@ def test_s1_every_lookback_has_its_own_sums(engine):
         assert compare(alone.output, together.output).same
         assert alone.metrics.total_trades > 0
         np.testing.assert_array_equal(row, alone.output.metrics)
+
+
+@pytest.mark.parametrize("lookback", [1, 3, 30])
+def test_s2_the_volume_is_compared_over_the_same_lookback(engine, lookback):
+    """One engine compared the volume over 20 bars, whatever the lookback."""
+    volumes = [100.0] * 30 + [10.0] * lookback + [11.0]
+    bars = make_bars([(100, 101, 100, 101, volume) for volume in volumes])
+    strategy = elephants(lookback=lookback, min_volume_mult=1.1)
+    assert np.flatnonzero(sides(bars, strategy, engine)).tolist() == [len(bars) - 1]
 
 
 def test_s3_distances_come_from_the_signal_bar(engine):
@@ -219,6 +247,29 @@ def test_s10_no_rule_is_in_price_units(engine, scale):
     strategy = elephants(lookback=5, min_range_mult=1, max_shadow_ratio=0.6)
     np.testing.assert_array_equal(sides(small, strategy, engine), sides(bars, strategy, engine))
     assert sides(small, strategy, engine).any()
+
+
+def test_s11_a_window_cuts_signals_and_no_indicator(engine):
+    """One engine took its means before the session was cut, the other after."""
+    bars = random_bars(400)
+    params = {"lookback": 6, "min_range_mult": 1.3}
+    inside = (bars.minute >= 2) & (bars.minute <= 5)
+    whole = sides(bars, elephants(**params), engine)
+    cut = sides(bars, elephants(**params, entry_start="00:02", entry_end="00:05"), engine)
+    assert np.any(cut)
+    np.testing.assert_array_equal(cut, np.where(inside, whole, 0))
+
+
+@pytest.mark.parametrize("lookback", [2, 5, 9])
+def test_s12_the_last_bar_needs_its_window_alone(engine, lookback):
+    """Live, a negative index stretched the mean over the whole history."""
+    bars = random_bars(120, days=3)
+    strategy = elephants(lookback=lookback, min_range_mult=1, min_volume_mult=1)
+    whole = sides(bars, strategy, engine)
+    assert np.any(whole)
+    for end in range(lookback + 1, len(bars) + 1):
+        alone = sides(bars[end - lookback - 1 : end], strategy, engine)
+        assert alone[-1] == whole[end - 1]
 
 
 # --- execution -------------------------------------------------------------------------------
@@ -416,6 +467,21 @@ def test_s26_a_zero_trade_ends_both_streaks(engine):
     assert (metrics.winning_trades, metrics.losing_trades, metrics.total_trades) == (3, 3, 8)
 
 
+def test_j7_metrics_count_days_and_fractions(engine):
+    """Bars were annualised as days, percent mixed with fractions, Sortino was 0.75 Sharpe."""
+    daily = np.array(daily_returns(RESULTS))
+    metrics = backtest_of_results(RESULTS, engine, risk_free_rate=0.1, periods_per_year=365)
+    excess = daily - 0.1 / 365
+    sharpe = excess.mean() / daily.std(ddof=1) * math.sqrt(365)
+    sortino = excess.mean() / math.sqrt(np.mean(np.minimum(excess, 0) ** 2)) * math.sqrt(365)
+    assert metrics.sharpe == pytest.approx(sharpe, rel=1e-9)
+    assert metrics.sortino == pytest.approx(sortino, rel=1e-9)
+    assert metrics.annual_return_pct == pytest.approx(
+        100 * sum(filter(None, RESULTS)) / 1000 * 36.5
+    )
+    assert backtest_of_results([10, 20], engine).profit_factor == math.inf
+
+
 # --- robustness ------------------------------------------------------------------------------
 
 
@@ -429,6 +495,18 @@ def test_s30_an_error_is_not_a_backtest_without_trades(engine):
         bt.run(make_bars(flat(100, 3)), broken, engine=engine)
     with pytest.raises(bt.ConfigError, match="risk"):
         trade_signals(make_bars(flat(100, 3)), {0: 1}, {"unit": "strategy"}, engine)
+
+
+def test_s31_whole_columns_go_in_and_out():
+    """A dictionary per trade and a copy of the bars per call cost more than the backtest."""
+    bars = random_bars(300)
+    names = ("open", "high", "low", "close", "volume", "minute", "day")
+    assert _engine_rust.column_addresses(bars) == [getattr(bars, n).ctypes.data for n in names]
+    result = bt.run(bars, elephants(lookback=4), engine="rust")
+    assert len(result) > 3
+    for column in result.columns.values():
+        assert isinstance(column, np.ndarray)
+        assert not column.flags.owndata  # the engine's own memory
 
 
 def test_s32_the_comparison_sees_what_a_tolerance_hides(engine):
@@ -484,3 +562,37 @@ def test_j5_threads_do_not_show(strategy):
 def test_every_reason_has_a_count():
     """A reason without a metric would hide trades from the report."""
     assert {f"exits_{reason.name}" for reason in Reason} <= set(METRICS)
+
+
+def test_s36_every_bar_of_the_file_is_in_some_range(tmp_path):
+    """UTF-8 of even length was read as UTF-16, and `<= end_date` lost the end's day."""
+    file = tmp_path / "bars.csv"
+    for tail in ("", " "):  # of even and of odd length
+        rows = [f"2024-01-0{day} 0{hour}:00,1,2,0.5,1" for day in (2, 3, 4) for hour in (0, 9)]
+        file.write_text("\n".join(["time,open,high,low,close", *rows]) + tail, encoding="utf-8")
+        bars = bt.load_bars(file)
+        assert bars.time_text(5) == "2024-01-04 09:00"
+        assert bars.bounds(None, "2024-01-03") == (0, 2)
+        assert bars.bounds("2024-01-03", None) == (2, 6)
+        assert bars.bounds("2024-01-02", "2024-01-05") == (0, 6)
+
+
+def test_s35_a_truncated_export_is_warned_of(tmp_path):
+    """Files that end where the platform stopped exporting were taken for the whole history."""
+    times = np.datetime_as_string(np.arange(65_000).astype("M8[m]"))
+    rows = "\n".join(f"{time},1,2,0.5,1" for time in times)
+    (tmp_path / "bars.csv").write_text(f"time,open,high,low,close\n{rows}\n", encoding="utf-8")
+    with pytest.warns(bt.BacktestWarning, match="exactly 65,000 rows"):
+        bt.load_bars(tmp_path / "bars.csv")
+
+
+def test_every_known_bug_has_a_test_or_a_reason():
+    here = Path(__file__)
+    table = dict(re.findall(r"^([SJ]\d+) .+?  +((?:test_|- ).+)$", __doc__, re.MULTILINE))
+    for entry in table.values():
+        if not entry.startswith("- "):
+            file, name = entry.split("::")
+            assert f"def {name}" in here.with_name(file).read_text(encoding="utf-8"), entry
+    tested = {name.split("_")[1].upper() for name in globals() if re.match(r"test_[sj]\d+_", name)}
+    assert not tested & set(table)
+    assert tested | set(table) == {f"S{n}" for n in range(1, 38)} | {f"J{n}" for n in range(1, 10)}

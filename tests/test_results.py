@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import math
@@ -10,6 +11,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -18,15 +20,18 @@ import pytest
 
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
+from backtest_py.data.synthetic import synthetic_bars
 from backtest_py.engines.base import EngineOutput, Job
 from backtest_py.errors import ConfigError
 from backtest_py.provenance import canonical_json, configuration
 from backtest_py.records import COUNT_METRICS, METRICS, TRADE_DTYPE, Reason
 from backtest_py.results import TABLES, TRADE_COLUMNS, BacktestResult, Metrics
 from backtest_py.rules import ExitRules
+from backtest_py.run import run
 from backtest_py.signals import Signals
 from backtest_py.strategies import BarraElefante
 
+ENGINES = ("numba", "rust")
 ENGINE = SimpleNamespace(name="rust", build={"version": "0.1.0", "profile": "release"})
 HOUR = 3_600_000_000_000
 NANOSECONDS = {"signal_time", "entry_time", "exit_time"}
@@ -239,14 +244,19 @@ class TestTrades:
 
     def test_changing_the_frame_changes_nothing_else(self):
         result = make_result()
-        result.trades.loc[0, "pnl"] = 1e9
+        trades = result.trades
+        trades.loc[0, "pnl"] = 1e9
+        assert result.trades["pnl"][0] == 100.0
         assert result.columns["pnl"][0] == 100.0
         assert result.equity.iloc[0] == 1100.0
         assert result.trades_arrow["pnl"][0].as_py() == 100.0
 
-    def test_the_frame_is_built_once(self):
+    def test_the_metrics_of_the_engine_cannot_be_changed(self):
         result = make_result()
-        assert result.trades is result.trades
+        with pytest.raises(ValueError, match="read-only"):
+            result.output.metrics[0] = 1.0
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            result.columns["pnl"].flags.writeable = True
 
 
 class TestEquity:
@@ -398,6 +408,14 @@ class TestSave:
         with pytest.raises(ConfigError, match="a file stands there"):
             make_result().save(tmp_path / "taken" / "deeper")
 
+    @pytest.mark.parametrize("text", ['{"kind": "sweep"}', "[1]", "no JSON"])
+    def test_a_manifest_of_something_else_is_not_replaced(self, tmp_path, text):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"manifest\.json is a manifest of .*no run; give"):
+            make_result().save(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+        assert (tmp_path / "manifest.json").read_text() == text
+
     def test_several_threads_may_save_to_one_place(self, tmp_path):
         threads = [threading.Thread(target=make_result().save, args=(tmp_path,)) for _ in range(4)]
         for thread in threads:
@@ -427,6 +445,26 @@ class TestProvenance:
         assert calls == []
         assert result.provenance is result.provenance
         assert calls == [1]
+
+    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+    def test_it_travels_with_the_result(self, copied):
+        result = make_result()
+        found = copied(result)
+        assert found.provenance == result.provenance
+        assert copied(result.provenance) == result.provenance
+        assert (found.engine, found.reason) == (result.engine, result.reason)
+        assert found.metrics == result.metrics
+        assert found.manifest() == result.manifest()
+        pd.testing.assert_frame_equal(found.trades, result.trades)
+        with pytest.raises(TypeError):
+            found.provenance.build["version"] = "2"
+
+    def test_joblib_brings_results_from_processes(self):
+        bars = synthetic_bars(n_days=10)
+        jobs = [joblib.delayed(run)(bars, "barra_elefante", engine=name) for name in ENGINES]
+        numba, rust = joblib.Parallel(n_jobs=2)(jobs)
+        assert numba.metrics == rust.metrics == run(bars, "barra_elefante").metrics
+        assert (numba.engine, rust.provenance.engine) == ENGINES
 
     def test_the_configuration_hash_changes_with_every_part(self):
         base = make_result().job

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -158,3 +160,16 @@ def define_class():
         name: ClassVar[str] = "mine"
 
     return Mine
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_result_can_be_copied(bars, registered):
+    def three(bars, *, step: int = 3):
+        return every(bars, step)
+
+    strategy = bt.register_strategy(three)(step=4) if registered else three
+    result = bt.run(bars, strategy)
+    found = copy.deepcopy(result)
+    assert found.manifest() == result.manifest()
+    assert found.job.strategy.compute(bars).side.tolist() == result.job.signals.side.tolist()
+    assert (type(found.job.strategy) is type(result.job.strategy)) is registered

@@ -81,11 +81,20 @@ def test_trades_are_handed_over_and_not_copied(bars):
         assert column.flags.c_contiguous
 
 
-def test_signals_of_a_user_are_read_where_they_lie(bars):
-    engine, _ = resolve("rust")
-    side = engine.signals(bars, bt.BarraElefante()).side
-    result = bt.run_signals(bars, side, RULES, engine="rust")
-    assert result.job.signals.side is side
+@pytest.mark.parametrize("engine", ["numba", "rust"])
+def test_signals_of_a_user_are_copied_and_cannot_change_under_a_result(bars, engine):
+    side = resolve("rust")[0].signals(bars, bt.BarraElefante()).side.copy()
+    risk = np.ones(len(bars))
+    untouched = bt.run_signals(bars, side.copy(), RULES, risk=risk.copy(), engine=engine)
+    result = bt.run_signals(bars, side, RULES, risk=risk, engine=engine)
+    side[:], risk[:] = 1, 7.0
+    assert result.provenance.config_hash == untouched.provenance.config_hash
+    assert result.manifest()["configuration"] == untouched.manifest()["configuration"]
+    for column in (result.job.signals.side, result.job.signals.risk):
+        with pytest.raises(ValueError, match="read-only"):
+            column[0] = 1
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            column.flags.writeable = True
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak can be reset on Linux alone")

@@ -1,12 +1,14 @@
 //! The one error of the engine.
 //!
 //! Values are validated in Python, once for both engines; what is checked here keeps a wrong call
-//! from reading out of bounds.
+//! from reading out of bounds, and from computing what means nothing.
 
 use thiserror::Error;
 
+use crate::types::Unit;
+
 /// What can be wrong with a call of the engine.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error, PartialEq)]
 pub enum EngineError {
     /// An array is not contiguous, so that it cannot be read without a copy.
     #[error("{name} is not a contiguous array; pass numpy.ascontiguousarray({name})")]
@@ -54,6 +56,24 @@ pub enum EngineError {
         expected: usize,
         /// Number of values given.
         found: usize,
+    },
+    /// A number is not one that the engine can compute with.
+    #[error("{name} = {value} is not allowed; give {allowed}")]
+    Value {
+        /// Name of the number.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// A column that the rules measure in was not given.
+    #[error("unit = {unit:?} needs the column {column}; give one value per bar")]
+    Column {
+        /// What the rules measure in.
+        unit: Unit,
+        /// Name of the column.
+        column: &'static str,
     },
     /// A code has no meaning.
     #[error("{name} = {code} is not a known code")]

@@ -99,7 +99,11 @@ impl TryFrom<PyRules> for Rules {
             target_through_ticks: rules.target_through_ticks,
             close_minute: rules.close_minute,
             max_bars: rules.max_bars,
-            target_first: rules.intrabar_code == 1,
+            target_first: match rules.intrabar_code {
+                0 => false,
+                1 => true,
+                code => return Err(EngineError::Code { name: "intrabar", code }),
+            },
         })
     }
 }
@@ -223,13 +227,17 @@ fn py_run_backtest<'py>(
         None if !side.is_empty() => None,
         _ => return Err(EngineError::Signals.into()),
     };
+    let has_risk = strategy.as_ref().map_or(!risk.is_empty(), |strategy| strategy.gives_risk());
+    rules.check(atr, has_risk)?;
+    let given = SignalColumns { side, risk };
+    given.check()?;
     let result: Backtest = py.detach(|| {
         let run = |signals: SignalColumns<'_>| {
             backtest_engine::backtest(&bars, atr, signals, &rules, &contract, &settings, range)
         };
         match strategy {
             Some(strategy) => run(strategy::detect(&bars, strategy.as_ref(), level).columns()),
-            None => run(SignalColumns { side, risk }),
+            None => run(given),
         }
     });
     let metrics = PyArray1::from_slice(py, &result.metrics);

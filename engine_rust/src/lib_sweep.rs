@@ -11,7 +11,7 @@ use crate::outcomes::{Exit, OutcomeTable};
 use crate::simd::Level;
 use crate::strategy::{self, Scores};
 use crate::sweep::{Plan, Watch};
-use crate::types::{Contract, N_METRICS, Range, Rules, Settings, check_length};
+use crate::types::{Contract, N_METRICS, Range, Rules, Settings, SignalColumns, check_length};
 use crate::{PyBars, PyContract, PyRules, PySettings, PyStrategy, exceptions, optional, slice};
 
 /// An exit of a sweep: rules, contract, and the average true range that they measure in.
@@ -22,6 +22,7 @@ fn exits<'a>(given: &'a [OwnedExit<'_>], n_bars: usize) -> EngineResult<Vec<Exit
     let exit =
         |(rules, contract, atr): &'a (Rules, Contract, Option<PyReadonlyArray1<'_, f64>>)| {
             let atr = optional("atr", atr.as_ref(), n_bars)?;
+            rules.check(atr, true)?; // who gives risks is the plan's to know
             Ok(Exit { rules: *rules, contract: *contract, atr })
         };
     given.iter().map(exit).collect()
@@ -93,8 +94,10 @@ impl PySweepPlan {
             (None, Some(signals)) if !signals.is_empty() => {
                 let mut scores = Vec::with_capacity(signals.len());
                 for (side, risk) in &signals {
-                    let side = optional("side", Some(side), view.len())?.to_vec();
-                    let risk = optional("risk", risk.as_ref(), view.len())?.to_vec();
+                    let side = optional("side", Some(side), view.len())?;
+                    let risk = optional("risk", risk.as_ref(), view.len())?;
+                    SignalColumns { side, risk }.check()?;
+                    let (side, risk) = (side.to_vec(), risk.to_vec());
                     scores.push(Scores { side, risk, columns: Vec::new() });
                 }
                 py.detach(|| Plan::new(&[], &[], view.day, scores.into_iter()))

@@ -25,11 +25,12 @@ pub struct Run<'a> {
 /// Return the metrics of every run, row by row: a straight loop.
 ///
 /// # Errors
-/// If a range is empty or reaches beyond the bars.
+/// If a range is empty or reaches beyond the bars, or what rules measure in is missing.
 pub fn optimize(bars: &Bars<'_>, runs: &[Run<'_>], level: Level) -> EngineResult<Vec<f64>> {
     let mut out = Vec::with_capacity(runs.len() * N_METRICS);
     for run in runs {
         run.range.check(bars.len())?;
+        run.rules.check(run.atr, run.strategy.gives_risk())?;
         let signals = detect(bars, run.strategy, level);
         let result = backtest(
             bars,

@@ -125,7 +125,7 @@ pub struct Registration {
     /// Parameters that cut scores, so that a sweep can share the scores between their values.
     pub thresholds: &'static [Threshold],
     /// Build the strategy from as many values as there are parameters.
-    pub build: fn(&[f64]) -> Box<dyn Strategy>,
+    pub build: fn(&[f64]) -> EngineResult<Box<dyn Strategy>>,
 }
 
 /// Return how a strategy is known and built.
@@ -142,7 +142,7 @@ pub fn registration(name: &str) -> EngineResult<&'static Registration> {
 /// Build a strategy from its name and values.
 ///
 /// # Errors
-/// If the name is unknown or the number of values is wrong.
+/// If the name is unknown, or a value or their number is not allowed.
 pub fn build(name: &str, values: &[f64]) -> EngineResult<Box<dyn Strategy>> {
     let entry = registration(name)?;
     if entry.parameters.len() != values.len() {
@@ -152,7 +152,26 @@ pub fn build(name: &str, values: &[f64]) -> EngineResult<Box<dyn Strategy>> {
             found: values.len(),
         });
     }
-    Ok((entry.build)(values))
+    for (name, value) in entry.parameters.iter().zip(values) {
+        if !value.is_finite() {
+            return Err(EngineError::Value { name, value: *value, allowed: "a finite number" });
+        }
+    }
+    (entry.build)(values)
+}
+
+/// What [`count`] allows: far above the limits of the settings, and nothing overflows.
+const COUNT: &str = "a whole number from 1 to 1e9";
+
+/// Return a number of bars or minutes.
+///
+/// # Errors
+/// [`EngineError::Value`] if it is not whole, or out of bounds.
+pub fn count(name: &'static str, value: f64) -> EngineResult<i32> {
+    if value.fract() == 0.0 && (1.0..=1e9).contains(&value) {
+        return Ok(value as i32);
+    }
+    Err(EngineError::Value { name, value, allowed: COUNT })
 }
 
 /// Sides of all bars, with the risks of those strategies that give them.
@@ -209,7 +228,7 @@ pub fn average_true_range(
     level: Level,
 ) -> EngineResult<Vec<f64>> {
     if period == 0 {
-        return Err(EngineError::Code { name: "atr_period", code: 0 });
+        return Err(EngineError::Value { name: "atr_period", value: 0.0, allowed: COUNT });
     }
     match method {
         0 => Ok(atr_wilder(high, low, close, period, level)),

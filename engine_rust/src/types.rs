@@ -73,6 +73,23 @@ pub struct SignalColumns<'a> {
     pub risk: &'a [f64],
 }
 
+impl SignalColumns<'_> {
+    /// Check that every side is one: strategies of the engine set no other, own signals may.
+    ///
+    /// # Errors
+    /// [`EngineError::Value`].
+    pub fn check(&self) -> EngineResult<()> {
+        let largest =
+            self.side.iter().fold(0, |largest: u8, side| largest.max(side.unsigned_abs()));
+        if largest <= 1 {
+            return Ok(());
+        }
+        let found = self.side.iter().find(|side| side.unsigned_abs() > 1);
+        let value = found.copied().map_or(f64::NAN, f64::from);
+        Err(EngineError::Value { name: "side", value, allowed: "-1, 0 or 1" })
+    }
+}
+
 /// What stops, targets and trails are multiples of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -125,6 +142,24 @@ pub struct Rules {
     pub max_bars: usize,
     /// Whether the target counts when one bar reaches both.
     pub target_first: bool,
+}
+
+impl Rules {
+    /// Check that what the distances are measured in was given.
+    ///
+    /// # Errors
+    /// [`EngineError::Column`].
+    pub fn check(&self, atr: &[f64], has_risk: bool) -> EngineResult<()> {
+        let column = match self.unit {
+            Unit::Atr if atr.is_empty() => "atr",
+            Unit::Strategy if !has_risk => "risk",
+            _ => return Ok(()),
+        };
+        if self.stop == 0.0 && self.target == 0.0 && self.trail == 0.0 {
+            return Ok(());
+        }
+        Err(EngineError::Column { unit: self.unit, column })
+    }
 }
 
 /// What is traded, and what trading it costs.

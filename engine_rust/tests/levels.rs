@@ -9,7 +9,7 @@ use _engine_rust::indicators::{atr_sma, atr_wilder, prior_sum, window_sums};
 use _engine_rust::simd::Level;
 use _engine_rust::strategies::REGISTRY;
 use _engine_rust::strategy::{build, detect};
-use _engine_rust::types::{Contract, Range, Rules, Settings, Unit};
+use _engine_rust::types::{Contract, Range, Rules, Settings, SignalColumns, Unit};
 use random_bars::{Columns, Random, bits};
 
 fn cases() -> Vec<(&'static str, Vec<f64>)> {
@@ -127,6 +127,27 @@ fn wrong_calls_are_errors() {
         assert!(matches!(Range { first, last }.check(10), Err(EngineError::Range { .. })));
     }
     assert!(matches!(Unit::from_code(4), Err(EngineError::Code { .. })));
+}
+
+#[test]
+fn values_that_mean_nothing_are_errors() {
+    for lookback in [0.0, -1.0, 2.5, 1e30, f64::NAN, f64::INFINITY] {
+        let values = [1.0, 1.0, 0.4, lookback, 0.0, 1439.0, 0.0];
+        let built = build("barra_elefante", &values).err();
+        assert!(matches!(built, Some(EngineError::Value { name: "lookback", .. })), "{lookback}");
+        let built = build("opening_range_breakout", &[lookback, 1439.0]).err();
+        assert!(matches!(built, Some(EngineError::Value { name: "range_minutes", .. })));
+    }
+    for (fast, slow) in [(0.0, 2.0), (3.0, 3.0), (4.0, 3.0), (1.0, 1e30), (1.5, 3.0)] {
+        let built = build("moving_average_cross", &[fast, slow, 0.0, 1439.0]).err();
+        assert!(matches!(built, Some(EngineError::Value { .. })), "{fast} {slow}");
+    }
+    assert_eq!(SignalColumns { side: &[0, 1, -1], risk: &[] }.check(), Ok(()));
+    for side in [2, -2, i8::MIN, i8::MAX] {
+        let found = SignalColumns { side: &[0, side, 1], risk: &[] }.check();
+        let (value, allowed) = (f64::from(side), "-1, 0 or 1");
+        assert_eq!(found, Err(EngineError::Value { name: "side", value, allowed }));
+    }
 }
 
 #[test]

@@ -13,14 +13,11 @@ Examples
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest_py.bars import Bars
-from backtest_py.config import Config
 from backtest_py.contract import Contract, MetricSettings
-from backtest_py.data.readers import load_bars
-from backtest_py.data.synthetic import synthetic_bars
-from backtest_py.engines import engine_status
 from backtest_py.errors import (
     ArgumentError,
     BacktestError,
@@ -30,9 +27,9 @@ from backtest_py.errors import (
     EngineError,
     EngineUnavailableError,
     ParityError,
+    StorageError,
     UnsupportedError,
 )
-from backtest_py.results import BacktestResult
 from backtest_py.rules import ExitRules
 from backtest_py.run import run, run_signals
 from backtest_py.strategies import (
@@ -42,9 +39,19 @@ from backtest_py.strategies import (
     Strategy,
     strategy_names,
 )
-from backtest_py.strategies.user import register_strategy
 
 if TYPE_CHECKING:
+    from backtest_py.config import Config
+    from backtest_py.data.readers import load_bars
+    from backtest_py.data.synthetic import synthetic_bars
+    from backtest_py.engines.registry import engine_status
+    from backtest_py.results import BacktestResult
+    from backtest_py.strategies.user import register_strategy
+    from backtest_py.sweep.progress import Progress
+    from backtest_py.sweep.result import SweepResult, open_sweep
+    from backtest_py.sweep.run import plan_sweep, sweep
+    from backtest_py.sweep.sample import Sample
+
     __version__: str
 
 __all__ = [
@@ -65,24 +72,56 @@ __all__ = [
     "MovingAverageCross",
     "OpeningRangeBreakout",
     "ParityError",
+    "Progress",
+    "Sample",
+    "StorageError",
     "Strategy",
+    "SweepResult",
     "UnsupportedError",
     "engine_status",
     "load_bars",
+    "open_sweep",
+    "plan_sweep",
     "register_strategy",
     "run",
     "run_signals",
     "strategy_names",
+    "sweep",
     "synthetic_bars",
 ]
 
+_LATER: Final = {
+    "BacktestResult": "backtest_py.results",
+    "Config": "backtest_py.config",
+    "Progress": "backtest_py.sweep.progress",
+    "Sample": "backtest_py.sweep.sample",
+    "SweepResult": "backtest_py.sweep.result",
+    "engine_status": "backtest_py.engines.registry",
+    "load_bars": "backtest_py.data.readers",
+    "open_sweep": "backtest_py.sweep.result",
+    "plan_sweep": "backtest_py.sweep.run",
+    "register_strategy": "backtest_py.strategies.user",
+    "sweep": "backtest_py.sweep.run",
+    "synthetic_bars": "backtest_py.data.synthetic",
+}
+"""Names whose modules are imported when they are first asked for, so that this import is quick."""
 
 if not TYPE_CHECKING:
+    # the first import of a package binds its name here, and this name belongs to the function
+    import_module("backtest_py.sweep")
+    del globals()["sweep"]
 
-    def __getattr__(name: str) -> str:
-        # reading installed metadata takes a tenth of this import, so it waits until asked
-        if name == "__version__":
+    def __getattr__(name: str) -> Any:
+        if name in _LATER:
+            found = getattr(import_module(_LATER[name]), name)
+        elif name == "__version__":
             from backtest_py.provenance import package_version  # noqa: PLC0415
 
-            return package_version()
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            found = package_version()
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, "__version__"})

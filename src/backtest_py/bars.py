@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Bars", "BarsReport", "build_bars"]
+__all__ = ["Bars", "BarsReport", "build_bars", "read_only"]
 
 _T = TypeVar("_T")
+_ArrayT = TypeVar("_ArrayT", bound="NDArray[Any]")
 _DAY: Final = 86_400_000_000_000
 
 
@@ -52,7 +53,8 @@ class Bars:
     time : array-like, shape (n_bars,)
         When each bar opens. Datetimes and texts without a zone are read on the clock
         ``timezone``; those with a zone, and int64 nanoseconds since 1970, are instants, for which
-        ``timezone`` is ignored.
+        ``timezone`` is ignored. Integers that all lie within three years of 1970 are refused:
+        they count seconds, milliseconds or microseconds.
     open, high, low, close : array-like of float, shape (n_bars,)
         Prices, finite.
     volume : array-like of float, shape (n_bars,), optional
@@ -169,9 +171,8 @@ class Bars:
 
     def _fill(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
-            object.__setattr__(self, name, value)
+            kept = read_only(value) if isinstance(value, np.ndarray) else value
+            object.__setattr__(self, name, kept)
         object.__setattr__(self, "_memo", {})
         object.__setattr__(self, "_lock", Lock())
 
@@ -212,6 +213,8 @@ class Bars:
 
         Raises
         ------
+        ConfigError
+            If it is no pandas DataFrame.
         DataError
             If a column is missing or a rule is broken. Rows are never sorted here.
 
@@ -324,9 +327,8 @@ class Bars:
             with cell.lock:
                 if not cell.ready:
                     value = compute()
-                    if isinstance(value, np.ndarray):
-                        value.flags.writeable = False
-                    cell.value, cell.ready = value, True
+                    kept = read_only(value) if isinstance(value, np.ndarray) else value
+                    cell.value, cell.ready = kept, True
         return cast("_T", cell.value)
 
     def bounds(
@@ -375,9 +377,12 @@ class Bars:
     def _off_grid(self, tick_size: float) -> float:
         off = 0
         for name in PRICES:
-            ticks = getattr(self, name) / tick_size
-            slack = np.maximum(1e-6, np.abs(ticks) * 1e-15)
-            off += int(np.count_nonzero(np.abs(ticks - np.rint(ticks)) > slack))
+            # a price of more ticks than a double can count is infinite here, and off the grid
+            with np.errstate(over="ignore", invalid="ignore"):
+                ticks = getattr(self, name) / tick_size
+                slack = np.maximum(1e-6, np.abs(ticks) * 1e-15)
+                on_grid = np.abs(ticks - np.rint(ticks)) <= slack
+            off += len(self) - int(np.count_nonzero(on_grid))
         return off / (4 * len(self))
 
     @property
@@ -412,6 +417,23 @@ class Bars:
         if self.atr_column is not None:
             names["atr"] = self.atr_column
         return pd.DataFrame(names, index=index if self.is_naive else index.tz_localize("UTC"))
+
+
+def read_only(array: _ArrayT) -> _ArrayT:
+    """Return a view of an array that nobody can make writeable again: the array itself is frozen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> read_only(np.zeros(3)).flags.writeable = True
+    Traceback (most recent call last):
+    ValueError: cannot set WRITEABLE flag to True of this array
+    """
+    owner: object = array
+    while isinstance(owner, np.ndarray):
+        owner.flags.writeable = False
+        owner = owner.base
+    return array.view()
 
 
 def _restore(values: dict[str, Any]) -> Bars:

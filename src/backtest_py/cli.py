@@ -24,6 +24,8 @@ from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, Pari
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pandas as pd
+
     from backtest_py.config import Config
     from backtest_py.results import BacktestResult, GroupBy
 
@@ -153,13 +155,20 @@ def run(
 
     config = Config.load(file)
     groups = _checked_groups(by or [])
+    if plot is not None:
+        from backtest_py.report.plot import check_image  # noqa: PLC0415
+
+        check_image(plot)
     result = config.backtest(engine=engine)
     if out is not None:
         result.save(out)
     if plot is not None:
         result.plot(plot)
     if as_json:
-        _print_json({**result.manifest(), "metrics": result.metrics.to_mapping()})
+        printed = {**result.manifest(), "metrics": result.metrics.to_mapping()}
+        if groups:
+            printed["tables"] = {name: _json_table(result.table(name)) for name in groups}
+        _print_json(printed)
         return
     _print_result(config, result, groups)
     if out is not None:
@@ -379,6 +388,35 @@ def engines(*, as_json: Json = False) -> None:
         tables.rows_table(("engine", "available", "build"), rows, n_texts=3),
         f"auto: {taken.name} ({reason})",
     )
+
+
+@app.command()
+def bench(
+    *,
+    size: Annotated[
+        int, typer.Option(help="Combinations of the standard grid: 1, 1000, 100000 or 4233600.")
+    ] = 100_000,
+    rounds: Annotated[int, typer.Option(help="How often each contender is timed.")] = 3,
+    threads: Annotated[int, typer.Option(help="Threads, 0 for one per processor.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Time a sweep on both engines and as a plain loop.
+
+    Engines must agree bit for bit before anything is timed.
+    """
+    from backtest_py.report.bench import bench as measure  # noqa: PLC0415
+    from backtest_py.report.bench_table import print_bench  # noqa: PLC0415
+
+    found = measure(size, rounds=rounds, threads=threads)
+    if as_json:
+        _print_json(found)
+    else:
+        print_bench(found)
+
+
+def _json_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = frame.reset_index().to_dict("records")
+    return [{str(name): _json_value(value) for name, value in row.items()} for row in rows]
 
 
 def _json_value(value: Any) -> Any:

@@ -6,6 +6,8 @@ and the people who convert their files are known to write, in any case, with or 
 
 from __future__ import annotations
 
+import re
+import sys
 import unicodedata
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.errors import DataError
+from backtest_py.errors import ConfigError, DataError
 from backtest_py.timestamps import Times, as_times
 
 if TYPE_CHECKING:
@@ -213,12 +215,32 @@ def _floats(values: Any, where: str) -> NDArray[np.float64]:
     array = np.asarray(values)
     if array.ndim != 1:
         raise DataError(f"{where} has shape {array.shape}; give one value per bar")
+    if array.dtype.kind == "O":
+        _check_objects(array, where)
     if array.dtype.kind in "fiuO":
         try:
             return array.astype(np.float64, copy=False)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{where} is not a column of numbers: {error}") from None
     raise DataError(f"{where} holds values of type {array.dtype}; give numbers")
+
+
+_NUMBER: Final = re.compile(
+    r"\s*[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)\s*", re.ASCII | re.IGNORECASE
+)
+"""Texts of numbers. Python takes ``1_000`` and digits of every script as well."""
+
+
+def _check_objects(array: NDArray[Any], where: str) -> None:
+    """Refuse what Python would take for a number, but is none in a table."""
+    for row, item in enumerate(array.tolist()):
+        if isinstance(item, (bool, np.bool_, bytes)) or (
+            isinstance(item, str) and _NUMBER.fullmatch(item) is None
+        ):
+            raise DataError(
+                f"{where} is not a column of numbers: row {row} holds {item!r}; give numbers, or "
+                'texts such as "1000.5"'
+            )
 
 
 def columns_from_arrays(times: Times, values: Mapping[str, Any]) -> Columns:
@@ -257,9 +279,12 @@ def columns_from_frame(
 
     Raises
     ------
+    ConfigError
+        If it is no DataFrame.
     DataError
         If a column is missing, or could be two things.
     """
+    _expect_frame(frame)
     names = list(frame.columns)
     if any(isinstance(name, tuple) for name in names):
         raise DataError("frame: the columns have several levels; keep one name per column")
@@ -299,6 +324,18 @@ def columns_from_frame(
         at=at,
     )
     return columns, used, ignored, kind
+
+
+def _expect_frame(frame: object) -> None:
+    pandas = sys.modules.get("pandas")  # who has a DataFrame has imported it
+    if pandas is not None and isinstance(frame, pandas.DataFrame):
+        return
+    advice = "give a pandas DataFrame; pandas.DataFrame(...) makes one"
+    if hasattr(frame, "to_pandas"):
+        advice = "give frame.to_pandas()"
+    elif isinstance(frame, Mapping):
+        advice = "give pandas.DataFrame(frame), or its columns to bt.Bars(time, open, ...)"
+    raise ConfigError(f"frame is of type {type(frame).__name__}, no pandas DataFrame; {advice}")
 
 
 def _time_index(frame: pd.DataFrame, roles: Mapping[str, int]) -> pd.Index[Any] | None:

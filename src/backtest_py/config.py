@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 import numpy as np
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from backtest_py.strategies import Strategy
     from backtest_py.sweep.axis import GridSpec
     from backtest_py.sweep.grid import Grid
+    from backtest_py.sweep.plan import Plan
+    from backtest_py.sweep.result import SweepResult
     from backtest_py.sweep.sample import Sample, SampledGrid
 
 __all__ = [
@@ -152,6 +154,9 @@ class SweepSettings(Settings):
     )
     invalid: str = parameter(
         "refuse", "choice", "combinations that are not allowed", choices=("refuse", "skip")
+    )
+    scenarios: bool = parameter(
+        default=False, kind="bool", doc="compute every metric for both values of rules.intrabar"
     )
     grid: Mapping[str, GridSpec] = field(default_factory=lambda: MappingProxyType({}))
     sample: Sample | None = None
@@ -284,20 +289,88 @@ class Config:
             As :meth:`load_bars` and :func:`backtest_py.run`.
         """
         # the engines are imported here, because reading a file needs none
-        from backtest_py.engines.registry import resolve  # noqa: PLC0415
         from backtest_py.run import run  # noqa: PLC0415
 
-        name = engine or self.run.engine
-        resolve(name)  # fails before the bars are read, not after
+        name = self._engine(engine)
         return run(
             self.load_bars() if bars is None else bars,
             self.strategy,
             self.rules,
             self.contract,
             metrics=self.metrics,
-            range=(self.range.start or None, self.range.end or None),
+            range=self._span,
             engine=name,
         )
+
+    def run_sweep(self, bars: Bars | None = None, *, engine: str = "", **how: Any) -> SweepResult:
+        """Sweep the grid of ``[sweep]``.
+
+        Parameters
+        ----------
+        bars : Bars, optional
+            The bars of ``[data]``, where they have been read already.
+        engine : str, optional
+            ``"auto"``, ``"numba"`` or ``"rust"`` instead of that of ``[run]``.
+        **how
+            Arguments of :func:`backtest_py.sweep` that no section has, such as ``out``, ``resume``
+            and ``threads``; or that take the place of a key, such as ``scenarios``.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`load_bars` and :func:`backtest_py.sweep`.
+        """
+        from backtest_py.sweep.run import sweep  # noqa: PLC0415 - reading a file needs no engine
+
+        source = {**self.data.to_mapping(), "path": str(self.path.resolve())}
+        asked = {**self._sweep_settings(engine), "source": source, **how}
+        return sweep(self.load_bars() if bars is None else bars, **asked)
+
+    def plan_sweep(self, bars: Bars | None = None, *, engine: str = "", **how: Any) -> Plan:
+        """Say what :meth:`run_sweep` would do; arguments as there.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`load_bars` and :func:`backtest_py.plan_sweep`.
+        """
+        from backtest_py.sweep.run import plan_sweep  # noqa: PLC0415 - as above
+
+        asked = {**self._sweep_settings(engine), **how}
+        return plan_sweep(self.load_bars() if bars is None else bars, **asked)
+
+    def _sweep_settings(self, engine: str) -> dict[str, Any]:
+        settings = self.sweep
+        if not settings.grid:
+            raise ConfigError(
+                "there is nothing to sweep: [sweep.grid] is empty; name a parameter and its "
+                'values, as in "rules.stop" = [1.0, 2.0]'
+            )
+        return {
+            "strategy": self.strategy,
+            "grid": settings.grid,
+            "where": settings.where,
+            "invalid": settings.invalid,
+            "sample": settings.sample,
+            "scenarios": settings.scenarios,
+            "rules": self.rules,
+            "contract": self.contract,
+            "metrics": self.metrics,
+            "range": self._span,
+            "engine": self._engine(engine),
+        }
+
+    @property
+    def _span(self) -> tuple[str | None, str | None]:
+        return self.range.start or None, self.range.end or None
+
+    def _engine(self, engine: str) -> str:
+        """Return the name of an engine that can be loaded, before the bars are read."""
+        from backtest_py.engines.registry import resolve  # noqa: PLC0415
+
+        name = engine or self.run.engine
+        resolve(name)
+        return name
 
 
 def _parse(path: Path) -> dict[str, object]:

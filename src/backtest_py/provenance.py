@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,24 @@ if TYPE_CHECKING:
     from backtest_py.engines.base import Engine, Job
     from backtest_py.signals import Signals
 
-__all__ = ["Provenance", "canonical_json", "configuration", "package_version", "sha256"]
+__all__ = [
+    "EngineFacts",
+    "Provenance",
+    "canonical_json",
+    "configuration",
+    "package_version",
+    "sha256",
+    "signals_hash",
+]
 
 PACKAGES: Final = ("numpy", "numba", "llvmlite")
+
+
+class EngineFacts(NamedTuple):
+    """What is known of an engine that ran elsewhere."""
+
+    name: str
+    build: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +80,22 @@ class Provenance:
     config_hash: str
     semantics_version: int = SEMANTICS_VERSION
 
+    def __post_init__(self) -> None:
+        """Keep copies that nobody can change."""
+        for name in ("build", "versions"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes by names and values: read-only mappings cannot."""
+        return _provenance, (self.to_mapping(),)
+
     @classmethod
-    def of(cls, job: Job, engine: Engine, reason: str) -> Provenance:
+    def of(cls, job: Job, engine: Engine | EngineFacts, reason: str) -> Provenance:
         """Collect the provenance of a job that an engine ran."""
         return cls(
             engine=engine.name,
             reason=reason,
-            build=MappingProxyType(dict(engine.build)),
+            build=engine.build,
             versions=_versions(),
             machine=_machine(),
             bars_hash=job.bars.content_hash,
@@ -90,6 +114,10 @@ class Provenance:
             "config_hash": self.config_hash,
             "semantics_version": self.semantics_version,
         }
+
+
+def _provenance(values: dict[str, Any]) -> Provenance:
+    return Provenance(**values)
 
 
 def configuration(job: Job) -> dict[str, Any]:
@@ -115,6 +143,7 @@ def canonical_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+@cache
 def package_version() -> str:
     """Return the version of backtest-py, or ``"source"`` where it runs without being installed."""
     return _version("backtest-py") or "source"
@@ -140,11 +169,12 @@ def _strategy(job: Job) -> dict[str, Any]:
     if job.strategy is not None:
         described = {"name": job.strategy.name, "params": job.strategy.to_mapping()}
     if job.signals is not None:
-        described["signals_hash"] = _signals_hash(job.signals)
+        described["signals_hash"] = signals_hash(job.signals)
     return described
 
 
-def _signals_hash(signals: Signals) -> str:
+def signals_hash(signals: Signals) -> str:
+    """Return the SHA-256 of sides and risks."""
     digest = hashlib.sha256(np.ascontiguousarray(signals.side).tobytes())
     if signals.risk is not None:
         digest.update(np.ascontiguousarray(signals.risk).tobytes())

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-from backtest_py.errors import ConfigError
+from backtest_py.bars import read_only
+from backtest_py.errors import ConfigError, StorageError
 from backtest_py.files import replace_file
 from backtest_py.parameters import counted, unknown_name
-from backtest_py.provenance import Provenance, configuration, sha256
+from backtest_py.provenance import EngineFacts, Provenance, configuration, sha256
 from backtest_py.records import COUNT_METRICS, METRICS, Reason
 
 if TYPE_CHECKING:
@@ -166,17 +167,24 @@ class BacktestResult:
         The trades as the engine returned them: ``records.TRADE_DTYPE``, read-only.
     """
 
-    def __init__(self, job: Job, output: EngineOutput, engine: Engine, reason: str) -> None:
+    def __init__(
+        self, job: Job, output: EngineOutput, engine: Engine | EngineFacts, reason: str
+    ) -> None:
         self.job = job
         self.output = output
         self.metrics = Metrics(output.metrics)
-        for column in output.trades.values():
-            column.flags.writeable = False
-        self.columns: Mapping[str, NDArray[Any]] = MappingProxyType(output.trades)
+        output.metrics.flags.writeable = False
+        self.columns: Mapping[str, NDArray[Any]] = MappingProxyType(
+            {name: read_only(column) for name, column in output.trades.items()}
+        )
         self._engine = engine
         self._reason = reason
         self._trades: pd.DataFrame | None = None
         self._provenance: Provenance | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes with the provenance: that tells of here, not of there."""
+        return _restored, (self.job, self.output, self.provenance)
 
     def __len__(self) -> int:
         """Return the number of trades."""
@@ -204,11 +212,11 @@ class BacktestResult:
         """The trades, one row each, with the columns of :data:`TRADE_COLUMNS`.
 
         Times are UTC, or without a zone where the bars have none; a stop or target that is off is
-        infinite by side.
+        infinite by side. Each access gives a frame of its own, to be changed at will.
         """
         if self._trades is None:
             self._trades = self._frame()
-        return self._trades
+        return self._trades.copy()
 
     @property
     def trades_arrow(self) -> pa.Table:
@@ -316,23 +324,28 @@ class BacktestResult:
         Raises
         ------
         ConfigError
-            If the directory is a file.
-        OSError
+            If the directory is a file, or holds the manifest of something else.
+        StorageError
             If it cannot be written.
         """
         directory = Path(directory)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise ConfigError(f"{directory} cannot be a directory: a file stands there") from error
+        _check_manifest(directory / "manifest.json")
         files = {
             "trades.parquet": self._parquet(),
             "metrics.json": _pretty_json(self.metrics.to_mapping()),
         }
         hashes = {name: sha256(content) for name, content in files.items()}
         files["manifest.json"] = _pretty_json({**self.manifest(), "files": hashes})
-        for name, content in files.items():
-            replace_file(directory / name, content)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                replace_file(directory / name, content)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigError(f"{directory} cannot be a directory: a file stands there") from error
+        except OSError as error:
+            raise StorageError(
+                f"{directory} cannot be written: {error.strerror or error}; give another directory"
+            ) from error
         return directory
 
     def manifest(self) -> dict[str, Any]:
@@ -467,6 +480,27 @@ class BacktestResult:
         pq.write_table(self.trades_arrow, buffer, compression="zstd")
         content: bytes = buffer.getvalue().to_pybytes()
         return content
+
+
+def _restored(job: Job, output: EngineOutput, provenance: Provenance) -> BacktestResult:
+    facts = EngineFacts(provenance.engine, provenance.build)
+    result = BacktestResult(job, output, facts, provenance.reason)
+    result._provenance = provenance  # noqa: SLF001 - a second constructor
+    return result
+
+
+def _check_manifest(path: Path) -> None:
+    """Refuse to replace what is not the manifest of a run, such as that of a sweep."""
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError:
+        return  # there is none; what else is wrong shows on writing
+    except ValueError:
+        found = None
+    kind = found.get("kind") if isinstance(found, dict) else None
+    if kind != "run":
+        what = f"of kind {kind!r}" if isinstance(kind, str) else "of something else"
+        raise ConfigError(f"{path} is a manifest {what}, no run; give another directory")
 
 
 def _json_number(value: MetricValue) -> MetricValue | str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from functools import partial
+from typing import Any, ClassVar, Final
 
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, parameter, parse_clock
@@ -69,6 +70,13 @@ class ExitRules(Settings):
         if self.target is DEFAULT_TARGET and self.target_r > 0:
             object.__setattr__(self, "target", 0.0)
         self._check_targets()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave a target that was not chosen out of copies: there it is not chosen either."""
+        values = self.to_mapping()
+        if self.target is DEFAULT_TARGET:
+            del values["target"]
+        return partial(type(self), **values), ()
 
     def _check_targets(self) -> None:
         if self.target > 0 and self.target_r > 0:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
-from backtest_py.engines import Job, resolve
+from backtest_py.engines.base import Job
+from backtest_py.engines.registry import resolve
 from backtest_py.errors import BacktestWarning, ConfigError
-from backtest_py.results import BacktestResult
+from backtest_py.records import METRICS
 from backtest_py.rules import ExitRules
-from backtest_py.signals import checked_signals
 from backtest_py.strategies.base import Strategy, get_strategy
-from backtest_py.strategies.user import FunctionStrategy, function_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
 
+    from backtest_py.results import BacktestResult
     from backtest_py.signals import Signals
 
     Moment = str | date | None
 
-__all__ = ["as_strategy", "check_job", "prepare", "run", "run_signals"]
+__all__ = ["as_strategy", "check_job", "expect", "prepare", "run", "run_signals"]
 
+_TOTAL_RETURN: Final = METRICS.index("total_return")
 OFF_GRID_SHARE = 0.001
 """A larger share of prices off the tick grid is worth a warning."""
 
@@ -82,12 +84,12 @@ def run(
     >>> result.metrics.total_trades > 0
     True
     """
-    _expect("bars", bars, Bars)  # before a user's function meets them
+    expect("bars", bars, Bars)  # before a user's function meets them
+    from backtest_py.strategies.user import FunctionStrategy  # noqa: PLC0415 - quick import
+
     chosen = as_strategy(strategy)
     signals = chosen.compute(bars) if isinstance(chosen, FunctionStrategy) else None
-    job = prepare(bars, chosen, signals, rules, contract, metrics, range)
-    runner, reason = resolve(engine, job)
-    return BacktestResult(job, runner.run(job), runner, reason)
+    return _run(prepare(bars, chosen, signals, rules, contract, metrics, range), engine)
 
 
 def run_signals(
@@ -136,10 +138,26 @@ def run_signals(
     >>> bt.run_signals(bars, side, bt.ExitRules(max_bars=5)).metrics.long_trades > 0
     True
     """
-    _expect("bars", bars, Bars)
-    job = prepare(bars, None, checked_signals(bars, side, risk), rules, contract, metrics, range)
+    from backtest_py.signals import checked_signals  # noqa: PLC0415 - quick import
+
+    expect("bars", bars, Bars)
+    signals = checked_signals(bars, side, risk)
+    return _run(prepare(bars, None, signals, rules, contract, metrics, range), engine)
+
+
+def _run(job: Job, engine: str) -> BacktestResult:
+    from backtest_py.results import BacktestResult  # noqa: PLC0415 - quick import
+
     runner, reason = resolve(engine, job)
-    return BacktestResult(job, runner.run(job), runner, reason)
+    output = runner.run(job)
+    if not isfinite(output.metrics[_TOTAL_RETURN]):
+        warnings.warn(
+            f"the total return is {output.metrics[_TOTAL_RETURN]}: prices, quantity or point value "
+            "are so large that the equity overflows, and metrics that build on it mean nothing",
+            BacktestWarning,
+            stacklevel=3,
+        )
+    return BacktestResult(job, output, runner, reason)
 
 
 def prepare(
@@ -167,7 +185,7 @@ def prepare(
         ("contract", contract, Contract),
         ("metrics", metrics, MetricSettings),
     ):
-        _expect(name, value, kind)
+        expect(name, value, kind)
     first, last = (0, len(bars)) if span is None else bars.bounds(*_pair(span))
     job = Job(bars, strategy, signals, rules, contract, metrics, first, last)
     check_job(job)
@@ -175,8 +193,14 @@ def prepare(
     return job
 
 
-def _expect(name: str, value: object, kind: type) -> None:
-    """Refuse an argument of another class, with the way to one of the right class."""
+def expect(name: str, value: object, kind: type) -> None:
+    """Refuse an argument of another class, with the way to one of the right class.
+
+    Raises
+    ------
+    ConfigError
+        If it is.
+    """
     if isinstance(value, kind):
         return
     given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
@@ -215,6 +239,8 @@ def as_strategy(strategy: str | Strategy | Callable[..., Any]) -> Strategy:
     if isinstance(strategy, type) and issubclass(strategy, Strategy):
         return strategy()
     if callable(strategy):
+        from backtest_py.strategies.user import function_strategy  # noqa: PLC0415 - quick import
+
         return function_strategy(strategy)()
     raise ConfigError(
         f"strategy = {strategy!r} is not allowed; give a strategy, its name or a function of bars"

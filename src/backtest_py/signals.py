@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest_py.bars import read_only
 from backtest_py.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Signals:
 def checked_signals(
     bars: Bars, side: object, risk: object = None, *, where: str = "run_signals"
 ) -> Signals:
-    """Return a user's signals as contiguous arrays, or refuse them.
+    """Return a copy of a user's signals that nobody can change any more, or refuse them.
 
     Parameters
     ----------
@@ -57,17 +58,17 @@ def checked_signals(
         )
     _check_shape(where, "side", sides, len(bars))
     _check_values(where, "side", sides, (sides >= -1) & (sides <= 1), "-1, 0 or 1")
-    sides = np.ascontiguousarray(sides)
+    sides = read_only(sides.copy())
     if risk is None:
         return Signals(sides)
     try:
-        risks = np.ascontiguousarray(risk, np.float64)
+        risks = np.array(risk, np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: risk is not an array of numbers ({error})") from error
     _check_shape(where, "risk", risks, len(bars))
     allowed = np.isnan(risks) | (np.isfinite(risks) & (risks >= 0))
     _check_values(where, "risk", risks, allowed, "finite and at least 0, or nan where undefined")
-    return Signals(sides, risks)
+    return Signals(sides, read_only(risks))
 
 
 def _check_shape(where: str, what: str, values: NDArray[Any], n_bars: int) -> None:

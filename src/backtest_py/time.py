@@ -223,11 +223,7 @@ class Clocks:
             return times.ns
         wall = times.ns
         change, offset = _transitions(zone, wall)
-        # The old offset holds up to one wall clock reading, the new one from another.
-        # Read by the last offset that may hold and by the first, a time that occurs twice
-        # is both, and one that never occurs is neither.
-        old = np.searchsorted(change + offset[:-1], wall, side="right")
-        new = np.searchsorted(change + offset[1:], wall, side="right")
+        old, new = _offsets_of(wall, change, offset)
         earlier, later = wall - offset[old], wall - offset[new]
         skipped, twice = np.flatnonzero(old > new), np.flatnonzero(old < new)
         if skipped.size:
@@ -251,6 +247,50 @@ class Clocks:
                 if row > 0 and earlier[row] <= earlier[row - 1]:
                     earlier[row] = later[row]
         return earlier
+
+    def check_repeats(self, times: Times, repeats: NDArray[np.bool_], at: At) -> None:
+        """Refuse rows like the one before them where ``infer`` cannot tell what they are.
+
+        In an hour that occurs twice they may be its two bars, or one bar written twice.
+
+        Parameters
+        ----------
+        times : Times
+            Times of n rows.
+        repeats : ndarray of bool, shape (n,)
+            Whether a row equals the one before it, its time included.
+        at : callable
+            Names a row in errors.
+
+        Raises
+        ------
+        DataError
+            If there is such a row; the message names the first few.
+        """
+        zone, _ = self.resolve(times)
+        if self.ambiguous != "infer" or times.has_zone or zone in {"", "UTC"}:
+            return
+        old, new = _offsets_of(times.ns, *_transitions(zone, times.ns))
+        doubtful = np.flatnonzero(repeats & (old < new))
+        if doubtful.size:
+            raise DataError(
+                f"{_rows_text(doubtful, times.ns, at)}: the clocks of {zone} showed this twice, "
+                "and the row equals the one above it: two bars, or one written twice? Remove the "
+                'doubled rows, or choose ambiguous = "earlier" or "later", which drop them'
+            )
+
+
+def _offsets_of(
+    wall: NDArray[np.int64], change: NDArray[np.int64], offset: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return which offset holds at wall clock times, read by the last and by the first that may.
+
+    The old offset holds up to one wall clock reading, the new one from another. So a time that
+    occurs twice is both, old < new, and one that never occurs is neither, old > new.
+    """
+    old = np.searchsorted(change + offset[:-1], wall, side="right")
+    new = np.searchsorted(change + offset[1:], wall, side="right")
+    return old, new
 
 
 def _rows_text(rows: NDArray[np.intp], wall: NDArray[np.int64], at: At) -> str:

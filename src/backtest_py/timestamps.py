@@ -112,8 +112,16 @@ def _integer_times(array: NDArray[Any], at: At, integers: str) -> Times:
     counts = array.astype(np.int64)
     if integers == "magnitude":
         return Times(epoch_times(counts, at), has_zone=True)
-    if counts.min() == _NAT:
+    low, high = int(counts.min()), int(counts.max())
+    if low == _NAT:
         raise _missing(int(counts.argmin()), at)
+    if max(high, -low) < _SMALLEST_NANOSECONDS:
+        raise DataError(
+            f"{at(0)} = {counts[0]} would be {time_text(counts[0])} as nanoseconds since 1970, and "
+            "no time lies three years away from it: these count another unit; give nanoseconds "
+            '(seconds * 1_000_000_000), datetimes (np.array(seconds, "M8[s]")), or a DataFrame to '
+            "Bars.from_frame, which tells the unit by the size"
+        )
     return Times(counts, has_zone=True)
 
 
@@ -166,6 +174,7 @@ def _nanoseconds(array: NDArray[np.datetime64], at: At) -> NDArray[np.int64]:
 
 _UNITS: Final = ((10**11, _SECOND, "s"), (10**14, 1_000_000, "ms"), (10**17, 1_000, "us"))
 _SMALLEST_EPOCH: Final = 10**8
+_SMALLEST_NANOSECONDS: Final = _UNITS[-1][0]
 
 
 def epoch_times(counts: NDArray[np.int64], at: At) -> NDArray[np.int64]:

@@ -6,7 +6,8 @@ are held to the same rules and refused in the same words.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,6 +19,8 @@ from backtest_py.time import Clocks, minutes_and_days, wall_clock
 from backtest_py.timestamps import time_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 __all__ = ["EMPTY", "BarsReport", "settle"]
@@ -47,7 +50,7 @@ class BarsReport:
         Rows that repeated the row before them; rows in which nothing traded.
     volume_kind : str
         ``volume`` (units, such as contracts), ``ticks`` (ticks or trades), ``money`` or ``none``.
-    columns : dict of str to str
+    columns : mapping of str to str
         The source's name of each column that was used.
     ignored : tuple of str
         Columns that were not used.
@@ -64,14 +67,28 @@ class BarsReport:
     identical_dropped: int = 0
     empty_dropped: int = 0
     volume_kind: str = "none"
-    columns: dict[str, str] | None = None
+    columns: Mapping[str, str] | None = None
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Keep a copy of the names that nobody can change."""
+        if self.columns is not None:
+            object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes by names and values: a read-only mapping cannot."""
+        return _report, (self.to_mapping(),)
+
     def to_mapping(self) -> dict[str, Any]:
         """Return names and values, ready for JSON."""
-        return asdict(self)
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return values | {"columns": None if self.columns is None else dict(self.columns)}
+
+
+def _report(values: dict[str, Any]) -> BarsReport:
+    return BarsReport(**values)
 
 
 def settle(
@@ -108,15 +125,15 @@ def settle(
         raise unknown_name("choice for empty", empty, EMPTY)
     if len(columns) == 0:
         raise DataError(f"{report.source or 'bars'}: there is no bar; at least one is needed")
-    # Clocks come first: which of two instants a time is depends on the row before it, even on
-    # one that is dropped.
+    n_identical = 0
+    if identical == "drop":  # first, or a repeated row would be taken for the hour's repetition
+        columns, n_identical = _without_identical(columns, clocks)
+    # Clocks come before what is dropped as empty: which of two instants a time is depends on the
+    # row before it, on that one too.
     instants = clocks.instants(columns.times, lambda row: columns.at("time", row))
     columns, instants, n_empty = _without_empty(columns, instants, empty)
     _check_prices(columns)
     _check_volume_and_atr(columns)
-    n_identical = 0
-    if identical == "drop":
-        columns, instants, n_identical = _without_identical(columns, instants)
     _check_time(columns, instants)
     timezone, session_timezone = clocks.resolve(columns.times)
     minute, day = minutes_and_days(wall_clock(instants, session_timezone))
@@ -131,8 +148,23 @@ def settle(
         "has_volume": bool(prices["volume"].any()),
         "timezone": timezone,
         "session_timezone": session_timezone,
-        "report": replace(report, identical_dropped=n_identical, empty_dropped=n_empty),
+        "report": replace(
+            report,
+            identical_dropped=n_identical,
+            empty_dropped=n_empty,
+            notes=(*report.notes, *_notes(columns, clocks)),
+        ),
     }
+
+
+def _notes(columns: Columns, clocks: Clocks) -> tuple[str, ...]:
+    if not columns.times.has_zone or clocks.session_timezone:
+        return ()
+    note = (
+        "times are instants and session_timezone is empty: minutes and days are those of UTC; "
+        "name the market's clock in session_timezone"
+    )
+    return (note,)
 
 
 def _broken(
@@ -218,18 +250,18 @@ def _check_volume_and_atr(columns: Columns) -> None:
             )
 
 
-def _without_identical(
-    columns: Columns, instants: NDArray[np.int64]
-) -> tuple[Columns, NDArray[np.int64], int]:
-    same = instants[1:] == instants[:-1]
+def _without_identical(columns: Columns, clocks: Clocks) -> tuple[Columns, int]:
+    """Drop rows that repeat the time, as it is written, and all values of the row before."""
+    same = columns.times.ns[1:] == columns.times.ns[:-1]
     if not same.any():
-        return columns, instants, 0
+        return columns, 0
     for name in (*PRICES, "volume", "atr"):
         values = getattr(columns, name)
         if values is not None:
             same &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
-    keep = np.append([True], ~same)
-    return columns.take(keep), instants[keep], int(np.count_nonzero(same))
+    repeats = np.append([False], same)
+    clocks.check_repeats(columns.times, repeats, lambda row: columns.at("time", row))
+    return columns.take(~repeats), int(np.count_nonzero(repeats))
 
 
 def _check_time(columns: Columns, instants: NDArray[np.int64]) -> None:
@@ -241,6 +273,12 @@ def _check_time(columns: Columns, instants: NDArray[np.int64]) -> None:
     here, before = (time_text(int(columns.times.ns[i])) for i in (row, row - 1))
     n_broken = int(np.count_nonzero(broken))
     share = f"{n_broken:,} of {len(columns):,} bars break the rule 'time strictly increases'"
+    if step[row - 1] == 0 and here != before:
+        raise DataError(
+            f"{columns.at('time', row)} = {here} is the same instant as the bar above it, at "
+            f"{before} ({share}); remove one of the rows, or name the clock that wrote the times "
+            "in timezone"
+        )
     if step[row - 1] == 0:
         raise DataError(
             f"{columns.at('time', row)} = {here} is the time of the bar before it as well: one "

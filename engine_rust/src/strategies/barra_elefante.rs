@@ -2,7 +2,7 @@
 
 use crate::indicators::{prior_sum, window_sums};
 use crate::simd::{Level, Task, Vector};
-use crate::strategy::{Bound, Registration, Scores, Strategy, Threshold};
+use crate::strategy::{Bound, Registration, Scores, Strategy, Threshold, count};
 use crate::types::Bars;
 
 /// How the strategy is known and built.
@@ -25,15 +25,15 @@ pub const REGISTRATION: Registration = Registration {
         Threshold { parameter: 5, bound: Bound::AtMost },
     ],
     build: |values| {
-        Box::new(BarraElefante {
+        Ok(Box::new(BarraElefante {
             min_range_mult: values[0],
             min_volume_mult: values[1],
             max_shadow_ratio: values[2],
-            lookback: values[3] as usize,
+            lookback: count("lookback", values[3])? as usize,
             entry_start: values[4] as i32,
             entry_end: values[5] as i32,
             confirm_breakout: values[6] != 0.0,
-        })
+        }))
     },
 };
 

@@ -1,8 +1,9 @@
 //! Moving average cross. Mirrors `strategies/moving_average_cross.py`.
 
+use crate::error::EngineError;
 use crate::indicators::window_sums;
 use crate::simd::{Level, Task, Vector};
-use crate::strategy::{Bound, Registration, Scores, Strategy, Threshold, detect};
+use crate::strategy::{Bound, Registration, Scores, Strategy, Threshold, count, detect};
 use crate::types::Bars;
 
 /// How the strategy is known and built.
@@ -14,12 +15,17 @@ pub const REGISTRATION: Registration = Registration {
         Threshold { parameter: 3, bound: Bound::AtMost },
     ],
     build: |values| {
-        Box::new(MovingAverageCross {
-            fast: values[0] as usize,
-            slow: values[1] as usize,
+        let (fast, slow) = (count("fast", values[0])?, count("slow", values[1])?);
+        if fast >= slow {
+            let allowed = "a number below slow";
+            return Err(EngineError::Value { name: "fast", value: values[0], allowed });
+        }
+        Ok(Box::new(MovingAverageCross {
+            fast: fast as usize,
+            slow: slow as usize,
             entry_start: values[2] as i32,
             entry_end: values[3] as i32,
-        })
+        }))
     },
 };
 

@@ -1,7 +1,7 @@
 //! Opening range breakout. Mirrors `strategies/opening_range_breakout.py`.
 
 use crate::simd::Level;
-use crate::strategy::{Bound, Registration, Scores, Signals, Strategy, Threshold, detect};
+use crate::strategy::{Bound, Registration, Scores, Signals, Strategy, Threshold, count, detect};
 use crate::types::Bars;
 
 /// How the strategy is known and built.
@@ -10,10 +10,10 @@ pub const REGISTRATION: Registration = Registration {
     parameters: &["range_minutes", "entry_end"],
     thresholds: &[Threshold { parameter: 1, bound: Bound::AtMost }],
     build: |values| {
-        Box::new(OpeningRangeBreakout {
-            range_minutes: values[0] as i32,
+        Ok(Box::new(OpeningRangeBreakout {
+            range_minutes: count("range_minutes", values[0])?,
             entry_end: values[1] as i32,
-        })
+        }))
     },
 };
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,12 +10,12 @@ import numpy as np
 from backtest_py.columns import PRICES
 from backtest_py.parameters import clock_text, counted
 from backtest_py.timestamps import time_text
+from backtest_py.validation import BarsReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
-    from backtest_py.validation import BarsReport
 
 __all__ = ["Gap", "Inspection", "SessionMonth", "inspect_bars"]
 
@@ -141,7 +141,9 @@ class Inspection:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return names and values, ready for JSON."""
-        return asdict(self)
+        # asdict cannot copy the report's read-only mapping
+        rest = asdict(replace(self, source=BarsReport()))
+        return rest | {"source": self.source.to_mapping()}
 
 
 def inspect_bars(bars: Bars) -> Inspection:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from backtest_py import _engine_rust
 from backtest_py.engines.base import EngineOutput, atr_for
-from backtest_py.errors import EngineError, EngineUnavailableError, SweepCancelled
+from backtest_py.errors import (
+    ConfigError,
+    EngineError,
+    EngineUnavailableError,
+    SweepCancelled,
+)
 from backtest_py.records import SEMANTICS_VERSION, AtrMethod
 from backtest_py.signals import Signals
 from backtest_py.strategies.base import is_registered
@@ -49,7 +54,7 @@ class RustEngine:
                 f"the extension follows semantics version {_engine_rust.SEMANTICS_VERSION}, the "
                 f"package version {SEMANTICS_VERSION}; rebuild it with `make build`"
             )
-        self.level = level or os.environ.get("BACKTEST_PY_SIMD") or None
+        self.level = level or _level_of_environment()
 
     @cached_property
     def build(self) -> dict[str, str]:
@@ -207,6 +212,17 @@ class _RustSweepPlan:
             if self._cancelled:
                 raise SweepCancelled("the sweep was stopped") from error
             raise
+
+
+def _level_of_environment() -> str | None:
+    level = os.environ.get("BACKTEST_PY_SIMD", "")
+    known = _engine_rust.build_info()["levels"].split(",")
+    if level and level not in known:
+        raise ConfigError(
+            f"the environment variable BACKTEST_PY_SIMD = {level!r} names no instruction level of "
+            f"this machine; unset it, or give one of {', '.join(known)}"
+        )
+    return level or None
 
 
 @cache

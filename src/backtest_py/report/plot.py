@@ -6,14 +6,16 @@ session's wall clock. Matplotlib is an optional extra and is imported by :func:`
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.errors import BacktestError, ConfigError
+from backtest_py.errors import BacktestError, ConfigError, StorageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.results import BacktestResult
 
-__all__ = ["plot"]
+__all__ = ["check_image", "plot"]
 
 # Okabe and Ito's palette: told apart with any colour vision
 _LONG: Final = "#0072B2"
@@ -48,6 +50,8 @@ def plot(
     """Draw a result; arguments and errors as in :meth:`BacktestResult.plot`."""
     bars = result.job.bars
     first, last = bars.bounds(start, end)
+    if path is not None:
+        check_image(path)
     figure = _new_figure(path)
     price, equity, drawdown = figure.subplots(
         3, 1, sharex=True, gridspec_kw={"height_ratios": (5, 2, 1)}
@@ -64,13 +68,35 @@ def plot(
     if path is not None:
         try:
             figure.savefig(path)
-        except ValueError as error:
-            raise ConfigError(f"{path} cannot be drawn: {error}") from error
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
     return figure
 
 
+def check_image(path: str | Path) -> None:
+    """Refuse a file whose suffix names no kind of image, before anything is computed for it.
+
+    Raises
+    ------
+    BacktestError
+        If matplotlib is not installed.
+    ConfigError
+        If matplotlib writes no such files.
+    """
+    with _matplotlib():
+        from matplotlib.backend_bases import FigureCanvasBase  # noqa: PLC0415
+
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in kinds:
+        raise ConfigError(
+            f"{path} cannot be drawn: its suffix names no kind of image; give one of "
+            f"{', '.join(sorted(kinds))}"
+        )
+
+
 def _new_figure(path: str | Path | None) -> Figure:
-    try:
+    with _matplotlib():
         if path is None:
             # pyplot hands the figure to a notebook or a window
             from matplotlib import pyplot as plt  # noqa: PLC0415
@@ -79,6 +105,13 @@ def _new_figure(path: str | Path | None) -> Figure:
         from matplotlib.figure import Figure  # noqa: PLC0415
 
         return Figure(figsize=_SIZE, layout="constrained", dpi=120)
+
+
+@contextmanager
+def _matplotlib() -> Iterator[None]:
+    """Say how to install what an import misses."""
+    try:
+        yield
     except ImportError as error:
         raise BacktestError(
             "a plot needs matplotlib, which is not installed; "

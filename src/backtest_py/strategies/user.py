@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import make_dataclass
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import counted, parameter, parse_clock
 from backtest_py.signals import checked_signals
-from backtest_py.strategies.base import Strategy, register
+from backtest_py.strategies.base import Strategy, is_registered, register
 
 if TYPE_CHECKING:
     import inspect
@@ -26,6 +27,12 @@ class FunctionStrategy(Strategy):
 
     __slots__ = ()
     function: ClassVar[Callable[..., Any]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel by the class where its name leads to it, else by the function."""
+        if is_registered(self):
+            return partial(type(self), **self.to_mapping()), ()
+        return _from_function, (type(self).function, self.to_mapping())
 
     def compute(self, bars: Bars) -> Signals:
         """Call the function and check what it gives.
@@ -127,6 +134,10 @@ def function_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
             kw_only=True,
         ),
     )
+
+
+def _from_function(function: Callable[..., Any], values: dict[str, Any]) -> FunctionStrategy:
+    return function_strategy(function)(**values)
 
 
 def _parameter_of(strategy: str, item: inspect.Parameter) -> Any:

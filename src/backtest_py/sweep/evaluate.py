@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.engines.base import atr_for
+from backtest_py.engines.base import Job, atr_for
 from backtest_py.errors import ConfigError
 from backtest_py.records import METRICS, Intrabar
+from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.sample import SampledGrid
 from backtest_py.sweep.shards import MAX_ROWS
 from backtest_py.sweep.sources import Sources, distinct_rows, replaced
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
     Exit = tuple[ExitRules, Contract, NDArray[np.float64] | None]
     Digits = NDArray[np.integer[Any]]
 
-__all__ = ["Evaluator", "SweepJob"]
+__all__ = ["DIRECT_COMBOS", "Evaluator", "SweepJob"]
 
 CELL_BYTES: Final = 16
 """Bytes of the outcome of one candidate under one exit."""
+DIRECT_COMBOS: Final = 2
+"""So few combinations are run one by one: a plan looks at all bars, whoever signals."""
 LANES: Final = 8
 """Exits that an engine takes at a time."""
 TABLES: Final = 6
@@ -81,6 +84,11 @@ class SweepJob:
         if not self.scenarios:
             return ""
         return Intrabar(1 - self.grid.rules.intrabar_code).name
+
+    @property
+    def n_combos(self) -> int:
+        """Number of combinations that are valid and admitted."""
+        return self.grid.size if isinstance(self.grid, SampledGrid) else self.grid.count()
 
     @property
     def n_scenarios(self) -> int:
@@ -147,8 +155,8 @@ class Evaluator:
         grid = self.job.grid
         if isinstance(grid, SampledGrid):
             rows = slice(shard.box[0].start, shard.box[0].stop)
-            combo_ids, digits = grid.combo_ids[rows], grid.digits[rows].T
-            metrics = self._rows_metrics(grid, grid.digits[rows])
+            combo_ids, digits = grid.combo_ids[rows], list(grid.digits[rows].T)
+            metrics = self._rows_metrics(grid.digits[rows])
         else:
             combo_ids, digits, metrics = self._box(grid, shard.box)
         self._rows_done += len(combo_ids)
@@ -199,25 +207,25 @@ class Evaluator:
     ) -> tuple[NDArray[np.int64], list[NDArray[np.int32]], NDArray[np.float64]]:
         """Return numbers, digits and metrics of the combinations of a box that are admitted."""
         mask = grid.box_mask(box)
-        kept = None if mask.all() else np.flatnonzero(mask)
+        kept = slice(None) if mask.all() else np.flatnonzero(mask)
+        combo_ids = np.zeros((1,) * len(box), np.int64)
         digits = []
-        combo_ids = np.zeros((1,) * mask.ndim, np.int64)
-        for axis, positions in enumerate(box):
-            along = [1] * mask.ndim
+        for axis, (positions, stride) in enumerate(zip(box, grid.strides, strict=True)):
+            along = [1] * len(box)
             along[axis] = len(positions)
             column = np.arange(positions.start, positions.stop, dtype=np.int32).reshape(along)
-            combo_ids = combo_ids + column * np.int64(grid.strides[axis])
-            flat = np.broadcast_to(column, mask.shape).ravel()
-            digits.append(flat if kept is None else flat[kept])
-        ids = combo_ids.ravel()
-        if kept is None:
-            return ids, digits, self._whole_box(grid, box)
-        if len(kept) == 0:
-            return ids[kept], digits, np.empty((self.job.n_scenarios, len(METRICS), 0))
-        return ids[kept], digits, self._masked_box(grid, box, mask.ravel(), kept)
+            combo_ids = combo_ids + column * np.int64(stride)
+            digits.append(np.broadcast_to(column, mask.shape).ravel()[kept])
+        if grid.size <= DIRECT_COMBOS:
+            metrics = self._directly(np.array(digits).T)
+        elif isinstance(kept, slice):
+            metrics = self._whole_box(grid, box)
+        else:
+            metrics = self._part_of_box(grid, box, mask.ravel(), kept)
+        return combo_ids.ravel()[kept], digits, metrics
 
     def _whole_box(self, grid: Grid, box: tuple[range, ...]) -> NDArray[np.float64]:
-        """Return the metrics of every combination of a box, in the order of ``combo_id``."""
+        """Return the metrics of all combinations of a box, in the order of ``combo_id``."""
         sets, _ = _positions(box, grid.strategy_axes)
         exits, _ = _positions(box, _exit_axes(grid))
         self._share = 1 / self.job.n_scenarios
@@ -227,27 +235,31 @@ class Evaluator:
         back = [2 + order.index(axis) for axis in range(len(order))]
         return apart.transpose(0, 1, *back).reshape(*metrics.shape[:2], -1)
 
-    def _masked_box(
+    def _part_of_box(
         self, grid: Grid, box: tuple[range, ...], mask: NDArray[np.bool_], kept: NDArray[np.intp]
     ) -> NDArray[np.float64]:
-        """Return the metrics of the combinations of a box that are kept."""
+        """Return the metrics of the combinations of a box that are kept, perhaps none."""
         sets, set_places = _positions(box, grid.strategy_axes)
         exits, exit_places = _positions(box, _exit_axes(grid))
         wanted = mask[set_places[:, None] + exit_places]
-        some, any_ = wanted.any(axis=1), wanted.any(axis=0)
-        self._share = len(kept) / (self.job.n_scenarios * some.sum() * any_.sum())
-        metrics = self.cross(sets[some], exits[any_])
+        some_sets, some_exits = wanted.any(axis=1), wanted.any(axis=0)
+        if len(kept) == 0:
+            return np.empty((self.job.n_scenarios, len(METRICS), 0))
+        places = set_places[some_sets][:, None] + exit_places[some_exits]
+        self._share = len(kept) / (self.job.n_scenarios * places.size)
+        metrics = self.cross(sets[some_sets], exits[some_exits])
         row_of = np.empty(len(mask), np.int64)
-        places = set_places[some][:, None] + exit_places[any_]
         row_of[places.ravel()] = np.arange(places.size)
         return np.take(metrics.reshape(*metrics.shape[:2], -1), row_of[kept], axis=2)
 
     # rows
 
-    def _rows_metrics(self, grid: SampledGrid, digits: Digits) -> NDArray[np.float64]:
+    def _rows_metrics(self, digits: Digits) -> NDArray[np.float64]:
         """Return the metrics of combinations that share nothing, one exit for each."""
         job = self.job
-        firsts, exit_of = distinct_rows(digits[:, list(_exit_axes(grid))])
+        if job.grid.size <= DIRECT_COMBOS:
+            return self._directly(digits)
+        firsts, exit_of = distinct_rows(digits[:, list(_exit_axes(job.grid))])
         given = self._exits(digits[firsts])
         self._share = 1 / job.n_scenarios
         out = np.empty((job.n_scenarios, len(METRICS), len(digits)))
@@ -258,6 +270,21 @@ class Evaluator:
                 out[scenario][:, chosen] = plan.evaluate_each(
                     exits, sources, cuts, job.metrics, job.first, job.last
                 )
+        return out
+
+    def _directly(self, digits: Digits) -> NDArray[np.float64]:
+        """Run combinations one by one."""
+        job, grid = self.job, self.job.grid
+        out = np.empty((job.n_scenarios, len(METRICS), len(digits)))
+        for row, at in enumerate(digits.tolist()):
+            strategy, exit_ = grid.strategy_at(at), (grid.rules_at(at), grid.contract_at(at), None)
+            signals = strategy.compute(job.bars) if isinstance(strategy, FunctionStrategy) else None
+            for scenario in range(job.n_scenarios):
+                rules, contract, _ = _settled(exit_, scenario)
+                single = Job(
+                    job.bars, strategy, signals, rules, contract, job.metrics, job.first, job.last
+                )
+                out[scenario, :, row] = self.engine.run(single).metrics
         return out
 
     # what both share

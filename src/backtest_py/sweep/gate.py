@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from os import cpu_count
@@ -28,19 +28,21 @@ from backtest_py.engines.base import EngineOutput, Job
 from backtest_py.errors import BacktestWarning, EngineUnavailableError, ParityError
 from backtest_py.parity import AGREED_RTOL, Difference, compare
 from backtest_py.provenance import canonical_json, sha256
-from backtest_py.records import COUNT_METRICS, SEMANTICS_VERSION, Intrabar
+from backtest_py.records import COUNT_METRICS, SEMANTICS_VERSION, TRADE_DTYPE, Intrabar
 from backtest_py.strategies.user import FunctionStrategy
-from backtest_py.sweep.stratify import STRATA, stratify
+from backtest_py.sweep.stratify import STRATA, draw, stratify
 from backtest_py.sweep.verdicts import recall, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from backtest_py.engines.base import Engine
     from backtest_py.sweep.evaluate import SweepJob
     from backtest_py.sweep.stratify import Stratified
+
+    Row = tuple[int, list[int]]
 
 __all__ = ["GATE_COMBOS", "gate_text", "pass_gate"]
 
@@ -50,39 +52,9 @@ GATE_COMBOS: Final = 1_000
 _FORMAT: Final = 1
 """Goes up when a verdict says something else than before, so that none is taken from disk."""
 _EXACT: Final = COUNT_METRICS | {"ruined"}
+_NO_TRADES: Final = {name: np.zeros(0, dtype) for name, dtype in TRADE_DTYPE.items()}
 _MAX_WORKERS: Final = 16
 _KEPT_SIGNALS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One combination, in one scenario, for both engines."""
-
-    row: int
-    job: Job
-    swept: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class _Split:
-    """Where two sides differ: what, the names of both, and where that trade ended on the first."""
-
-    difference: Difference
-    sides: tuple[str, str]
-    exit_bar: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What both engines, and the sweep, have in common on a question.
-
-    ``wrong`` is the first difference that is not tolerated, ``first`` the first one at all.
-    """
-
-    wrong: _Split | None
-    first: _Split | None
-    largest: float
-    n_trades: int
 
 
 def pass_gate(
@@ -99,7 +71,7 @@ def pass_gate(
     threads : int
         Threads to use, 0 for one per processor.
     max_memory : int
-        Bytes that outcomes may take.
+        Bytes that the outcomes of trades may take.
 
     Returns
     -------
@@ -132,17 +104,17 @@ def pass_gate(
     began = time.perf_counter()
     reference = _reference()
     builds = {each.name: dict(each.build) for each in (reference, engine)}
-    key = sha256(canonical_json(_question(job, builds)))
+    key = sha256(canonical_json(_identity(job, builds)))
     keep = not isinstance(job.grid.strategy, FunctionStrategy)
     known = recall(key) if keep else None
-    verdict = known or _verdict(job, reference, engine, threads, max_memory)
+    verdict = known or _Gate(job, reference, engine).verdict(threads, max_memory)
     if keep and known is None:
         remember(key, verdict)
     if not verdict["bit_for_bit"]:
         warnings.warn(
             f"the engines agree on {verdict['n_combos']} combinations of this sweep, but not bit "
-            f"for bit: metrics differ by up to a relative {verdict['largest_difference']:.1e} "
-            f"({verdict['first_difference']}); please report it",
+            f"for bit: metrics differ by up to a relative {verdict['largest_difference']:.1e}, "
+            f"first in {verdict['first_difference']}; please report it",
             BacktestWarning,
             stacklevel=4,
         )
@@ -172,7 +144,7 @@ def gate_text(verdict: Mapping[str, Any]) -> str:
         return f"parity gate: {verdict['verdict']}, {verdict['reason']}"
     exactly = "bit for bit"
     if not verdict["bit_for_bit"]:
-        exactly = f"up to a relative {verdict['largest_difference']:.1e} in metrics"
+        exactly = f"metrics within a relative {verdict['largest_difference']:.1e}"
     strata = ", ".join(f"{len(verdict['sample'][name])} {name}" for name in STRATA)
     how = "reused" if verdict["reused"] else f"{verdict['seconds']:.1f} s"
     return (
@@ -192,7 +164,7 @@ def _reference() -> Engine:
     return reference
 
 
-def _question(job: SweepJob, builds: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(job: SweepJob, builds: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that a verdict depends on."""
     return {
         "format": _FORMAT,
@@ -207,119 +179,175 @@ def _question(job: SweepJob, builds: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _verdict(
-    job: SweepJob, reference: Engine, engine: Engine, threads: int, max_memory: int
-) -> dict[str, Any]:
-    """Put the sample to both engines."""
-    seed = int(sha256(canonical_json(job.grid.to_mapping()))[:16], 16)
-    sample = stratify(job, engine, seed=seed, threads=threads, max_memory=max_memory)
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """Where two sides differ, and at which bar the trade ended on the first of them."""
 
-    def ask(question: _Question) -> tuple[_Question, _Answer]:
-        return question, _answer(question, reference, engine)
-
-    largest, n_trades, first = 0.0, 0, ""
-    workers = min(threads or cpu_count() or 1, _MAX_WORKERS)
-    for question, answer in _in_turn(ask, _questions(job, sample), workers):
-        if answer.wrong is not None:
-            raise ParityError(
-                "the engines disagree, so the sweep has not begun: "
-                f"{_event(job, sample, question, answer.wrong)}; please report it, and sweep with "
-                'engine="numba" meanwhile, which is the reference'
-            )
-        if answer.first is not None and not first:
-            first = _event(job, sample, question, answer.first)
-        largest = max(largest, answer.largest)
-        n_trades += answer.n_trades
-    return {
-        "verdict": "agreed",
-        "bit_for_bit": not first,
-        "largest_difference": largest,
-        "first_difference": first,
-        "n_combos": len(sample.combo_ids),
-        "n_trades": n_trades,
-        "sample": sample.strata,
-    }
+    difference: Difference
+    sides: tuple[str, str]
+    exit_bar: int | None
 
 
-def _questions(job: SweepJob, sample: Stratified) -> Iterator[_Question]:
-    """Yield what both engines shall run: every combination, in every scenario that is swept."""
-    grid = job.grid
-    compute = lru_cache(_KEPT_SIGNALS)(lambda strategy: strategy.compute(job.bars))
-    for row, digits in enumerate(sample.digits.tolist()):
-        strategy, rules, contract = grid.settings_at(digits)
-        signals = compute(strategy) if isinstance(strategy, FunctionStrategy) else None
-        for scenario, metrics in enumerate(sample.metrics):
-            if scenario > 0:
-                rules = replace(rules, intrabar=Intrabar(1 - rules.intrabar_code).name)
-            single = Job(
-                job.bars, strategy, signals, rules, contract, job.metrics, job.first, job.last
-            )
-            yield _Question(row, single, metrics[:, row])
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """How two sides differ: the first difference that is not tolerated, the first one at all."""
 
-
-def _answer(question: _Question, reference: Engine, engine: Engine) -> _Answer:
-    """Run a combination on both engines, and compare them and the sweep."""
-    expected, found = reference.run(question.job), engine.run(question.job)
-    swept = EngineOutput(found.trades, np.ascontiguousarray(question.swept))
     wrong: _Split | None = None
     first: _Split | None = None
-    largest = 0.0
-    for left, right, sides in (
-        (expected, found, (reference.name, engine.name)),
-        (found, swept, (f"{engine.name}'s single run", f"{engine.name}'s sweep")),
-    ):
-        exact = compare(left, right)
-        if exact.same:
-            continue
-        largest = max(largest, exact.largest)
-        intolerable = [
-            item for item in exact.differences if item.trade is not None or item.field in _EXACT
-        ]
-        intolerable += compare(left, right, rtol=AGREED_RTOL).differences
-        first = first or _split(exact.differences[0], sides, left)
-        if intolerable and wrong is None:
-            wrong = _split(intolerable[0], sides, left)
-    return _Answer(wrong, first, largest, len(expected.trades["side"]))
+    largest: float = 0.0
 
 
-def _split(difference: Difference, sides: tuple[str, str], left: EngineOutput) -> _Split:
-    exits = left.trades["exit_bar"]
-    trade = difference.trade
-    known = trade is not None and trade < len(exits)
-    return _Split(difference, sides, int(exits[trade]) if known else None)
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What both engines gave for one combination in one scenario."""
+
+    combo_id: int
+    scenario: int
+    comparison: _Compared
+    metrics: NDArray[np.float64]
+    n_trades: int
 
 
-def _in_turn(
-    ask: Callable[[_Question], tuple[_Question, _Answer]],
-    questions: Iterable[_Question],
-    workers: int,
-) -> Iterator[tuple[_Question, _Answer]]:
-    """Yield answers in the order of the questions, a few of which are under way at a time."""
-    with ThreadPoolExecutor(workers, "backtest-py-gate") as pool:
-        waiting: deque[Any] = deque()
+class _Gate:
+    """One question to both engines, and what has been found so far."""
+
+    def __init__(self, job: SweepJob, reference: Engine, engine: Engine) -> None:
+        self._job, self._reference, self._engine = job, reference, engine
+        self._metrics: dict[tuple[int, int], NDArray[np.float64]] = {}
+        self._n_trades = 0
+        self._largest = 0.0
+        self._first = ""
+
+    def verdict(self, threads: int, max_memory: int) -> dict[str, Any]:
+        """Compare a sample, the rows of the sweep while the engines run."""
+        job = self._job
+        drawn = draw(job.grid, int(sha256(canonical_json(job.grid.to_mapping()))[:16], 16))
+        workers = min(threads or cpu_count() or 1, _MAX_WORKERS)
+        with (
+            ThreadPoolExecutor(1, "backtest-py-gate-sweep") as beside,
+            ThreadPoolExecutor(workers, "backtest-py-gate-run") as pool,
+        ):
+            sweeping = beside.submit(
+                stratify, job, self._engine, drawn, threads=threads, max_memory=max_memory
+            )
+            if isinstance(job.grid.strategy, FunctionStrategy):
+                sweeping.result()  # a user's function need not bear two threads at once
+            certain = slice(drawn.n_certain)
+            self._run(
+                zip(drawn.combo_ids[certain].tolist(), drawn.digits[certain].tolist(), strict=True),
+                pool,
+                2 * workers,
+            )
+            sample = sweeping.result()
+            every = zip(sample.combo_ids.tolist(), sample.digits.tolist(), strict=True)
+            self._run([row for row in every if (row[0], 0) not in self._metrics], pool, 2 * workers)
+        self._compare_sweep(sample)
+        return {
+            "verdict": "agreed",
+            "bit_for_bit": not self._first,
+            "largest_difference": self._largest,
+            "first_difference": self._first,
+            "n_combos": len(sample.combo_ids),
+            "n_trades": self._n_trades,
+            "sample": sample.strata,
+        }
+
+    def _run(self, rows: Iterable[Row], pool: ThreadPoolExecutor, ahead: int) -> None:
+        """Run combinations on both engines, a few of them at a time."""
+        waiting: deque[Future[_Answer]] = deque()
         try:
-            for question in questions:
-                waiting.append(pool.submit(ask, question))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
+            for combo_id, scenario, single in self._jobs(rows):
+                if len(waiting) == ahead:
+                    self._take(waiting.popleft().result())
+                waiting.append(pool.submit(self._ask, combo_id, scenario, single))
             while waiting:
-                yield waiting.popleft().result()
+                self._take(waiting.popleft().result())
         finally:
             for future in waiting:
                 future.cancel()
 
+    def _jobs(self, rows: Iterable[Row]) -> Iterator[tuple[int, int, Job]]:
+        """Yield what both engines shall run: every combination, in every scenario."""
+        job = self._job
+        compute = lru_cache(_KEPT_SIGNALS)(lambda strategy: strategy.compute(job.bars))
+        for combo_id, digits in rows:
+            strategy, rules, contract = job.grid.settings_at(digits)
+            signals = compute(strategy) if isinstance(strategy, FunctionStrategy) else None
+            base = Job(
+                job.bars, strategy, signals, rules, contract, job.metrics, job.first, job.last
+            )
+            for scenario in range(job.n_scenarios):
+                settled = replace(rules, intrabar=_intrabar(rules.intrabar_code, scenario))
+                yield combo_id, scenario, replace(base, rules=settled)
 
-def _event(job: SweepJob, sample: Stratified, question: _Question, split: _Split) -> str:
-    """Say where two sides differ, and which combination shows it again."""
-    values = job.grid.values_at(sample.digits[question.row])
-    shown = ", ".join(f"{key} = {value!r}" for key, value in values.items())
-    bars = {"signal": split.difference.bar, "exit": split.exit_bar}
-    where = "".join(
-        f"; {name} at bar {bar:,}, {job.bars.time_text(bar)}"
-        for name, bar in bars.items()
-        if bar is not None
-    )
-    return (
-        f"combination {sample.combo_ids[question.row]:,} ({shown}), "
-        f"{question.job.rules.intrabar}: {split.difference.describe(*split.sides)}{where}"
-    )
+    def _ask(self, combo_id: int, scenario: int, single: Job) -> _Answer:
+        expected, found = self._reference.run(single), self._engine.run(single)
+        sides = (self._reference.name, self._engine.name)
+        comparison = _compared(expected, found, sides)
+        return _Answer(combo_id, scenario, comparison, found.metrics, len(found.trades["side"]))
+
+    def _take(self, answer: _Answer) -> None:
+        self._note(answer.combo_id, answer.scenario, answer.comparison)
+        self._metrics[answer.combo_id, answer.scenario] = answer.metrics
+        self._n_trades += answer.n_trades
+
+    def _compare_sweep(self, sample: Stratified) -> None:
+        """Compare the rows of the sweep with the single runs of the same engine."""
+        sides = (f"{self._engine.name}'s single run", f"{self._engine.name}'s sweep")
+        for row, combo_id in enumerate(sample.combo_ids.tolist()):
+            for scenario, metrics in enumerate(sample.metrics):
+                alone = EngineOutput(_NO_TRADES, self._metrics[combo_id, scenario])
+                swept = EngineOutput(_NO_TRADES, np.ascontiguousarray(metrics[:, row]))
+                self._note(combo_id, scenario, _compared(alone, swept, sides))
+
+    def _note(self, combo_id: int, scenario: int, comparison: _Compared) -> None:
+        """Take note of a comparison, and refuse what is not tolerated."""
+        self._largest = max(self._largest, comparison.largest)
+        if comparison.wrong is not None:
+            raise ParityError(
+                "the engines disagree, so the sweep has not begun: "
+                f"{self._event(combo_id, scenario, comparison.wrong)}; please report it, and sweep "
+                'with engine="numba" meanwhile, which is the reference'
+            )
+        if comparison.first is not None and not self._first:
+            self._first = self._event(combo_id, scenario, comparison.first)
+
+    def _event(self, combo_id: int, scenario: int, split: _Split) -> str:
+        """Say where two sides differ, and which combination shows it again."""
+        grid, bars = self._job.grid, self._job.bars
+        values = ", ".join(f"{key} = {value!r}" for key, value in grid.values(combo_id).items())
+        _, rules, _ = grid.settings(combo_id)
+        where = "".join(
+            f"; {name} at bar {bar}, {bars.time_text(bar)}"
+            for name, bar in (("signal", split.difference.bar), ("exit", split.exit_bar))
+            if bar is not None
+        )
+        return (
+            f"combination {combo_id} ({values}), {_intrabar(rules.intrabar_code, scenario)}: "
+            f"{split.difference.describe(*split.sides)}{where}"
+        )
+
+
+def _intrabar(code: int, scenario: int) -> str:
+    """Return how a scenario settles ambiguous bars; the first one as the rules ask."""
+    return Intrabar(code if scenario == 0 else 1 - code).name
+
+
+def _compared(left: EngineOutput, right: EngineOutput, sides: tuple[str, str]) -> _Compared:
+    """Compare two sides: trades and counts exactly, other metrics with the tolerance."""
+    exact = compare(left, right)
+    if exact.same:
+        return _Compared()
+    wrong = [item for item in exact.differences if item.trade is not None or item.field in _EXACT]
+    wrong += compare(left, right, rtol=AGREED_RTOL).differences
+    splits = [
+        _Split(item, sides, _exit_bar(left, item)) for item in (exact.differences[0], *wrong[:1])
+    ]
+    return _Compared(splits[1] if wrong else None, splits[0], exact.largest)
+
+
+def _exit_bar(left: EngineOutput, difference: Difference) -> int | None:
+    exits = left.trades["exit_bar"]
+    if difference.trade is None or difference.trade >= len(exits):
+        return None
+    return int(exits[difference.trade])

@@ -271,6 +271,11 @@ class Grid(ParameterSpace):
                 "all of them"
             )
 
+    def first_with(self, digits: Mapping[int, int]) -> int | None:
+        """Return the first combination that is admitted and stands at these positions on axes."""
+        fixed = (_at(axis, digit) for axis, digit in digits.items())
+        return self._first((*self.conditions, *self.rules_between, *fixed))
+
     def _first(self, constraints: Sequence[Constraint]) -> int | None:
         """Return the first combination that meets all constraints.
 
@@ -342,6 +347,10 @@ class Grid(ParameterSpace):
             if not late:
                 return [swept[name] for name in names], table
             names = [name for name in swept if name in names or name in late]
+
+
+def _at(axis: int, digit: int) -> Constraint:
+    return Constraint(frozenset({axis}), lambda index: np.equal(index[axis], digit))
 
 
 def _negated(constraint: Constraint) -> Constraint:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from backtest_py.sweep.evaluate import CELL_BYTES, Evaluator
-from backtest_py.sweep.grid import Grid
+import numpy as np
+
+from backtest_py.sweep.evaluate import CELL_BYTES, LANES, Evaluator
 from backtest_py.sweep.sample import SampledGrid
-from backtest_py.sweep.shards import MAX_ROWS, Shard, Shards
+from backtest_py.sweep.shards import MAX_EXITS, Shard, Shards
+from backtest_py.sweep.sources import distinct_rows
 
 if TYPE_CHECKING:
     from backtest_py.engines.base import Engine
     from backtest_py.sweep.evaluate import SweepJob
+    from backtest_py.sweep.grid import Grid
 
 __all__ = ["Plan"]
 
 PROBE_COMBOS: Final = 4_096
-"""Combinations that are computed to estimate the time, from the middle of the grid."""
+"""Combinations of a box that are computed to estimate the time."""
+PROBE_ROWS: Final = 64
+"""The same of a sample, where each is worked out on its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,83 +40,88 @@ class Plan:
         Distinct sets of the strategy's parameters.
     score_sets : int
         Distinct sets of those that are not thresholds: so often bars are looked at.
-    thresholds : dict of str to int
-        Conditions that cut the scores, and their distinct values.
+    conditions : dict of str to int
+        Thresholds that cut the scores, and their distinct values.
     exits : int
         Distinct sets of rules and contract: so often a trade is followed from a bar.
     candidates : int
-        Bars at which any combination may signal.
+        Bars at which some combination may signal.
     shards : int
         Files.
-    backtests_saved : float
-        Combinations per pass over the bars that is really made.
+    saved : float
+        Combinations for each pass over bars or trades that is really made.
     seconds : float
         Estimated from a probe.
     memory : int
-        Bytes, estimated.
+        Bytes, estimated, beside the bars.
     """
 
     combos: int
     signal_sets: int
     score_sets: int
-    thresholds: dict[str, int]
+    conditions: dict[str, int]
     exits: int
     candidates: int
     shards: int
-    backtests_saved: float
+    saved: float
     seconds: float
     memory: int
 
     @classmethod
     def of(cls, job: SweepJob, engine: Engine, *, threads: int, max_memory: int) -> Plan:
-        """Count what is shared, and compute a little of it to estimate time and memory."""
+        """Count what is shared, and compute a little of it to estimate time and memory.
+
+        Raises
+        ------
+        ConfigError
+            If ``max_memory`` cannot be kept.
+        """
         grid = job.grid
         evaluator = Evaluator(job, engine, threads=threads, max_memory=max_memory)
-        began = time.perf_counter()
         probe = _probe(grid)
-        rows = evaluator.evaluate(probe).num_rows
-        first = time.perf_counter() - began
-        began = time.perf_counter()
-        evaluator.evaluate(probe)
-        again = time.perf_counter() - began
-        combos = grid.count() if isinstance(grid, Grid) else grid.size
-        per_combo = again / max(1, rows)
+        seconds = []
+        for _ in range(2):
+            began = time.perf_counter()
+            n_probed = evaluator.evaluate(probe).num_rows
+            seconds.append(time.perf_counter() - began)
+        n_combos, shared = job.n_combos, max(0.0, seconds[0] - seconds[1])
+        structural = evaluator.sources.structural_axes
         exits = _n_distinct(grid, (*grid.rules_axes, *grid.contract_axes))
-        score_sets = _n_distinct(grid, evaluator.structural_axes)
-        candidates = evaluator.n_candidates
-        outcomes = min(max_memory, candidates * CELL_BYTES * min(exits, 128))
+        scores = _n_distinct(grid, structural)
+        candidates = evaluator.sources.n_candidates
+        lanes = math.ceil(min(exits, MAX_EXITS) * job.n_scenarios / LANES) * LANES
         return cls(
-            combos=combos,
+            combos=n_combos,
             signal_sets=_n_distinct(grid, grid.strategy_axes),
-            score_sets=score_sets,
-            thresholds={
-                grid.axes[axis].key: len(grid.axes[axis])
-                for axis in grid.strategy_axes
-                if axis not in evaluator.structural_axes
+            score_sets=scores,
+            conditions={
+                grid.axes[at].key: len(grid.axes[at])
+                for at in grid.strategy_axes
+                if at not in structural
             },
             exits=exits,
             candidates=candidates,
             shards=len(Shards(grid)),
-            backtests_saved=combos / max(1, score_sets + exits),
-            seconds=max(0.0, first - again) + per_combo * combos,
-            memory=outcomes + 4 * 39 * 8 * min(combos, MAX_ROWS),
+            saved=n_combos / (scores + exits),
+            seconds=shared * math.ceil(exits / MAX_EXITS) + seconds[1] * n_combos / n_probed,
+            memory=min(max_memory, evaluator.table_bytes + candidates * CELL_BYTES * lanes),
         )
 
     def explain(self) -> str:
-        """Return the plan as text."""
-        cuts = ", ".join(f"{key} ({count})" for key, count in self.thresholds.items()) or "none"
-        lines = [
-            ("combinations", f"{self.combos:,} in {self.shards:,} shards"),
-            ("signal sets", f"{self.signal_sets:,}, cut from {self.score_sets:,} sets of scores"),
-            ("conditions", cuts),
-            ("exits", f"{self.exits:,} sets of rules and contract"),
-            ("candidates", f"{self.candidates:,} bars whose trades are followed once per exit"),
-            ("saved work", f"{self.backtests_saved:,.0f} combinations per pass over the bars"),
-            ("time", f"about {self.seconds:,.1f} s"),
-            ("memory", f"about {self.memory / 1e6:,.0f} MB"),
-        ]
-        width = max(len(name) for name, _ in lines)
-        return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)
+        """Return the plan as text, one line for each fact."""
+        values = ", ".join(f"{key} ({count} values)" for key, count in self.conditions.items())
+        facts = {
+            "Combinations": f"{self.combos:,} in {self.shards:,} shards",
+            "Signal sets": f"{self.signal_sets:,}, cut from the scores of {self.score_sets:,}",
+            "Conditions": values or "none",
+            "Exits": f"{self.exits:,} sets of rules and contract",
+            "Candidates": f"{self.candidates:,} signals, each followed once per exit",
+            "Saved work": f"{self.saved:,.1f} combinations per pass over the bars",
+            "Time": f"about {self.seconds:,.1f} s, the parity gate apart",
+            "Memory": f"about {self.memory / 1e6:,.0f} MB, beside the bars",
+        }
+        width = max(map(len, facts))
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in facts.items())
 
     def to_mapping(self) -> dict[str, Any]:
         """Return names and numbers, ready for JSON."""
@@ -120,21 +131,29 @@ class Plan:
 def _n_distinct(grid: Grid | SampledGrid, axes: tuple[int, ...]) -> int:
     """Return how many different positions there are on some axes."""
     if isinstance(grid, SampledGrid):
-        return len({row[list(axes)].tobytes() for row in grid.digits})
+        return len(distinct_rows(grid.digits[:, list(axes)])[0])
     return math.prod(grid.shape[axis] for axis in axes)
 
 
 def _probe(grid: Grid | SampledGrid) -> Shard:
-    """Return a small box in the middle of the grid, or rows in the middle of a sample."""
+    """Return rows in the middle of a sample, or a box around an admitted combination."""
     if isinstance(grid, SampledGrid):
-        middle = max(0, grid.size // 2 - 32)
-        return Shard(-1, (range(middle, min(grid.size, middle + 64)),))
-    room = PROBE_COMBOS
-    box = [range(0)] * len(grid.axes)
-    exits = (*grid.rules_axes, *grid.contract_axes)
-    for axis in (*sorted(exits, reverse=True), *reversed(grid.strategy_axes)):
-        length = max(1, min(grid.shape[axis], room))
-        middle = (grid.shape[axis] - length) // 2
-        box[axis] = range(middle, middle + length)
+        first = max(0, grid.size // 2 - PROBE_ROWS // 2)
+        return Shard(-1, (range(first, min(grid.size, first + PROBE_ROWS)),))
+    shards = Shards(grid)
+    middle = len(shards) // 2
+    for number in itertools.chain(range(middle, len(shards)), range(middle)):
+        box = shards[number].box
+        mask = grid.box_mask(box)
+        if mask.any():
+            break
+    places = np.flatnonzero(mask)
+    centre = np.unravel_index(places[len(places) // 2], mask.shape)
+    room, cut = PROBE_COMBOS, list(box)
+    exits = sorted((*grid.rules_axes, *grid.contract_axes), reverse=True)
+    for axis in (*exits, *reversed(grid.strategy_axes)):
+        length = max(1, min(len(box[axis]), room))
+        first = min(max(0, int(centre[axis]) - length // 2), len(box[axis]) - length)
+        cut[axis] = box[axis][first : first + length]
         room //= length
-    return Shard(-1, tuple(box))
+    return Shard(-1, tuple(cut))

@@ -32,7 +32,7 @@ from backtest_py.sweep.store import done_shards, read_manifest
 from backtest_py.sweep.tables import COMBO_ID, SMALLER_IS_BETTER, scenario_column
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -78,8 +78,6 @@ class SweepResult:
 
     Attributes
     ----------
-    manifest : dict
-        What was swept, on which bars, by which engine.
     n_combos : int
         Combinations that are done.
     columns : tuple of str
@@ -98,19 +96,17 @@ class SweepResult:
     def __init__(
         self,
         rows: Rows,
-        manifest: Mapping[str, Any],
+        manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         bars: Bars | None = None,
         grid: Grid | SampledGrid | None = None,
     ) -> None:
-        self.manifest = dict(manifest)
         self.n_combos = rows.n_rows
         self.columns = rows.names
         self._rows = rows
-        self._bars: Bars | None = None
+        self._given_manifest = manifest
+        self._bars = bars
         self._given_grid = grid
-        if bars is not None:
-            self._bars = self._checked(bars)
 
     @classmethod
     def open(
@@ -125,24 +121,37 @@ class SweepResult:
         files = done_shards(path, manifest)
         if not files:
             raise DataError(f"{path} holds no shard that is done; resume the sweep (--resume)")
-        return cls(Rows.of_files(files, path), manifest, bars=bars, grid=grid)
+        opened = cls(Rows.of_files(files, path), manifest, bars=bars, grid=grid)
+        if bars is not None:
+            opened._checked(bars)
+        return opened
 
     @classmethod
     def of_tables(
         cls,
         tables: Sequence[pa.Table],
-        manifest: Mapping[str, Any],
+        manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         bars: Bars | None = None,
         grid: Grid | SampledGrid | None = None,
     ) -> SweepResult:
-        """Make the result of shards in memory, at least one, with the manifest of a store."""
+        """Make the result of shards in memory, at least one, with the manifest of a store.
+
+        ``bars`` are those that were swept. A function gives the manifest when it is asked for:
+        hashing bars takes longer than to sweep a few combinations.
+        """
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
         return cls(Rows.of_table(pa.concat_tables(tables)), manifest, bars=bars, grid=grid)
 
     def __len__(self) -> int:
         return self.n_combos
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What was swept, on which bars, by which engine."""
+        given = self._given_manifest
+        return dict(given() if callable(given) else given)
 
     @cached_property
     def grid(self) -> Grid | SampledGrid:

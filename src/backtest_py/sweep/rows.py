@@ -86,14 +86,11 @@ class Rows:
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
         import pyarrow.dataset as ds  # noqa: PLC0415
 
-        plain = pa.schema(
-            (
-                field.name,
-                field.type.value_type if pa.types.is_dictionary(field.type) else field.type,
-            )
-            for field in table.schema
-        )
-        return cls(ds.dataset(table.cast(plain)), table.num_rows, "the sweep")
+        for at, field in enumerate(table.schema):
+            if pa.types.is_dictionary(field.type):
+                plain = table.column(at).cast(field.type.value_type)
+                table = table.set_column(at, field.name, plain)
+        return cls(ds.dataset(table), table.num_rows, "the sweep")
 
     def batches(self, columns: Sequence[str], where: Any = None) -> Iterator[tuple[int, Any]]:
         """Yield numbers of sources and record batches of some columns, in any order."""

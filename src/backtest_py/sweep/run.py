@@ -1,30 +1,29 @@
-"""A sweep: shards computed one after another, written while the next is computed."""
+"""A sweep: checked, let through the gate, computed, and kept while it is computed."""
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+import itertools
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.engines import resolve
-from backtest_py.errors import ConfigError
-from backtest_py.provenance import canonical_json, package_version
-from backtest_py.records import SEMANTICS_VERSION
+from backtest_py.errors import ConfigError, StorageError
+from backtest_py.provenance import package_version, signals_hash
+from backtest_py.records import METRICS, SEMANTICS_VERSION
 from backtest_py.rules import ExitRules
-from backtest_py.run import as_strategy, check_job, prepare
+from backtest_py.run import as_strategy, check_job, expect, prepare
 from backtest_py.strategies.user import FunctionStrategy
-from backtest_py.sweep.evaluate import Evaluator, SweepJob
+from backtest_py.sweep.bars_file import source_of
+from backtest_py.sweep.evaluate import SweepJob
 from backtest_py.sweep.gate import GATE_COMBOS, pass_gate
 from backtest_py.sweep.plan import Plan
 from backtest_py.sweep.sample import Sample, SampledGrid, build_grid
-from backtest_py.sweep.shards import Shards
+from backtest_py.sweep.shards import LAYOUT, Shards
 from backtest_py.sweep.store import SweepStore
+from backtest_py.sweep.work import MAX_MEMORY, Means, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,49 +32,19 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from backtest_py.bars import Bars
     from backtest_py.engines.base import Engine
+    from backtest_py.signals import Signals
     from backtest_py.strategies.base import Strategy
     from backtest_py.sweep.grid import Grid
+    from backtest_py.sweep.progress import Progress
     from backtest_py.sweep.result import SweepResult
-    from backtest_py.sweep.shards import Shard
 
     Moment = str | date | None
 
-__all__ = ["Progress", "plan_sweep", "sweep"]
+__all__ = ["plan_sweep", "sweep"]
 
-MAX_MEMORY: Final = 1 << 30
-"""Bytes that outcomes may take by default."""
-MAX_IN_MEMORY: Final = 4_000_000
-"""Combinations of a sweep that is not written to a directory."""
-POLL_SECONDS: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a sweep is.
-
-    Attributes
-    ----------
-    combos, total_combos : int
-        Combinations done, those of earlier runs included, and in all.
-    shards, total_shards : int
-        Shards that are done, and in all.
-    seconds : float
-        Time since the first shard began.
-    combos_per_second : float
-        Of this run.
-    seconds_left : float
-        Estimate, nan before the first combination.
-    """
-
-    combos: int
-    total_combos: int
-    shards: int
-    total_shards: int
-    seconds: float
-    combos_per_second: float
-    seconds_left: float
+NO_IDENTITY: Final = frozenset({"level", "levels"})
+"""Facts of a build that change no bit of a result."""
 
 
 def sweep(
@@ -99,6 +68,7 @@ def sweep(
     scenarios: bool = False,
     gate: int | None = GATE_COMBOS,
     progress: Callable[[Progress], None] | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> SweepResult:
     """Backtest every combination of a grid of parameters.
 
@@ -129,14 +99,17 @@ def sweep(
     processes : int
         Compute shards in so many processes (by joblib) instead, each with one thread.
     max_memory : int
-        Bytes that the outcomes of trades may take.
+        Bytes to take, beside the bars, in each process; kept by smaller batches, or refused.
     scenarios : bool
         Compute every metric for both ways to settle ambiguous bars.
     gate : int or None
-        Number of combinations from which on ``engine="rust"`` must first agree with the reference
+        Number of combinations beyond which ``engine="rust"`` must first agree with the reference
         engine on a sample; None skips it, which the manifest records.
     progress : callable, optional
         Called with a :class:`Progress` some times a second.
+    source : mapping, optional
+        Arguments by which :func:`backtest_py.load_bars` reads the bars again, kept for
+        :meth:`SweepResult.replay`; without them, what ``bars.report`` tells.
 
     Returns
     -------
@@ -148,6 +121,10 @@ def sweep(
         If grid, settings or directory are not allowed, before any work.
     ParityError
         If the engines disagree on the sample.
+    StorageError
+        If results cannot be written, as on a full disk; the sweep can be resumed.
+    KeyboardInterrupt
+        On Control-C and SIGTERM; the sweep can be resumed.
 
     Examples
     --------
@@ -159,41 +136,49 @@ def sweep(
     >>> len(result)
     6
     """
-    job, runner, reason = prepare_sweep(
-        bars, strategy, grid, where, invalid, sample, rules, contract, metrics, range, engine,
-        scenarios=scenarios,
-    )
-    if out is None and job.grid.size > MAX_IN_MEMORY:
-        raise ConfigError(
-            f"{job.grid.size:,} combinations are too many to keep in memory (at most "
-            f"{MAX_IN_MEMORY:,}); give out, a directory"
-        )
-    manifest = _manifest(job, runner, reason)
+    means = Means(threads, processes, max_memory, progress)
+    settings = (strategy, grid, where, invalid, sample, rules, contract, metrics, range)
+    asked = _Asked.of(bars, *settings, engine, scenarios=scenarios)
+    facts: dict[str, Any] = {"data": source_of(bars) if source is None else dict(source)}
     if out is None:
-        return _in_memory(
-            job, runner, manifest, threads, processes, max_memory, gate, progress
-        )
+        return _in_memory(asked, means, gate, facts)
+    manifest = asked.manifest(facts)
     opened = SweepStore.resume(out, manifest) if resume else SweepStore.create(out, manifest)
     with opened as store:
-        _gated(job, runner, gate, store.manifest, store.update, threads, max_memory)
-        run = _Run(job, runner, threads, max_memory, progress, dict(store.done))
-        with ThreadPoolExecutor(1, "backtest-py-writer") as writer:
-            pending: list[Future[None]] = []
-            try:
-                for shard, table in run.tables(processes):
-                    if len(pending) > 1:
-                        pending.pop(0).result()
-                    pending.append(writer.submit(store.write, shard.number, table))
-                for write in pending:
-                    write.result()
-            except BaseException:
-                run.cancel()
+        try:
+            store.update({"gate": asked.pass_gate(gate, means)})
+            work = Work(asked.job, asked.engine, means, store.done)
+            work.do(lambda shard, table: store.write(shard.number, table))
+        except BaseException:
+            with suppress(StorageError):  # a full disk takes no note either
                 store.update({"status": "interrupted"})
-                raise
-        store.update({"status": "complete", "seconds": run.seconds})
-    from backtest_py.sweep.result import SweepResult  # noqa: PLC0415 - imports pyarrow
+            raise
+        store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
+    from backtest_py.sweep.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
 
-    return SweepResult.open(out, bars=bars, grid=job.grid)
+    return SweepResult.open(out, bars=bars, grid=asked.job.grid)
+
+
+def _in_memory(asked: _Asked, means: Means, gate: int | None, facts: dict[str, Any]) -> SweepResult:
+    """Sweep, and keep the tables."""
+    from backtest_py.sweep.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
+
+    job = asked.job
+    needed = 8 * len(METRICS) * job.n_scenarios * job.grid.size
+    if needed > means.max_memory:
+        raise ConfigError(
+            f"the results of {job.grid.size:,} combinations take {needed:,} bytes in memory, more "
+            f"than max_memory = {means.max_memory:,}; give out, a directory for them"
+        )
+    facts["gate"] = asked.pass_gate(gate, means)
+    tables: dict[int, pa.Table] = {}
+    work = Work(job, asked.engine, means, {})
+    work.do(lambda shard, table: tables.update({shard.number: table}))
+    facts["seconds"] = round(work.meter.seconds, 3)
+    ordered = [tables[number] for number in sorted(tables)]
+    return SweepResult.of_tables(
+        ordered, lambda: asked.manifest(facts), bars=job.bars, grid=job.grid
+    )
 
 
 def plan_sweep(
@@ -213,253 +198,142 @@ def plan_sweep(
     max_memory: int = MAX_MEMORY,
     scenarios: bool = False,
 ) -> Plan:
-    """Say what a sweep would do, without doing it; arguments as :func:`sweep` takes them."""
-    job, runner, _ = prepare_sweep(
-        bars, strategy, grid, where, invalid, sample, rules, contract, metrics, range, engine,
-        scenarios=scenarios,
-    )
-    return Plan.of(job, runner, threads=threads, max_memory=max_memory)
+    """Say what a sweep would do, after a probe of some combinations.
+
+    Parameters
+    ----------
+    bars, strategy, grid, where, invalid, sample, rules, contract, metrics, range, engine
+        As :func:`sweep` takes them.
+    threads, max_memory, scenarios
+        As :func:`sweep` takes them.
+
+    Returns
+    -------
+    Plan
+        Counts of what is shared, and estimates of time and memory.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`sweep`.
+
+    Examples
+    --------
+    >>> import backtest_py as bt
+    >>> plan = bt.plan_sweep(bt.synthetic_bars(n_days=40), grid={"rules.stop": [1.0, 2.0]})
+    >>> plan.combos, plan.signal_sets, plan.exits
+    (2, 1, 2)
+    """
+    means = Means(threads, max_memory=max_memory)
+    settings = (strategy, grid, where, invalid, sample, rules, contract, metrics, range)
+    asked = _Asked.of(bars, *settings, engine, scenarios=scenarios)
+    return Plan.of(asked.job, asked.engine, threads=means.threads, max_memory=means.max_memory)
 
 
-def prepare_sweep(
-    bars: Bars,
-    strategy: str | Strategy | Callable[..., Any],
-    grid: Mapping[str, object] | None,
-    where: str,
-    invalid: str,
-    sample: Sample | None,
-    rules: ExitRules | None,
-    contract: Contract | None,
-    metrics: MetricSettings | None,
-    span: tuple[Moment, Moment] | None,
-    engine: str,
-    *,
-    scenarios: bool,
-) -> tuple[SweepJob, Engine, str]:
-    """Check everything that a sweep needs, and return the job, its engine and why that one."""
-    base = as_strategy(strategy)
-    rules, contract = rules or ExitRules(), contract or Contract()
-    space = build_grid(
-        base, rules, contract, grid or {}, sample, where=where, invalid=invalid
-    )
-    chosen = _representatives(space)
-    signals = base.compute(bars) if isinstance(base, FunctionStrategy) else None
-    first = prepare(bars, chosen[0][0], signals, *chosen[0][1:], metrics, span)
-    for other in chosen[1:]:
-        check_job(replace(first, strategy=other[0], rules=other[1], contract=other[2]))
-    runner, reason = resolve(engine, first)
-    job = SweepJob(bars, space, first.metrics, first.first, first.last, scenarios=scenarios)
-    return job, runner, reason
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A sweep whose settings have been checked.
 
-
-def _representatives(
-    space: Grid | SampledGrid,
-) -> list[tuple[Strategy, ExitRules, Contract]]:
-    """Return settings in which every axis takes its ends, for the checks against the bars."""
-    n_axes = len(space.axes)
-    start = list(space.digits[0]) if isinstance(space, SampledGrid) else [0] * n_axes
-    places = [start]
-    for at, axis in enumerate(space.axes):
-        places += [[*start[:at], end, *start[at + 1 :]] for end in (0, len(axis) - 1)]
-    found = []
-    for digits in places:
-        try:
-            found.append(space.settings_at(digits))
-        except ConfigError:  # an invalid combination, which the grid leaves out
-            continue
-    return found or [(space.strategy, space.rules, space.contract)]
-
-
-class _Run:
-    """The shards that are missing, computed in order, watched from the main thread."""
-
-    def __init__(
-        self,
-        job: SweepJob,
-        engine: Engine,
-        threads: int,
-        max_memory: int,
-        progress: Callable[[Progress], None] | None,
-        done: dict[int, int],
-    ) -> None:
-        self.job = job
-        self.shards = Shards(job.grid)
-        self.seconds = 0.0
-        self._evaluator = Evaluator(job, engine, threads=threads, max_memory=max_memory)
-        self._progress = progress
-        self._done = done
-        self._combos_before = sum(done.values())
-        self._total = job.grid.count() if hasattr(job.grid, "count") else job.grid.size
-        self._began = 0.0
-
-    def cancel(self) -> None:
-        """Make what is running stop soon."""
-        self._evaluator.cancel()
-
-    def tables(self, processes: int) -> Iterator[tuple[Shard, pa.Table]]:
-        """Yield the missing shards with their tables as they are done."""
-        missing = [
-            shard for shard in self.shards.in_working_order() if shard.number not in self._done
-        ]
-        self._began = time.monotonic()
-        with _terminated_as_interrupt():
-            found = self._here(missing) if processes == 0 else self._spread(missing, processes)
-            for shard, table in found:
-                self._done[shard.number] = table.num_rows
-                self._report(0)
-                yield shard, table
-        self.seconds = time.monotonic() - self._began
-
-    def _here(self, missing: list[Shard]) -> Iterator[tuple[Shard, pa.Table]]:
-        """Compute in a thread, so that signals reach this one and the bar moves."""
-        with ThreadPoolExecutor(1, "backtest-py-sweep") as worker:
-            ahead: tuple[Shard, Future[pa.Table]] | None = None
-            for shard in (*missing, None):
-                following = (
-                    (shard, worker.submit(self._evaluator.evaluate, shard)) if shard else None
-                )
-                if ahead is not None:
-                    yield ahead[0], self._awaited(ahead[1])
-                ahead = following
-
-    def _awaited(self, future: Future[pa.Table]) -> pa.Table:
-        while True:
-            try:
-                return future.result(timeout=POLL_SECONDS)
-            except FutureTimeoutError:
-                self._report(self._evaluator.done)
-            except BaseException:
-                self.cancel()
-                raise
-
-    def _spread(self, missing: list[Shard], processes: int) -> Iterator[tuple[Shard, pa.Table]]:
-        """Compute in processes; every shard is a unit that any of them can do."""
-        from joblib import Parallel, delayed  # noqa: PLC0415 - only where it is used
-
-        task = ShardTask(self.job, self._evaluator.engine.name, self._evaluator.max_memory)
-        parallel = Parallel(n_jobs=processes, return_as="generator_unordered")
-        yield from parallel(delayed(task)(shard) for shard in missing)
-
-    def _report(self, running: int) -> None:
-        if self._progress is None:
-            return
-        seconds = time.monotonic() - self._began
-        finished = sum(self._done.values())
-        combos = max(finished, self._combos_before + running)
-        rate = (combos - self._combos_before) / seconds if seconds > 0 else 0.0
-        self._progress(
-            Progress(
-                combos=min(combos, self._total),
-                total_combos=self._total,
-                shards=len(self._done),
-                total_shards=len(self.shards),
-                seconds=seconds,
-                combos_per_second=rate,
-                seconds_left=(self._total - combos) / rate if rate > 0 else float("nan"),
-            )
-        )
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """One sweep as any process can work on it: call it with a shard, get the shard's table."""
+    ``signals`` are those of a user's function before anything varies, None for other strategies.
+    """
 
     job: SweepJob
-    engine: str
-    max_memory: int
+    engine: Engine
+    reason: str
+    signals: Signals | None
 
-    def __call__(self, shard: Shard) -> tuple[Shard, pa.Table]:
-        """Compute a shard; what shards share is kept between calls of one process."""
-        key = (self.job.bars.content_hash, canonical_json(self.job.grid.to_mapping()), self.engine)
-        if _KEPT.get("key") != key:
-            engine, _ = resolve(self.engine)
-            _KEPT["evaluator"] = Evaluator(
-                self.job, engine, threads=1, max_memory=self.max_memory
+    @classmethod
+    def of(
+        cls,
+        bars: Bars,
+        strategy: str | Strategy | Callable[..., Any],
+        grid: Mapping[str, object] | None,
+        where: str,
+        invalid: str,
+        sample: Sample | None,
+        rules: ExitRules | None,
+        contract: Contract | None,
+        metrics: MetricSettings | None,
+        span: tuple[Moment, Moment] | None,
+        engine: str,
+        *,
+        scenarios: bool,
+    ) -> _Asked:
+        """Check settings, and find the engine; arguments as :func:`sweep` takes them."""
+        rules = ExitRules() if rules is None else rules
+        contract = Contract() if contract is None else contract
+        for name, value, kind in (
+            ("bars", bars, Bars),
+            ("rules", rules, ExitRules),
+            ("contract", contract, Contract),
+        ):
+            expect(name, value, kind)
+        base, varied = as_strategy(strategy), {} if grid is None else grid
+        space = build_grid(base, rules, contract, varied, sample, where=where, invalid=invalid)
+        if scenarios and "rules.intrabar" in space.keys:
+            raise ConfigError(
+                "scenarios computes both ways to settle ambiguous bars, and the grid's "
+                '"rules.intrabar" varies them; leave one of the two out'
             )
-            _KEPT["key"] = key
-        return shard, _KEPT["evaluator"].evaluate(shard)
+        signals = base.compute(bars) if isinstance(base, FunctionStrategy) else None
+        some, *others = _extremes(space)
+        first = prepare(bars, some[0], signals, some[1], some[2], metrics, span)
+        for each in others:
+            check_job(replace(first, strategy=each[0], rules=each[1], contract=each[2]))
+        runner, reason = resolve(engine, first)
+        job = SweepJob(bars, space, first.metrics, first.first, first.last, scenarios=scenarios)
+        return cls(job, runner, reason, signals)
 
+    def pass_gate(self, gate: int | None, means: Means) -> dict[str, Any]:
+        """Let a large sweep begin only where its engine agrees with the reference."""
+        job, engine = self.job, self.engine
+        if engine.name == "numba":
+            return {"verdict": "not needed", "reason": "the reference engine itself sweeps"}
+        if gate is None:
+            return {"verdict": "skipped", "reason": "the caller asked to skip it"}
+        if job.grid.size <= gate:
+            return {"verdict": "not needed", "reason": f"at most {gate:,} combinations are swept"}
+        return pass_gate(job, engine, threads=means.threads, max_memory=means.max_memory)
 
-_KEPT: dict[str, Any] = {}
-"""The evaluator of a worker process, for the sweep that it worked on last."""
-
-
-def _in_memory(
-    job: SweepJob,
-    engine: Engine,
-    manifest: dict[str, Any],
-    threads: int,
-    processes: int,
-    max_memory: int,
-    gate: int | None,
-    progress: Callable[[Progress], None] | None,
-) -> SweepResult:
-    from backtest_py.sweep.result import SweepResult  # noqa: PLC0415 - imports pyarrow
-
-    _gated(job, engine, gate, manifest, manifest.update, threads, max_memory)
-    run = _Run(job, engine, threads, max_memory, progress, {})
-    tables = dict(run.tables(processes))
-    ordered = [tables[shard] for shard in sorted(tables, key=lambda shard: shard.number)]
-    return SweepResult.of_tables(ordered, manifest, bars=job.bars, grid=job.grid)
-
-
-def _gated(
-    job: SweepJob,
-    engine: Engine,
-    gate: int | None,
-    manifest: Mapping[str, Any],
-    update: Callable[[dict[str, Any]], None],
-    threads: int,
-    max_memory: int,
-) -> None:
-    """Let a large sweep of the Rust engine begin only where it agrees with the reference."""
-    if engine.name != "rust":
-        return
-    if gate is None:
-        update({"gate": {"verdict": "skipped", "reason": "the caller asked to skip it"}})
-    elif job.grid.size > gate and manifest.get("gate", {}).get("verdict") != "agreed":
-        update({"gate": pass_gate(job, engine, threads=threads, max_memory=max_memory)})
-
-
-def _manifest(job: SweepJob, engine: Engine, reason: str) -> dict[str, Any]:
-    """Return what the directory says of itself; ``identity`` holds all that decides a number."""
-    bars = job.bars
-    return {
-        "identity": {
+    def manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the sweep says of itself; ``identity`` holds all that decides a number."""
+        job, build = self.job, self.engine.build
+        identity = {
             "grid": job.grid.to_mapping(),
             "metrics": job.metrics.to_mapping(),
             "range": [job.first, job.last],
             "scenarios": job.scenarios,
-            "bars_hash": bars.content_hash,
+            "bars_hash": job.bars.content_hash,
             "semantics_version": SEMANTICS_VERSION,
-            "engine": engine.name,
-            "build": {name: fact for name, fact in engine.build.items() if name not in _NO_IDENTITY},
-        },
-        "bars": {"source": str(bars.report.source), "n_bars": len(bars)},
-        "engine_reason": reason,
-        "version": package_version(),
-        "level": engine.build.get("level", ""),
-        "n_combos": job.grid.size,
-        "n_shards": len(Shards(job.grid)),
-    }
+            "engine": self.engine.name,
+            "build": {name: fact for name, fact in build.items() if name not in NO_IDENTITY},
+            "layout": LAYOUT,
+        }
+        if self.signals is not None:  # a function may change under its name
+            identity["signals"] = signals_hash(self.signals)
+        return {
+            "identity": identity,
+            "engine_reason": self.reason,
+            "level": build.get("level", ""),
+            "version": package_version(),
+            "n_bars": len(job.bars),
+            "n_combos": job.n_combos,
+            "n_shards": len(Shards(job.grid)),
+            **facts,
+        }
 
 
-_NO_IDENTITY: Final = {"level", "levels"}
-"""Facts of a build that change no bit of a result."""
+def _extremes(space: Grid | SampledGrid) -> Iterator[tuple[Strategy, ExitRules, Contract]]:
+    """Yield combinations, one for each demand that settings can make on the bars.
 
-
-@contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Control-C while a sweep runs, where signals can be handled."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    Units and averages make theirs together; of a strategy's parameters the ends tell.
+    """
+    choices = [at for at in space.rules_axes if space.axes[at].parameter.kind == "choice"]
+    values = (range(len(space.axes[at])) for at in choices)
+    places = [dict(zip(choices, row, strict=True)) for row in itertools.product(*values)]
+    for at in space.strategy_axes:
+        places += [{at: end} for end in {0, len(space.axes[at]) - 1}]
+    found = (space.first_with(fixed) for fixed in places)
+    for combo_id in dict.fromkeys(found):
+        if combo_id is not None:
+            yield space.settings(combo_id)

@@ -249,6 +249,13 @@ class SampledGrid(ParameterSpace):
             )
         return row
 
+    def first_with(self, digits: Mapping[int, int]) -> int | None:
+        """Return the first combination at these positions on axes, as :meth:`Grid.first_with`."""
+        found = np.ones(self.size, np.bool_)
+        for axis, digit in digits.items():
+            found &= self.digits[:, axis] == digit
+        return int(self.combo_ids[np.argmax(found)]) if found.any() else None
+
     def values(self, combo_id: int) -> dict[str, Any]:
         """Return the swept values of a combination, as :meth:`Grid.values`."""
         return self.values_at(self.digits[self.row(combo_id)])

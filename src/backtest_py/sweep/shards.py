@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from backtest_py.sweep.grid import Grid
 
-__all__ = ["Shard", "Shards"]
+__all__ = ["LAYOUT", "MAX_ROWS", "Shard", "Shards"]
 
 MAX_ROWS: Final = 131_072
 """Combinations of a shard: some 50 MB of metrics, and a fraction of a second of work."""
@@ -26,6 +26,8 @@ MAX_EXITS: Final = 128
 """Exits of a shard: their outcomes are computed together and fit into memory on long data too."""
 MAX_SAMPLES: Final = 2_048
 """Combinations of a shard of a sample, each of which is worked out on its own."""
+LAYOUT: Final = {"rows": MAX_ROWS, "exits": MAX_EXITS, "samples": MAX_SAMPLES}
+"""What decides how sweeps are cut: a sweep that was cut otherwise cannot be continued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,21 @@ class Shards:
             raise IndexError(number)
         return Shard(number, tuple(reversed(box)))
 
-    def in_working_order(self) -> Iterator[Shard]:
-        """Yield the shards with the same exits one after another, which share their outcomes."""
+    def in_working_order(self, *, by_exits: bool = True) -> Iterator[Shard]:
+        """Yield all shards, so that those which share most come one after another.
+
+        Parameters
+        ----------
+        by_exits : bool
+            Whether shards with the same exits do, which share outcomes, or those with the same
+            signal sets, which share scores.
+        """
         if isinstance(self.grid, SampledGrid):
             yield from (self[number] for number in range(len(self)))
             return
-        exits = (*self.grid.rules_axes, *self.grid.contract_axes)
-        order = [*sorted(exits), *self.grid.strategy_axes]
+        sets = self.grid.strategy_axes
+        exits = tuple(sorted((*self.grid.rules_axes, *self.grid.contract_axes)))
+        order = (*exits, *sets) if by_exits else (*sets, *exits)
         strides = [math.prod(map(len, self.cuts[axis + 1 :])) for axis in range(len(self.cuts))]
         counts = [len(self.cuts[axis]) for axis in order]
         for place in range(len(self)):
@@ -102,9 +112,7 @@ class Shards:
             yield self[number]
 
 
-def _cut(
-    shape: Sequence[int], axes: Sequence[int], limit: int
-) -> dict[int, tuple[range, ...]]:
+def _cut(shape: Sequence[int], axes: Sequence[int], limit: int) -> dict[int, tuple[range, ...]]:
     """Cut axes so that a box has at most ``limit`` positions; the fastest axes stay whole."""
     cuts = {}
     room = limit

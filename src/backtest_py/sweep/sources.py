@@ -1,4 +1,4 @@
-"""Where the signals of a sweep come from: sets of structural parameters, and engines' plans of them.
+"""Where the signals of a sweep come from: sets of structural parameters, and plans of them.
 
 A parameter is a threshold, which cuts scores, or structural, which shapes them. A source is one
 set of structural parameters; all signal sets of a source share its scores.
@@ -86,6 +86,11 @@ class Sources:
         self._cancelled = False
 
     @property
+    def shared(self) -> bool:
+        """Whether one plan holds the sources of the whole sweep."""
+        return self._common is not None
+
+    @property
     def done(self) -> int:
         """Combinations that all plans have evaluated."""
         return self._done_before + (self._plan.done if self._plan is not None else 0)
@@ -154,13 +159,11 @@ class Sources:
 
     def _built(self, members: Digits) -> SweepPlan:
         strategies = [self._strategy(row) for row in members.tolist()]
-        signals = None
-        if isinstance(self._grid.strategy, FunctionStrategy):
-            signals = [self._signals(strategy) for strategy in strategies]
+        functions = [each for each in strategies if isinstance(each, FunctionStrategy)]
         return self._engine.sweep_plan(
             self._bars,
-            strategies=strategies if signals is None else None,
-            signals=signals,
+            strategies=None if functions else strategies,
+            signals=[self._signals(each) for each in functions] if functions else None,
             loosest=self._loosest,
             threads=self._threads,
         )
@@ -170,11 +173,10 @@ class Sources:
         values = {axis.name: axis.values[at] for axis, at in zip(axes, digits, strict=True)}
         return replaced(self._grid.strategy, values)
 
-    def _signals(self, strategy: Strategy) -> Signals:
+    def _signals(self, strategy: FunctionStrategy) -> Signals:
         """Return what a user's function gives, without risks that nothing measures in."""
         if self._cancelled:
             raise SweepCancelled("the sweep was stopped")
-        assert isinstance(strategy, FunctionStrategy)  # noqa: S101 - for the type checker
         signals = strategy.compute(self._bars)
         return signals if self._measures_risk else Signals(signals.side)
 
@@ -241,23 +243,20 @@ class Sources:
         own = [each for each in grid.rules_between if each.axes <= set(grid.strategy_axes)]
         read = frozenset(axes).union(*(each.axes for each in own))
         index = np.ix_(
-            *(
-                np.arange(length if axis in read else 1)
-                for axis, length in enumerate(grid.shape)
-            )
+            *(np.arange(length if axis in read else 1) for axis, length in enumerate(grid.shape))
         )
         other = tuple(axis for axis in range(len(grid.shape)) if axis not in axes)
-        admitted = np.asarray(all_hold(own, index))
+        admitted = np.ones(self._lengths, np.bool_)
         if own:
-            admitted = admitted.any(axis=other)
-        return np.argwhere(np.broadcast_to(admitted, self._lengths))
+            admitted &= all_hold(own, index).any(axis=other)
+        return np.argwhere(admitted)
 
     @property
     def _lengths(self) -> tuple[int, ...]:
         return tuple(len(self._grid.axes[axis]) for axis in self.structural_axes)
 
     def _ranks(self, structural: Digits) -> NDArray[np.int64]:
-        """Number sources, the last structural axis fastest."""
+        """Return the numbers of sources, the last structural axis fastest."""
         ranks = np.zeros(len(structural), np.int64)
         for column, length in zip(structural.T, self._lengths, strict=True):
             ranks = ranks * length + column

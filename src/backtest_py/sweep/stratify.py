@@ -1,8 +1,8 @@
 """The sample that the parity gate looks at: where two engines would disagree first.
 
 Corners of the grid, where parameters are extreme; combinations drawn at random, by splitmix64 from
-a seed; and those with the most ambiguous trades among the crossings of all these, whose outcomes
-are known then. Only combinations that are valid and admitted by ``where`` count.
+a seed; and those with the most ambiguous trades by the outcome tables, of all crossings of the
+signal sets of the former with their exits. Only what is valid and admitted by ``where`` counts.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 from backtest_py.data.synthetic import splitmix64
 from backtest_py.records import METRICS
 from backtest_py.sweep.evaluate import Evaluator
-from backtest_py.sweep.sample import SampledGrid
+from backtest_py.sweep.sample import Sample, SampledGrid
 from backtest_py.sweep.shards import Shard, Shards
+from backtest_py.sweep.sources import distinct_rows
 from backtest_py.sweep.tables import scenario_column
 
 if TYPE_CHECKING:
@@ -29,25 +30,53 @@ if TYPE_CHECKING:
 
     Digits = NDArray[np.int64]
 
-__all__ = ["STRATA", "Stratified", "stratify"]
+__all__ = ["STRATA", "Drawn", "Stratified", "draw", "stratify"]
 
 STRATA: Final = ("corners", "random", "ambiguous")
 
-BASE_COMBOS: Final = 64
-"""Corners and random combinations; all, where the grid has fewer."""
-MAX_CORNERS: Final = 20
+SAMPLE: Final = 64
+"""Combinations of a sample; all, where there are fewer."""
 MAX_AMBIGUOUS: Final = 16
-MAX_BOXES: Final = 16
-"""Boxes of the grid from which random combinations are drawn."""
-PROBED_ROWS: Final = 64
-"""Rows of a sampled grid in which the most ambiguous are looked for, beside the others."""
+MAX_CORNERS: Final = 20
+MAX_PARTS: Final = 16
+"""Parts of the grid from which random combinations are drawn."""
+ENOUGH: Final = 4_096
+"""Combinations of a box that are looked at more closely."""
+MIN_EXITS: Final = 8
+"""Exits of random combinations: following every candidate under one is what costs most."""
+PROBED_ROWS: Final = 32
+"""Rows of a sampled grid, beside the others, among which the most ambiguous are looked for."""
 
 _AMBIGUOUS: Final = METRICS.index("ambiguous_trades")
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """Combinations that were chosen without looking at any trade.
+
+    Attributes
+    ----------
+    combo_ids : ndarray of int64, shape (n,)
+        Distinct: corners first, then others at random.
+    digits : ndarray of int64, shape (n, n_axes)
+        Positions on every axis.
+    n_corners : int
+        How many of them are corners.
+    """
+
+    combo_ids: NDArray[np.int64]
+    digits: Digits
+    n_corners: int
+
+    @property
+    def n_certain(self) -> int:
+        """How many, the first ones, are in the sample whatever is ambiguous."""
+        return min(SAMPLE - MAX_AMBIGUOUS, len(self.combo_ids))
+
+
+@dataclass(frozen=True, slots=True)
 class Stratified:
-    """Some combinations of a sweep, and what the sweep gives for them.
+    """The sample, and what the sweep gives for it.
 
     Attributes
     ----------
@@ -56,7 +85,7 @@ class Stratified:
     digits : ndarray of int64, shape (n, n_axes)
         Positions on every axis.
     strata : dict of str to list of int
-        The same numbers by the reason why they are there: corners, random, ambiguous.
+        The same numbers by the reason why they are there.
     metrics : ndarray of float64, shape (n_scenarios, n_metrics, n)
         Rows of the sweep.
     """
@@ -67,10 +96,36 @@ class Stratified:
     metrics: NDArray[np.float64]
 
 
+def draw(grid: Grid | SampledGrid, seed: int) -> Drawn:
+    """Choose corners and random combinations.
+
+    Parameters
+    ----------
+    grid : Grid or SampledGrid
+        What is swept.
+    seed : int
+        Decides what is drawn at random.
+    """
+    if isinstance(grid, SampledGrid):
+        ends = [end for column in grid.digits.T for end in (column.argmin(), column.argmax())]
+        corners = np.array(list(dict.fromkeys(ends))[:MAX_CORNERS], np.int64)
+        order = np.argsort(splitmix64(seed, 0, grid.size), kind="stable")
+        rows = _united(corners[:, None], order[: SAMPLE + PROBED_ROWS, None])[:, 0]
+        return Drawn(grid.combo_ids[rows], grid.digits[rows].astype(np.int64), len(corners))
+    corners, drawn = _corners(grid), _random(grid, SAMPLE, seed)
+    sets = _distinct(drawn, grid.strategy_axes)
+    exits = _distinct(drawn, _exit_axes(grid))[: max(MIN_EXITS, ceil(SAMPLE / len(sets)))]
+    crossed, admitted = _crossed(grid, sets, exits)
+    crossed = crossed[admitted]
+    order = np.argsort(splitmix64(seed, 0, len(crossed)))
+    digits = _united(corners, crossed[order], drawn)[:SAMPLE]
+    return Drawn(_numbers(grid, digits), digits, len(corners))
+
+
 def stratify(
-    job: SweepJob, engine: Engine, *, seed: int, threads: int, max_memory: int
+    job: SweepJob, engine: Engine, drawn: Drawn, *, threads: int, max_memory: int
 ) -> Stratified:
-    """Draw a sample of a sweep and compute its rows.
+    """Compute what the sweep gives for combinations that were drawn, and add the most ambiguous.
 
     Parameters
     ----------
@@ -78,95 +133,79 @@ def stratify(
         What is swept.
     engine : Engine
         The engine that sweeps.
-    seed : int
-        Decides what is drawn at random.
+    drawn : Drawn
+        What :func:`draw` chose.
     threads : int
         Threads to use, 0 for one per processor.
     max_memory : int
-        Bytes that outcomes may take.
+        Bytes that this may take.
     """
-    if isinstance(job.grid, SampledGrid):
-        return _of_rows(job, job.grid, engine, seed, threads, max_memory)
-    return _of_grid(job, job.grid, engine, seed, threads, max_memory)
-
-
-def _of_grid(
-    job: SweepJob, grid: Grid, engine: Engine, seed: int, threads: int, max_memory: int
-) -> Stratified:
-    """Cross the signal sets of corners and random combinations with their exits."""
-    corners = _corners(grid)
-    base = _united(corners, _random(grid, BASE_COMBOS, seed))[:BASE_COMBOS]
-    sets = _distinct(base, grid.strategy_axes)
-    exits = _distinct(base, (*grid.rules_axes, *grid.contract_axes))
-    crossed = np.repeat(sets, len(exits), axis=0)
-    for axis in (*grid.rules_axes, *grid.contract_axes):
-        crossed[:, axis] = np.tile(exits[:, axis], len(sets))
-    evaluator = Evaluator(job, engine, threads=threads, max_memory=max_memory)
-    metrics = evaluator.cross(sets, exits)
-    metrics = metrics.reshape(*metrics.shape[:2], -1)
-    admitted = np.broadcast_to(grid.admits(list(crossed.T)), len(crossed))
-    ids = _numbers(grid, crossed)
-    return _chosen(
-        ids[admitted],
-        crossed[admitted],
-        metrics[:, :, admitted],
-        corners=_numbers(grid, corners),
-        base=_numbers(grid, base),
+    grid = job.grid
+    order = np.argsort(drawn.combo_ids)
+    # a grid of what was drawn alone: nobody waits for the signals of other combinations
+    part = SampledGrid(
+        grid.strategy,
+        grid.rules,
+        grid.contract,
+        grid.axes,
+        where=grid.where,
+        invalid=grid.invalid,
+        target_given=grid.target_given,
+        sample=Sample(n=len(order)),
+        combo_ids=drawn.combo_ids[order],
+        digits=drawn.digits[order].astype(np.int32),
     )
+    job = replace(job, grid=part)
+    evaluator = Evaluator(job, engine, threads=threads, max_memory=max_memory)
+    if isinstance(grid, SampledGrid):
+        return _chosen(drawn, part.combo_ids, drawn.digits[order], _rows(job, evaluator))
+    sets, exits = (_distinct(drawn.digits, axes) for axes in (grid.strategy_axes, _exit_axes(grid)))
+    metrics = evaluator.cross(sets, exits)
+    digits, admitted = _crossed(grid, sets, exits)
+    digits, metrics = digits[admitted], metrics.reshape(*metrics.shape[:2], -1)[:, :, admitted]
+    return _chosen(drawn, _numbers(grid, digits), digits, metrics)
 
 
-def _of_rows(
-    job: SweepJob, grid: SampledGrid, engine: Engine, seed: int, threads: int, max_memory: int
-) -> Stratified:
-    """Take rows with extreme values, and others at random."""
-    ends = [end for column in grid.digits.T for end in (column.argmin(), column.argmax())]
-    corners = np.array(list(dict.fromkeys(ends))[:MAX_CORNERS], np.int64)
-    drawn = np.argsort(splitmix64(seed, 0, grid.size), kind="stable")[: BASE_COMBOS + PROBED_ROWS]
-    pool = _united(corners[:, None], drawn[:, None]).ravel()
-    base = pool[:BASE_COMBOS]
-    rows = np.sort(pool)
-    part = replace(grid, combo_ids=grid.combo_ids[rows], digits=grid.digits[rows])
-    evaluator = Evaluator(replace(job, grid=part), engine, threads=threads, max_memory=max_memory)
-    table = evaluator.evaluate(Shard(-1, (range(len(rows)),)))
+def _crossed(grid: Grid, sets: Digits, exits: Digits) -> tuple[Digits, NDArray[np.bool_]]:
+    """Return every set of signals with every exit, exits side by side, and what is admitted."""
+    crossed = np.repeat(sets, len(exits), axis=0)
+    for axis in _exit_axes(grid):
+        crossed[:, axis] = np.tile(exits[:, axis], len(sets))
+    return crossed, np.broadcast_to(grid.admits(list(crossed.T)), len(crossed))
+
+
+def _exit_axes(grid: Grid) -> tuple[int, ...]:
+    return (*grid.rules_axes, *grid.contract_axes)
+
+
+def _rows(job: SweepJob, evaluator: Evaluator) -> NDArray[np.float64]:
+    """Return the metrics of all rows of a sampled grid."""
+    table = evaluator.evaluate(Shard(-1, (range(job.grid.size),)))
     scenarios = [list(METRICS)]
     if job.scenarios:
         scenarios.append([scenario_column(name, job.other_scenario) for name in METRICS])
-    metrics = np.array(
-        [
-            [table.column(name).to_numpy().astype(np.float64) for name in names]
-            for names in scenarios
-        ]
-    )
-    return _chosen(
-        part.combo_ids,
-        part.digits.astype(np.int64),
-        metrics,
-        corners=grid.combo_ids[corners],
-        base=grid.combo_ids[base],
-    )
+    return np.array([[table.column(name).to_numpy() for name in names] for names in scenarios])
 
 
 def _chosen(
-    ids: NDArray[np.int64],
-    digits: Digits,
-    metrics: NDArray[np.float64],
-    *,
-    corners: NDArray[np.int64],
-    base: NDArray[np.int64],
+    drawn: Drawn, ids: NDArray[np.int64], digits: Digits, metrics: NDArray[np.float64]
 ) -> Stratified:
-    """Return the base and, of the others, those with the most ambiguous trades."""
-    in_base = np.isin(ids, base)
-    ambiguous = np.where(in_base, 0.0, metrics[:, _AMBIGUOUS].max(axis=0))
+    """Replace the last that were drawn by the most ambiguous of all whose metrics are known."""
+    certain = drawn.combo_ids[: drawn.n_certain]
+    ambiguous = metrics[:, _AMBIGUOUS].max(axis=0)
+    ambiguous[np.isin(ids, certain)] = 0.0
     most = np.lexsort((ids, -ambiguous))[:MAX_AMBIGUOUS]
-    most = most[ambiguous[most] > 0]
-    in_base[most] = True
-    chosen = np.flatnonzero(in_base)
+    most = ids[most[ambiguous[most] > 0]]
+    others = np.setdiff1d(drawn.combo_ids, most, assume_unique=True)
+    kept = drawn.combo_ids[np.isin(drawn.combo_ids, others)][: SAMPLE - len(most)]
+    chosen = np.flatnonzero(np.isin(ids, np.concatenate((kept, most))))
     chosen = chosen[np.argsort(ids[chosen])]
-    strata = (corners, np.setdiff1d(base, corners), ids[most])
+    corners = drawn.combo_ids[: drawn.n_corners]
+    strata = (np.intersect1d(kept, corners), np.setdiff1d(kept, corners), np.sort(most))
     return Stratified(
         combo_ids=ids[chosen],
         digits=digits[chosen],
-        strata=dict(zip(STRATA, (np.sort(each).tolist() for each in strata), strict=True)),
+        strata=dict(zip(STRATA, (each.tolist() for each in strata), strict=True)),
         metrics=metrics[:, :, chosen],
     )
 
@@ -186,31 +225,44 @@ def _corners(grid: Grid) -> Digits:
 
 
 def _random(grid: Grid, n: int, seed: int) -> Digits:
-    """Draw admitted combinations from boxes all over the grid; fewer if it has no more.
+    """Draw admitted combinations all over the grid; fewer if it has no more.
 
-    Boxes, for in one of them combinations that are admitted can be listed, however rare they are.
-    A step that has no divisor in common with the number of boxes visits them all.
+    They come from boxes, because in a box combinations that are admitted can be listed, however
+    rare they are; a step that has no divisor in common with the number of boxes visits them all.
+    And they come in parts that share the parameters which cost a pass over the bars.
     """
     shards = Shards(grid)
+    cutting, _ = grid.strategy.split_parameters()
+    shaping = [axis for axis in grid.strategy_axes if grid.axes[axis].name not in cutting]
     step = next(at for at in range(ceil(0.618 * len(shards)), 2**63) if gcd(at, len(shards)) == 1)
     found = np.empty((0, len(grid.axes)), np.int64)
-    for limit in (ceil(n / min(len(shards), MAX_BOXES)), n):
+    for n_parts, limit in ((ceil(MAX_PARTS / len(shards)), ceil(n / MAX_PARTS)), (n, n)):
         for visit in range(len(shards)):
-            number = (seed + visit * step) % len(shards)
-            found = _united(found, _from_box(grid, shards[number], limit, seed))
+            shard = shards[(seed + visit * step) % len(shards)]
+            found = _united(found, _from_box(grid, shard, shaping, n_parts, limit, seed))
             if len(found) >= n:
                 # mixed, so that a part of them is from all over the grid, too
                 return found[np.argsort(splitmix64(seed, 0, len(found)))][:n]
     return found
 
 
-def _from_box(grid: Grid, shard: Shard, limit: int, seed: int) -> Digits:
+def _from_box(
+    grid: Grid, shard: Shard, shaping: list[int], n_parts: int, limit: int, seed: int
+) -> Digits:
+    """Draw admitted combinations of a box, so many for each of some values on some axes."""
     places = np.flatnonzero(grid.box_mask(shard.box))
-    if len(places) > limit:
-        numbers = splitmix64(seed, shard.number, len(places))
-        places = places[np.sort(np.argpartition(numbers, limit)[:limit])]
-    inside = np.unravel_index(places, tuple(map(len, shard.box)))
-    return np.stack([at.start + row for at, row in zip(shard.box, inside, strict=True)], axis=1)
+    if len(places) == 0:
+        return np.empty((0, len(grid.axes)), np.int64)
+    numbers = splitmix64(seed, shard.number, len(places))
+    if len(places) > ENOUGH:
+        some = np.argpartition(numbers, ENOUGH)[:ENOUGH]
+        places, numbers = places[some], numbers[some]
+    places = places[np.argsort(numbers)]
+    inside = np.stack(np.unravel_index(places, tuple(map(len, shard.box))), axis=1)
+    _, kinds = distinct_rows(inside[:, shaping])
+    _, firsts = np.unique(kinds, return_index=True)
+    parts = [inside[kinds == kinds[first]][:limit] for first in np.sort(firsts)[:n_parts]]
+    return np.concatenate(parts) + [each.start for each in shard.box]
 
 
 def _numbers(grid: Grid, digits: Digits) -> NDArray[np.int64]:

@@ -51,10 +51,10 @@ def recall(key: str) -> dict[str, Any] | None:
         file.touch()
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError, KeyError, RecursionError):  # damaged, and written anew
+        return None
     except (OSError, RuntimeError) as error:
         _warn(error)
-        return None
-    except (ValueError, TypeError, KeyError, RecursionError):  # damaged, and written anew
         return None
     return dict(verdict)
 

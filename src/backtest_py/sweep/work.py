@@ -7,18 +7,19 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from backtest_py.engines import resolve
-from backtest_py.errors import SweepCancelled
-from backtest_py.sweep.evaluate import Evaluator
+from backtest_py.errors import ConfigError, SweepCancelled
+from backtest_py.sweep.evaluate import DIRECT_COMBOS, Evaluator
 from backtest_py.sweep.progress import Meter
 from backtest_py.sweep.shards import Shards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     import pyarrow as pa
 
@@ -27,16 +28,20 @@ if TYPE_CHECKING:
     from backtest_py.sweep.progress import Progress
     from backtest_py.sweep.shards import Shard
 
-__all__ = ["Means", "ShardTask", "Work"]
+    Found = Generator[tuple[Shard, pa.Table], None, None]
 
+__all__ = ["MAX_MEMORY", "Means", "ShardTask", "Work"]
+
+MAX_MEMORY: Final = 1 << 30
+"""Bytes that a sweep takes at most, unless more or less are given."""
 POLL_SECONDS: Final = 0.1
 AHEAD: Final = 2
-"""Shards that are computed but not written yet, beside the one that is being written."""
+"""Shards that are computed but not kept yet, beside the one that is being kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a sweep may use, none of which changes a bit.
+    """What a sweep may use, none of which changes a bit of its results.
 
     Attributes
     ----------
@@ -45,19 +50,28 @@ class Means:
     processes : int
         Processes that compute shards, each with one thread; 0 for none but this one.
     max_memory : int
-        Bytes to take, beside the bars.
+        Bytes to take, beside the bars, in each of them.
     progress : callable, optional
         Called with a :class:`~backtest_py.sweep.progress.Progress` some times a second.
     """
 
-    threads: int
-    processes: int
-    max_memory: int
-    progress: Callable[[Progress], None] | None
+    threads: int = 0
+    processes: int = 0
+    max_memory: int = MAX_MEMORY
+    progress: Callable[[Progress], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are none."""
+        for name, least in (("threads", 0), ("processes", 0), ("max_memory", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(
+                    f"{name} = {value!r} is not allowed; give a whole number of at least {least}"
+                )
 
 
 class Work:
-    """The shards of a sweep that are missing.
+    """The shards of a sweep that are missing, and what computes them.
 
     Parameters
     ----------
@@ -69,67 +83,75 @@ class Work:
         What it may use.
     done : mapping of int to int
         Rows of the shards that are done already.
+
+    Attributes
+    ----------
+    meter : Meter
+        How far it is.
     """
 
     def __init__(
         self, job: SweepJob, engine: Engine, means: Means, done: Mapping[int, int]
     ) -> None:
         self._job, self._means = job, means
+        self._evaluator = Evaluator(job, engine, threads=means.threads, max_memory=means.max_memory)
         shards = Shards(job.grid)
-        self._evaluator = Evaluator(
-            job, engine, threads=means.threads, max_memory=means.max_memory
-        )
-        by_exits = self._evaluator.sources.shared
-        self._missing = [each for each in shards.in_working_order(by_exits) if each.number not in done]
-        self.meter = Meter(job.grid.count(), len(shards), done, means.progress)
+        order = shards.in_working_order(by_exits=self._evaluator.sources.shared)
+        self._missing = (shard for shard in order if shard.number not in done)
+        self.meter = Meter(job.n_combos, len(shards), done, means.progress)
         self._stopped = False
 
     def do(self, keep: Callable[[Shard, pa.Table], None]) -> None:
-        """Compute the missing shards, and hand each to ``keep``, which another thread calls.
+        """Compute the missing shards, and have another thread hand each to ``keep``.
 
         Raises
         ------
         KeyboardInterrupt
-            On Control-C or SIGTERM; what was handed over is kept.
+            On Control-C or SIGTERM, as soon as what was computed is kept.
         """
-        with self._stoppable(), ThreadPoolExecutor(1, "backtest-py-keeper") as keeper:
+        if self._job.grid.size <= DIRECT_COMBOS:  # to start threads would take longer
+            for shard in self._missing:
+                table = self._evaluator.evaluate(shard)
+                keep(shard, table)
+                self.meter.finish(table.num_rows)
+            self.meter.tell(0)
+            return
+        with (
+            self._stoppable(),
+            ThreadPoolExecutor(1, "backtest-py-keeper") as keeper,
+            closing(self._tables()) as tables,
+        ):
             waiting: deque[tuple[int, Future[None]]] = deque()
-            try:
-                for shard, table in self._tables():
-                    waiting.append((table.num_rows, keeper.submit(keep, shard, table)))
-                    if len(waiting) > AHEAD:
-                        self._finish(*waiting.popleft())
-                while waiting:
+            for shard, table in tables:
+                waiting.append((table.num_rows, keeper.submit(keep, shard, table)))
+                if len(waiting) > AHEAD:
                     self._finish(*waiting.popleft())
-                if not self._missing:
-                    self.meter.tell(0)
-            except BaseException:
-                self.stop()
-                raise
-
-    def stop(self) -> None:
-        """Make what is running stop soon."""
-        self._stopped = True
-        self._evaluator.cancel()
+            while waiting:
+                self._finish(*waiting.popleft())
+            self.meter.tell(0)
 
     def _finish(self, rows: int, kept: Future[None]) -> None:
         kept.result()
         self.meter.finish(rows)
 
-    def _tables(self) -> Iterator[tuple[Shard, pa.Table]]:
-        if self._means.processes:
-            return self._of_processes()
-        return self._of_thread()
+    def _tables(self) -> Found:
+        return self._of_processes() if self._means.processes else self._of_thread()
 
-    def _of_thread(self) -> Iterator[tuple[Shard, pa.Table]]:
+    def _of_thread(self) -> Found:
         """Compute one shard ahead in a thread, so that signals reach this one."""
         with ThreadPoolExecutor(1, "backtest-py-sweep") as worker:
-            ahead: tuple[Shard, Future[pa.Table]] | None = None
-            for shard in (*self._missing, None):
-                following = shard and (shard, worker.submit(self._evaluator.evaluate, shard))
-                if ahead is not None:
-                    yield ahead[0], self._awaited(ahead[1])
-                ahead = following
+            try:
+                ahead: deque[tuple[Shard, Future[pa.Table]]] = deque()
+                for shard in self._missing:
+                    ahead.append((shard, worker.submit(self._evaluator.evaluate, shard)))
+                    if len(ahead) > 1:
+                        first, future = ahead.popleft()
+                        yield first, self._awaited(future)
+                for last, future in ahead:
+                    yield last, self._awaited(future)
+            except BaseException:
+                self._evaluator.cancel()
+                raise
 
     def _awaited(self, future: Future[pa.Table]) -> pa.Table:
         while True:
@@ -138,35 +160,38 @@ class Work:
             except FutureTimeoutError:
                 self.meter.tell(self._evaluator.done)
 
-    def _of_processes(self) -> Iterator[tuple[Shard, pa.Table]]:
+    def _of_processes(self) -> Found:
         """Compute in processes; every shard is a unit that any of them can do."""
         from joblib import Parallel, delayed  # noqa: PLC0415 - only where it is used
 
-        n = self._means.processes
-        task = ShardTask(self._job, self._evaluator.engine.name, self._means.max_memory // n)
-        parallel = Parallel(n_jobs=n, batch_size=1, return_as="generator_unordered")
-        for found in parallel(delayed(task)(shard) for shard in self._missing):
-            if self._stopped:  # where the exception of the signal got lost
-                raise KeyboardInterrupt
-            yield found
+        means, engine = self._means, self._evaluator.engine.name
+        task = ShardTask(self._job, engine, means.max_memory, uuid4().hex)
+        parallel = Parallel(means.processes, batch_size=1, return_as="generator_unordered")
+        with closing(parallel(delayed(task)(shard) for shard in self._missing)) as found:
+            for item in found:
+                if self._stopped:  # and the exception got lost, as in a destructor
+                    raise KeyboardInterrupt
+                yield item
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
-        """Stop on SIGINT and SIGTERM; those that follow do not disturb the end."""
+        """Stop on the first Control-C or SIGTERM; those that follow do not disturb the end."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        before: dict[signal.Signals, Any] = {}
 
-        def interrupt(number: int, frame: object) -> None:
+        def interrupt(_: int, __: object) -> None:
             for each in before:
                 signal.signal(each, signal.SIG_IGN)
-            self.stop()
+            self._stopped = True
+            self._evaluator.cancel()
             raise KeyboardInterrupt
 
-        before: dict[signal.Signals, Any] = {}
         try:
             for each in (signal.SIGINT, signal.SIGTERM):
-                before[each] = signal.signal(each, interrupt)
+                before[each] = signal.getsignal(each) or signal.SIG_DFL
+                signal.signal(each, interrupt)
             yield
         except SweepCancelled as error:
             raise KeyboardInterrupt from error
@@ -184,16 +209,26 @@ class ShardTask:
     job : SweepJob
         What is asked.
     engine : str
-        Name of the engine.
+        Name of the engine, which uses one thread.
     max_memory : int
         Bytes to take, beside the bars.
+    key : str
+        Tells sweeps apart: what shards share is kept between calls with one key.
     """
 
     job: SweepJob
     engine: str
     max_memory: int
+    key: str
 
     def __call__(self, shard: Shard) -> tuple[Shard, pa.Table]:
-        """Compute a shard; what shards share is kept between calls of one process."""
-        key = ...
-        return shard, evaluator.evaluate(shard)
+        """Compute a shard."""
+        if getattr(_KEPT, "key", "") != self.key:
+            engine, _ = resolve(self.engine)
+            _KEPT.evaluator = Evaluator(self.job, engine, threads=1, max_memory=self.max_memory)
+            _KEPT.key = self.key
+        return shard, _KEPT.evaluator.evaluate(shard)
+
+
+_KEPT = threading.local()
+"""The evaluator of this worker, for the sweep that it worked on last."""

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from backtest_py.bars import Bars, build_bars
 from backtest_py.data.readers._open import data_file, magic_of, read_text
-from backtest_py.errors import BacktestWarning, DataError
+from backtest_py.errors import BacktestWarning, ConfigError, DataError
 from backtest_py.parameters import unknown_name
 from backtest_py.time import Clocks
 from backtest_py.validation import EMPTY
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from backtest_py.columns import Columns
     from backtest_py.validation import BarsReport
 
@@ -84,7 +83,7 @@ def load_bars(
     Raises
     ------
     ConfigError
-        If the file does not exist or a choice is unknown.
+        If the path is none, the file does not exist or a choice is unknown.
     DataError
         If the file is damaged or its bars break a rule.
 
@@ -111,7 +110,7 @@ def load_bars(
         if value not in known:
             raise unknown_name(what, value, known)
     clocks = Clocks(timezone, session_timezone, ambiguous, nonexistent)
-    columns, report = _read(data_file(Path(directory, path)), format, decimal)
+    columns, report = _read(data_file(_joined(directory, path)), format, decimal)
     report = replace(report, path=str(path))
     if len(columns) > 1 and columns.times.ns[0] > columns.times.ns[-1]:
         columns = columns.take(slice(None, None, -1))
@@ -124,6 +123,16 @@ def load_bars(
         report = replace(report, warnings=(*report.warnings, warning))
         warnings.warn(warning, BacktestWarning, stacklevel=2)
     return build_bars(columns, clocks, report, empty=empty, identical="drop")
+
+
+def _joined(directory: object, path: object) -> Path:
+    for name, value in (("directory", directory), ("path", path)):
+        if not isinstance(value, (str, PathLike)):
+            raise ConfigError(
+                f"load_bars: {name} is of type {type(value).__name__}; give a text or a "
+                "pathlib.Path, and a DataFrame to bt.Bars.from_frame"
+            )
+    return Path(cast("str", directory), cast("str", path))
 
 
 def _read(file: Path, format: str, decimal: str) -> tuple[Columns, BarsReport]:  # noqa: A002

@@ -129,33 +129,11 @@ def read_table(
     _one_symbol(table, roles, names, file.name)
     for role in {"time", "date", "clock"} - set(time_roles):
         roles.pop(role, None)
-
-    numeric: dict[str, pa.Array] = {
-        role: column(role) for role in (*PRICES, *VOLUMES, "atr") if role in roles
-    }
+    numeric = {role: column(role) for role in (*PRICES, *VOLUMES, "atr") if role in roles}
     if decimal == "auto":
         plain = "." if head.delimiter == "," else ""
         decimal = decimal_mark(numeric, plain=plain, grouping=dialect.grouping, at=at)
-
-    def read(role: str) -> NDArray[np.float64]:
-        return to_floats(
-            numeric[role],
-            decimal=decimal,
-            grouping=dialect.grouping,
-            at=lambda row: at(role, row),
-        )
-
-    kind, volume = choose_volume(numeric, read, len(times.ns))
-    columns = Columns(
-        times,
-        open=read("open"),
-        high=read("high"),
-        low=read("low"),
-        close=read("close"),
-        volume=volume,
-        atr=read("atr") if "atr" in numeric else None,
-        at=at,
-    )
+    columns, kind = _numbers(times, numeric, decimal, dialect, at)
     notes = file.notes
     if not head.is_header:
         notes = (*notes, f"{file.name}: no header line; columns were taken by their position")
@@ -170,6 +148,34 @@ def read_table(
         notes=notes,
     )
     return columns, report
+
+
+def _numbers(
+    times: Times,
+    texts: dict[str, pa.Array],
+    decimal: str,
+    dialect: Dialect,
+    at: Callable[[str, int], str],
+) -> tuple[Columns, str]:
+    """Return the columns of times and of texts read as numbers, and the kind of volume."""
+
+    def read(role: str) -> NDArray[np.float64]:
+        return to_floats(
+            texts[role], decimal=decimal, grouping=dialect.grouping, at=lambda row: at(role, row)
+        )
+
+    kind, volume = choose_volume(texts, read, len(times.ns))
+    columns = Columns(
+        times,
+        open=read("open"),
+        high=read("high"),
+        low=read("low"),
+        close=read("close"),
+        volume=volume,
+        atr=read("atr") if "atr" in texts else None,
+        at=at,
+    )
+    return columns, kind
 
 
 def _rows(file: TextFile, head: Head, n_columns: int, wanted: list[int]) -> dict[str, pa.Array]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest_py.bars import read_only
 from backtest_py.engines.base import EngineOutput, atr_for
 from backtest_py.engines.numba_engine import series_metrics
 from backtest_py.engines.numba_engine.backtest_engine import backtest
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NumbaEngine"]
 
-_NONE = np.empty(0)
+_NONE = read_only(np.empty(0))
 
 
 class NumbaEngine:
@@ -76,8 +77,9 @@ class NumbaEngine:
         trades, metrics = backtest(
             bar_columns(bars),
             _NONE if atr is None else atr,
-            signals.side,
-            _NONE if signals.risk is None else signals.risk,
+            # read-only like a user's own, or the kernel would be compiled for either
+            read_only(signals.side),
+            _NONE if signals.risk is None else read_only(signals.risk),
             rules_view(rules),
             contract_view(job.contract),
             settings_view(job.metrics),

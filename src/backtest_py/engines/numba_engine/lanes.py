@@ -168,6 +168,8 @@ def join(signals, cells, capital, block, rf, same_day, sums, counts):
         ruined = take & (equity <= zero)
         if any_lane(ruined):
             free = select(ruined, splat(np.inf), free)
+            if not any_lane(splat(np.inf) > free):
+                break
         uncounted += 1
         if uncounted == FIELD:
             flush(counts, first_word, second_word)

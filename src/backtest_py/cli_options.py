@@ -1,0 +1,28 @@
+"""Options that several commands take, and the JSON that they print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["ConfigFile", "EngineName", "Json", "Threads", "json_value", "print_json"]
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration file.")]
+EngineName = Annotated[str, typer.Option(help="auto, numba or rust, instead of [run].")]
+Threads = Annotated[int, typer.Option(min=0, help="Threads, 0 for one per processor.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
+
+
+def json_value(value: Any) -> Any:
+    """Return a value as strict JSON has it: nan and infinities as texts."""
+    if isinstance(value, float) and value - value != 0.0:
+        return str(value)
+    return value
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on standard output."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
