@@ -108,6 +108,12 @@ test-boundscheck: build ## parity with every index of the Numba kernels checked,
 bench: .venv-bench/.installed ## benchmarks, also against vectorbt; writes docs/benchmarks.md
 	$(PY_BENCH) -m pytest benches -o addopts=--import-mode=importlib --benchmark-json bench-report.json
 	$(PY_BENCH) -m benches.report bench-report.json docs/benchmarks.md
+	@$(MAKE) bench-sweep
+
+.PHONY: bench-sweep
+bench-sweep: .venv-bench/.installed ## sweeps: engines, a plain loop, vectorbt; writes docs/benchmarks-sweep.md
+	$(PY_BENCH) -m benches.sweep bench-sweep.json
+	$(PY_BENCH) -m benches.sweep_report bench-sweep.json docs/benchmarks-sweep.md
 
 .PHONY: lint
 lint: build ## ruff, mypy, the extension's stub, rustfmt, clippy
@@ -186,7 +192,7 @@ constraints: .venv/.dependencies ## resolve the newest versions into the constra
 
 .PHONY: clean
 clean: ## delete what builds and tests leave behind, the extension included
-	rm -rf dist demo-out parity-report.* bench-report.json .pytest_cache .mypy_cache .ruff_cache
+	rm -rf dist demo-out parity-report.* bench-report.json bench-sweep.json .pytest_cache .mypy_cache .ruff_cache
 	rm -rf .hypothesis .benchmarks engine_rust/target .venv/.extension .venv/.warmed
 	find src tests parity benches -name __pycache__ -type d -prune -exec rm -rf {} +
 	find src \( -name '*.so' -o -name '*.pyd' \) -delete

@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 from contextlib import ExitStack
-from datetime import date
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ def measure(*, quick: bool = False, rounds: int = 3) -> dict[str, Any]:
     if not quick:
         rows += peers(rounds)
     return {
-        "date": str(date.today()),
+        "date": str(datetime.now(UTC).date()),
         "facts": facts(load),
         "rows": rows,
         "shell": shell(int(sizes[-1]), quick=quick),

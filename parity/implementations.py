@@ -108,7 +108,7 @@ def to_bars(bars: reference.Bars) -> bt.Bars:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BacktestWarning)
         return bt.Bars(
-            np.array(bars.time, np.int64),
+            np.array(bars.time, "M8[ns]"),  # not integers: those near 1970 pass for another unit
             np.array(bars.open),
             np.array(bars.high),
             np.array(bars.low),

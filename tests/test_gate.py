@@ -418,7 +418,9 @@ def test_failure_is_not_kept(bars, rust, kept):
 def test_without_numba_the_way_around_is_named(bars, rust, monkeypatch):
     monkeypatch.setattr("backtest_py.engines.registry._loaded", {"rust": rust})
     monkeypatch.setattr("backtest_py.engines.registry.find_spec", lambda name: None)
-    with pytest.raises(EngineUnavailableError, match=r"pip install numba.*gate=None \(--no-gate\)"):
+    with pytest.raises(
+        EngineUnavailableError, match=r"pip install numba.*gate=None \(--skip-gate\)"
+    ):
         pass_gate(ask(bars), rust)
 
 

@@ -31,6 +31,8 @@ FLOW = (
     ("run",),
     ("sweep",),
     ("config", "report"),
+    ("cli_options",),
+    ("cli_sweep",),
     ("cli",),
     ("__init__", "__main__"),
 )

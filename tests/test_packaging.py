@@ -177,7 +177,7 @@ def test_import_loads_nothing_heavy():
 
 
 def test_what_a_first_run_does_without_is_imported_when_asked_for():
-    later = ("config", "sweep", "data", "results", "strategies.user", "provenance", "report")
+    later = ("config", "sweep.run", "data", "results", "strategies.user", "provenance", "report")
     code = f"""
 import sys, backtest_py as bt
 print([m for m in {later!r} if f"backtest_py.{{m}}" in sys.modules])
@@ -205,7 +205,7 @@ def test_import_costs_little_more_than_numpy(tmp_path):
         return float(run(sys.executable, "-c", code, env=bytecode))
 
     pairs = [(seconds("backtest_py"), seconds("numpy")) for _ in range(10)]
-    assert min(ours for ours, _ in pairs) < 2 * min(numpy for _, numpy in pairs)
+    assert min(ours for ours, _ in pairs) < 2.5 * min(numpy for _, numpy in pairs)
 
 
 def test_nothing_committed_names_a_workplace_or_a_registry():

@@ -146,7 +146,8 @@ pub fn trade_outcome(
         j += 1;
     };
     #[cfg(feature = "planted-difference")]
-    let exit_price = if j % 101 == 0 { exit_price + contract.tick_size } else { exit_price };
+    let exit_price =
+        if j.is_multiple_of(101) { exit_price + contract.tick_size } else { exit_price };
     let points = if long { exit_price - entry } else { entry - exit_price };
     let mut mae = if points < 0.0 { points } else { 0.0 };
     let mut mfe = if points > 0.0 { points } else { 0.0 };

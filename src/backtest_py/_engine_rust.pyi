@@ -1,7 +1,7 @@
 """The compiled engine: thin functions over plain Rust; columns are borrowed, never copied."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,11 +223,12 @@ def recovery_factor(pnl: _Floats, start: float) -> float:
 def outcome_table_bytes(n_candidates: int, n_exits: int) -> int:
     """Return how many bytes the outcomes of a sweep take."""
 
+@final
 class SweepPlan:
     """What the combinations of a sweep share; safe to use from several threads."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         bars: _BarColumns,
         *,
         strategies: Sequence[_Strategy] | None = None,
@@ -235,7 +236,7 @@ class SweepPlan:
         loosest: Sequence[float] = ...,
         threads: int = 0,
         level: str | None = None,
-    ) -> None: ...
+    ) -> SweepPlan: ...
     @property
     def n_candidates(self) -> int: ...
     @property

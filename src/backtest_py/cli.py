@@ -9,7 +9,7 @@ Exit status: 0 done; 1 the run failed; 2 wrong usage or configuration; 3 parity 
 
 from __future__ import annotations
 
-import json
+import signal
 import sys
 import traceback
 import warnings
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from backtest_py import cli_sweep
+from backtest_py.cli_options import ConfigFile, EngineName, Json, Threads, json_value, print_json
 from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, ParityError
 
 if TYPE_CHECKING:
@@ -45,8 +47,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration file.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
+app.add_typer(cli_sweep.commands)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Arguments; by default those of the process.
     """
+    if argv is None:  # a process of its own
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = list(sys.argv[1:] if argv is None else argv)
     # --debug concerns this function alone, so it may stand before or after the command
     arguments = [item for item in given if item != "--debug"]
@@ -134,7 +137,7 @@ def _options(
 def run(
     file: ConfigFile,
     *,
-    engine: Annotated[str, typer.Option(help="auto, numba or rust, instead of [run].")] = "",
+    engine: EngineName = "",
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write trades.parquet, metrics.json and manifest.json."),
@@ -168,7 +171,7 @@ def run(
         printed = {**result.manifest(), "metrics": result.metrics.to_mapping()}
         if groups:
             printed["tables"] = {name: _json_table(result.table(name)) for name in groups}
-        _print_json(printed)
+        print_json(printed)
         return
     _print_result(config, result, groups)
     if out is not None:
@@ -232,20 +235,20 @@ def parity(file: ConfigFile, *, as_json: Json = False) -> None:
     rust = config.backtest(bars, engine="rust")
     comparison = compare(numba.output, rust.output)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "kind": "parity",
                 "same": comparison.same,
                 "n_trades": {"numba": len(numba), "rust": len(rust)},
                 "n_metrics": len(numba.metrics),
-                "largest_relative_difference": _json_value(comparison.largest),
+                "largest_relative_difference": json_value(comparison.largest),
                 "differences": [
                     {
                         "field": item.field,
                         "trade": item.trade,
                         "signal_bar": item.bar,
-                        "numba": _json_value(item.left),
-                        "rust": _json_value(item.right),
+                        "numba": json_value(item.left),
+                        "rust": json_value(item.right),
                         "ulps": item.ulps,
                     }
                     for item in comparison.differences
@@ -316,7 +319,7 @@ def inspect(
     facts = inspect_bars(bars)
     off_grid = None if tick_size is None else bars.off_grid_share(tick_size)
     if as_json:
-        _print_json({"kind": "inspect", **facts.to_mapping(), "off_grid_share": off_grid})
+        print_json({"kind": "inspect", **facts.to_mapping(), "off_grid_share": off_grid})
         return
     from backtest_py.report.inspection import print_inspection  # noqa: PLC0415
 
@@ -358,7 +361,7 @@ def engines(*, as_json: Json = False) -> None:
     found = engine_status()
     taken, reason = resolve("auto")
     if as_json:
-        _print_json(
+        print_json(
             {
                 "kind": "engines",
                 "engines": [
@@ -397,7 +400,7 @@ def bench(
         int, typer.Option(help="Combinations of the standard grid: 1, 1000, 100000 or 4233600.")
     ] = 100_000,
     rounds: Annotated[int, typer.Option(help="How often each contender is timed.")] = 3,
-    threads: Annotated[int, typer.Option(help="Threads, 0 for one per processor.")] = 0,
+    threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
     """Time a sweep on both engines and as a plain loop.
@@ -409,24 +412,14 @@ def bench(
 
     found = measure(size, rounds=rounds, threads=threads)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_bench(found)
 
 
 def _json_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
     rows = frame.reset_index().to_dict("records")
-    return [{str(name): _json_value(value) for name, value in row.items()} for row in rows]
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, float) and value - value != 0.0:
-        return str(value)
-    return value
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+    return [{str(name): json_value(value) for name, value in row.items()} for row in rows]
 
 
 if __name__ == "__main__":

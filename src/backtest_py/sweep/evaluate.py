@@ -127,7 +127,7 @@ class Evaluator:
         self.table_bytes = TABLES * 8 * len(METRICS) * job.n_scenarios * rows
         self._room = max_memory - self.table_bytes
         self._require(0)
-        self._exits_of: tuple[bytes, list[Exit]] = (b"", [])
+        self._exits_of: tuple[bytes | None, list[Exit]] = (None, [])
         self._loaded: object = None
         self._rows_done = 0
         self._began, self._share = 0, 0.0
@@ -190,7 +190,7 @@ class Evaluator:
         for plan, chosen, sources in self._in_runs(sets):
             cuts = self.sources.thresholds(sets[chosen])
             for batch in self._batches(plan, len(settled)):
-                self._load(plan, exits.tobytes(), settled, batch)
+                self._load(plan, settled, batch)
                 values = plan.evaluate(sources, cuts, job.metrics, job.first, job.last)
                 values = values.reshape(len(METRICS), len(sources), -1)
                 if values.shape == out.shape and isinstance(chosen, slice):
@@ -303,7 +303,7 @@ class Evaluator:
 
     def _exits(self, rows: Digits) -> list[Exit]:
         """Return the exits at some positions; shards that come one after another share them."""
-        key = rows.tobytes()
+        key = rows[:, list(_exit_axes(self.job.grid))].tobytes()
         if self._exits_of[0] != key:
             self._exits_of = (key, [self._exit(row) for row in rows.tolist()])
         return self._exits_of[1]
@@ -321,8 +321,9 @@ class Evaluator:
         for start in range(0, n_exits, step):
             yield slice(start, min(start + step, n_exits))
 
-    def _load(self, plan: SweepPlan, key: object, exits: list[Exit], batch: slice) -> None:
-        key = (self.sources.n_plans, key, batch.start, batch.stop)
+    def _load(self, plan: SweepPlan, exits: list[Exit], batch: slice) -> None:
+        """Have the outcomes of a batch of what ``_exits`` gave last, if they are not there."""
+        key = (self.sources.n_plans, self._exits_of[0], batch.start, batch.stop)
         if key != self._loaded:
             plan.load([])  # the old outcomes need not stay until the new ones are complete
             plan.load(exits[batch])

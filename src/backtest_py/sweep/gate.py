@@ -159,7 +159,7 @@ def _reference() -> Engine:
     except EngineUnavailableError as error:
         raise EngineUnavailableError(
             "a large sweep on the Rust engine begins with a check against the Numba engine, but "
-            f"{error}, or skip the check by gate=None (--no-gate), which the results record"
+            f"{error}, or skip the check by gate=None (--skip-gate), which the results record"
         ) from error
     return reference
 

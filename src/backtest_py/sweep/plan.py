@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from backtest_py.parameters import counted
 from backtest_py.sweep.evaluate import CELL_BYTES, LANES, Evaluator
+from backtest_py.sweep.progress import duration_text
 from backtest_py.sweep.sample import SampledGrid
 from backtest_py.sweep.shards import MAX_EXITS, Shard, Shards
 from backtest_py.sweep.sources import distinct_rows
@@ -111,13 +113,13 @@ class Plan:
         """Return the plan as text, one line for each fact."""
         values = ", ".join(f"{key} ({count} values)" for key, count in self.conditions.items())
         facts = {
-            "Combinations": f"{self.combos:,} in {self.shards:,} shards",
+            "Combinations": f"{self.combos:,} in {counted(self.shards, 'shard')}",
             "Signal sets": f"{self.signal_sets:,}, cut from the scores of {self.score_sets:,}",
             "Conditions": values or "none",
-            "Exits": f"{self.exits:,} sets of rules and contract",
+            "Exits": f"{counted(self.exits, 'set')} of rules and contract",
             "Candidates": f"{self.candidates:,} signals, each followed once per exit",
             "Saved work": f"{self.saved:,.1f} combinations per pass over the bars",
-            "Time": f"about {self.seconds:,.1f} s, the parity gate apart",
+            "Time": f"about {duration_text(self.seconds)}, the parity gate apart",
             "Memory": f"about {self.memory / 1e6:,.0f} MB, beside the bars",
         }
         width = max(map(len, facts))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Meter", "Progress"]
+__all__ = ["Meter", "Progress", "duration_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +95,17 @@ class Meter:
                 seconds_left=(total - self._shown) / rate if rate > 0 else float("nan"),
             )
         )
+
+
+def duration_text(seconds: float) -> str:
+    """Write a time as people say it.
+
+    Examples
+    --------
+    >>> duration_text(0.35), duration_text(192.0), duration_text(20_000.0), duration_text(864_000.0)
+    ('0.3 s', '3.2 min', '5.6 h', '10.0 days')
+    """
+    for unit, size, limit in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 86_400:,.1f} days"

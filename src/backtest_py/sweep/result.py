@@ -223,6 +223,20 @@ class SweepResult:
         DataError
             If a file is damaged.
         """
+        best = self.top_table(n, by=by, ascending=ascending, where=where, worst_case=worst_case)
+        frame: pd.DataFrame = best.to_pandas()
+        return frame
+
+    def top_table(
+        self,
+        n: int = 20,
+        *,
+        by: str = "sharpe",
+        ascending: bool | None = None,
+        where: str = "",
+        worst_case: bool = False,
+    ) -> pa.Table:
+        """Return what :meth:`top` does as a pyarrow table, for which pandas is not imported."""
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise ConfigError(f"n = {n!r} is not allowed; give a whole number of at least 1")
         small_is_good = by in SMALLER_IS_BETTER if ascending is None else ascending
@@ -233,7 +247,7 @@ class SweepResult:
             keys = _keys(batch, dict.fromkeys(columns, small_is_good))
             # the largest key is the worst case, and nan if either is
             ranking.add(keys.max(axis=0), batch[COMBO_ID].to_numpy(), source)
-        return self._frame(ranking)
+        return self._rows.take(ranking.ids, ranking.sources)
 
     def pareto(
         self,
@@ -267,7 +281,8 @@ class SweepResult:
         front = Front(len(smaller))
         for source, batch in self._rows.batches([COMBO_ID, *smaller], self._rows.condition(where)):
             front.add(_keys(batch, smaller), batch[COMBO_ID].to_numpy(), source)
-        return self._frame(front)
+        frame: pd.DataFrame = self._rows.take(front.ids, front.sources).to_pandas()
+        return frame
 
     def slice(
         self,
@@ -402,7 +417,7 @@ class SweepResult:
 
         names = self._known(columns)
         condition = self._rows.condition(where)
-        schema = pa.schema([self._rows.dataset.schema.field(name) for name in names])
+        schema = pa.schema([self._rows.schema.field(name) for name in names])
         with replacing(Path(path)) as file, pc.CSVWriter(file, schema) as writer:
             for batch in self._rows.ordered(names, condition):
                 writer.write_batch(batch)
@@ -454,10 +469,6 @@ class SweepResult:
             return self.manifest["identity"][key]
         except KeyError as error:
             raise DataError(f"the sweep's manifest has no identity.{key}") from error
-
-    def _frame(self, chosen: Ranking | Front) -> pd.DataFrame:
-        frame: pd.DataFrame = self._rows.take(chosen.ids, chosen.sources).to_pandas()
-        return frame
 
     def _known(self, columns: Sequence[str] | None) -> Sequence[str]:
         for name in columns or ():

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from backtest_py.errors import ConfigError, DataError
 from backtest_py.parameters import parse_clock, unknown_name
-from backtest_py.sweep.tables import COMBO_ID
+from backtest_py.sweep.tables import COMBO_ID, arrow_array
 from backtest_py.sweep.where import parse_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -35,8 +36,8 @@ class Rows:
         Columns, in order.
     n_rows : int
         Rows of all sources.
-    dataset : pyarrow.dataset.Dataset
-        The same, for query engines.
+    schema : pyarrow.Schema
+        Names and types of the columns.
 
     Examples
     --------
@@ -47,15 +48,13 @@ class Rows:
     """
 
     def __init__(
-        self, dataset: Any, n_rows: int, place: str, fragments: Iterable[Any] = ()
+        self, schema: Any, n_rows: int, place: str, opening: Callable[[], tuple[Any, list[Any]]]
     ) -> None:
-        self.dataset = dataset
+        self.schema = schema
         self.n_rows = n_rows
-        self.names: tuple[str, ...] = tuple(dataset.schema.names)
+        self.names: tuple[str, ...] = tuple(schema.names)
         self._place = place
-        files = {fragment.path: fragment for fragment in fragments}
-        self._parts = list(files.values()) or [dataset]
-        self._source = {path: source for source, path in enumerate(files)}
+        self._opening = opening
 
     @classmethod
     def of_files(cls, files: Mapping[Path, int], place: str | Path) -> Rows:
@@ -68,29 +67,61 @@ class Rows:
         place : str or Path
             What errors call them.
         """
-        import pyarrow.dataset as ds  # noqa: PLC0415 - a heavy import, only where it is used
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415 - a heavy import, only where it is used
 
-        options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
         with _reading(place):
-            dataset = ds.dataset(
-                [str(file) for file in files],
-                schema=pq.read_schema(next(iter(files))),
-                format=ds.ParquetFileFormat(default_fragment_scan_options=options),
-            )
-        return cls(dataset, sum(files.values()), str(place), dataset.get_fragments())
+            schema = pq.read_schema(next(iter(files)))
+
+        def opening() -> tuple[Any, list[Any]]:
+            import pyarrow.dataset as ds  # noqa: PLC0415 - imports pandas
+
+            options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+            with _reading(place):
+                dataset = ds.dataset(
+                    [str(file) for file in files],
+                    schema=schema,
+                    format=ds.ParquetFileFormat(default_fragment_scan_options=options),
+                )
+                return dataset, list(dataset.get_fragments())
+
+        return cls(schema, sum(files.values()), str(place), opening)
 
     @classmethod
     def of_table(cls, table: pa.Table) -> Rows:
         """Return the rows of a table; columns of dictionary type become plain."""
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-        import pyarrow.dataset as ds  # noqa: PLC0415
 
         for at, field in enumerate(table.schema):
             if pa.types.is_dictionary(field.type):
                 plain = table.column(at).cast(field.type.value_type)
                 table = table.set_column(at, field.name, plain)
-        return cls(ds.dataset(table), table.num_rows, "the sweep")
+
+        def opening() -> tuple[Any, list[Any]]:
+            import pyarrow.dataset as ds  # noqa: PLC0415 - imports pandas
+
+            return ds.dataset(table), []
+
+        return cls(table.schema, table.num_rows, "the sweep", opening)
+
+    @cached_property
+    def _opened(self) -> tuple[Any, list[Any]]:
+        """The dataset and its files; opened when rows are asked for, because that takes long."""
+        return self._opening()
+
+    @property
+    def dataset(self) -> Any:
+        """The same as a dataset of pyarrow, for query engines."""
+        return self._opened[0]
+
+    @cached_property
+    def _parts(self) -> list[Any]:
+        dataset, fragments = self._opened
+        return list({fragment.path: fragment for fragment in fragments}.values()) or [dataset]
+
+    @cached_property
+    def _source(self) -> dict[str, int]:
+        paths = dict.fromkeys(fragment.path for fragment in self._opened[1])
+        return {path: source for source, path in enumerate(paths)}
 
     def batches(self, columns: Sequence[str], where: Any = None) -> Iterator[tuple[int, Any]]:
         """Yield numbers of sources and record batches of some columns, in any order."""
@@ -116,14 +147,12 @@ class Rows:
 
     def table(self, columns: Sequence[str], where: Any = None) -> pa.Table:
         """Return some columns, sorted by ``combo_id``."""
-        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-
         wanted = list(dict.fromkeys([*columns, COMBO_ID]))
         with _reading(self._place):
             table = self.dataset.to_table(columns=wanted, filter=where)
         ids = table[COMBO_ID].to_numpy()
         if np.any(np.diff(ids) < 0):
-            table = table.take(pa.array(np.argsort(ids, kind="stable")))
+            table = table.take(arrow_array(np.argsort(ids, kind="stable")))
         return table.select(list(columns))
 
     def take(self, ids: NDArray[np.int64], sources: NDArray[np.int64]) -> pa.Table:
@@ -137,16 +166,16 @@ class Rows:
             Where each is found.
         """
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-        import pyarrow.compute as pc  # noqa: PLC0415
 
-        found = [self.dataset.schema.empty_table()]
+        found = [self.schema.empty_table()]
         with _reading(self._place):
             for source in np.unique(sources):
-                wanted = pc.field(COMBO_ID).isin(pa.array(ids[sources == source]))
-                found.append(self._parts[source].to_table(filter=wanted))
+                whole = self._parts[source].to_table()
+                wanted = np.isin(whole[COMBO_ID].to_numpy(), ids[sources == source])
+                found.append(whole.take(arrow_array(np.flatnonzero(wanted))))
         table = pa.concat_tables(found)
         position = np.argsort(table[COMBO_ID].to_numpy())
-        return table.take(pa.array(position[np.argsort(np.argsort(ids))]))
+        return table.take(arrow_array(position[np.argsort(np.argsort(ids))]))
 
     def condition(self, text: str) -> Any:
         """Return a condition on columns as Arrow's expression, None where it is empty.
@@ -164,11 +193,11 @@ class Rows:
 
         if name not in self.names:
             raise unknown_name("column", name, self.names)
-        if pa.types.is_string(self.dataset.schema.field(name).type):
+        if pa.types.is_string(self.schema.field(name).type):
             raise ConfigError(f"{name} holds texts; give a column of numbers, such as a metric")
 
     def _kinds(self) -> dict[str, NameKind]:
-        return {field.name: self._kind(field) for field in self.dataset.schema}
+        return {field.name: self._kind(field) for field in self.schema}
 
     def _kind(self, field: Any) -> NameKind:
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used

@@ -38,7 +38,7 @@ SAMPLE: Final = 64
 """Combinations of a sample; all, where there are fewer."""
 MAX_AMBIGUOUS: Final = 16
 MAX_CORNERS: Final = 20
-MAX_PARTS: Final = 16
+MAX_PARTS: Final = 8
 """Parts of the grid from which random combinations are drawn."""
 ENOUGH: Final = 4_096
 """Combinations of a box that are looked at more closely."""

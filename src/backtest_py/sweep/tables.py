@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["COMBO_ID", "SMALLER_IS_BETTER", "coded_column", "scenario_column", "shard_table"]
+__all__ = [
+    "COMBO_ID",
+    "SMALLER_IS_BETTER",
+    "arrow_array",
+    "coded_column",
+    "scenario_column",
+    "shard_table",
+]
 
 COMBO_ID: Final = "combo_id"
 
@@ -64,11 +71,36 @@ def coded_column(codes: NDArray[np.integer[Any]], values: Sequence[Any]) -> pa.A
     """
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-    if isinstance(values[0], bool):
-        return pa.array(np.array(values)[codes])
+    listed = np.array(values)
+    if listed.dtype == np.bool_:
+        return arrow_array(listed[codes])
     return pa.DictionaryArray.from_arrays(
-        pa.array(codes.astype(np.int32, copy=False)), pa.array(values)
+        arrow_array(codes.astype(np.int32, copy=False)), arrow_array(listed)
     )
+
+
+def arrow_array(values: NDArray[Any]) -> pa.Array:
+    """Return numbers, bools or texts as Arrow has them; contiguous numbers are not copied.
+
+    ``pyarrow.array`` does the same, but imports pandas first, which takes longer than to sweep a
+    few thousand combinations.
+
+    Examples
+    --------
+    >>> arrow_array(np.array(["09:00", ""])).to_pylist()
+    ['09:00', '']
+    """
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    if values.dtype.kind == "U":
+        texts = [text.encode() for text in values.tolist()]
+        ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+        data = pa.py_buffer(b"".join(texts))
+        return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), data)
+    bools = values.dtype == np.bool_
+    content = np.packbits(values, bitorder="little") if bools else np.ascontiguousarray(values)
+    buffers = [None, pa.py_buffer(content)]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
 
 
 def shard_table(
@@ -83,7 +115,7 @@ def shard_table(
     ----------
     combo_ids : ndarray of int64, shape (n_rows,)
         Strictly increasing.
-    parameters : mapping of str to pyarrow.Array or ndarray, shape (n_rows,)
+    parameters : mapping of str to pyarrow.Array, shape (n_rows,)
         The swept parameters by full key, in the order of the grid; see :func:`coded_column`.
     metrics : ndarray of float64, shape (n_metrics, n_rows)
         One row for each name of ``records.METRICS``.
@@ -100,7 +132,7 @@ def shard_table(
     """
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-    columns: dict[str, Any] = {COMBO_ID: combo_ids, **parameters}
+    columns: dict[str, Any] = {COMBO_ID: arrow_array(combo_ids), **parameters}
     columns |= zip(METRICS, map(_typed, METRICS, metrics), strict=True)
     if other is not None:
         scenario, values = other
@@ -109,7 +141,7 @@ def shard_table(
     return pa.table(columns)
 
 
-def _typed(metric: str, values: NDArray[np.float64]) -> NDArray[Any]:
+def _typed(metric: str, values: NDArray[np.float64]) -> pa.Array:
     if metric == "ruined":
-        return values.astype(np.bool_)
-    return values.astype(np.int64) if metric in COUNT_METRICS else values
+        return arrow_array(values.astype(np.bool_))
+    return arrow_array(values.astype(np.int64) if metric in COUNT_METRICS else values)

@@ -129,7 +129,9 @@ def read_table(
     _one_symbol(table, roles, names, file.name)
     for role in {"time", "date", "clock"} - set(time_roles):
         roles.pop(role, None)
-    numeric = {role: column(role) for role in (*PRICES, *VOLUMES, "atr") if role in roles}
+    numeric: dict[str, pa.Array] = {
+        role: column(role) for role in (*PRICES, *VOLUMES, "atr") if role in roles
+    }
     if decimal == "auto":
         plain = "." if head.delimiter == "," else ""
         decimal = decimal_mark(numeric, plain=plain, grouping=dialect.grouping, at=at)

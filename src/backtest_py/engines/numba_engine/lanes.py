@@ -8,13 +8,21 @@ metrics by the same ``finish``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from backtest_py._jit import kernel
 from backtest_py.engines.numba_engine.metrics import finish
-from backtest_py.engines.numba_engine.outcomes import AMBIGUOUS_BIT, CODE_BITS
+from backtest_py.engines.numba_engine.outcomes import (
+    AMBIGUOUS,
+    FIELD_BITS,
+    LONGS,
+    LOSSES,
+    MOST_COUNTED,
+    N_FIELDS,
+    WINS,
+)
 from backtest_py.engines.numba_engine.types import N_REASONS, Sums
 from backtest_py.engines.numba_engine.vectors import (
     any_lane,
@@ -31,49 +39,41 @@ from backtest_py.engines.numba_engine.vectors import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SignalList", "join", "metrics_of_lane"]
+__all__ = ["N_SUMS", "SignalList", "join", "metrics_of_lane"]
 
-FIELD_BITS = 8
-FIELD = 255
-"""Counts are packed into words, so many bits each, and moved to wide ones before they overflow."""
-N_FIELDS = 8
-N_CODES = 1 << CODE_BITS
-LOSS_SHIFT, LONG_SHIFT = FIELD_BITS, 2 * FIELD_BITS
-AMBIGUOUS = N_REASONS
-WINS, LOSSES, LONGS = N_FIELDS, N_FIELDS + 1, N_FIELDS + 2
-N_COUNTS = N_FIELDS + 3
 N_SUMS = 17
+"""Rows that ``join`` sets: the sums in the order in which ``metrics_of_lane`` reads them."""
 
 
 class SignalList(NamedTuple):
-    """Candidates that signal, in the order of their bars."""
+    """A list of signals over a table of candidates.
+
+    ``rows`` are candidates that signal, in the order of their bars; ``bar`` is that of every
+    candidate, ``day`` that of every bar.
+    """
 
     rows: NDArray[np.uint32]
     bar: NDArray[np.uint32]
-    side: NDArray[np.int8]
     day: NDArray[np.int32]
 
 
 class Days(NamedTuple):
     """Sums per lane that change when a day closes."""
 
-    pnl: object
-    equity_before: object
-    returns: object
-    squares: object
-    downside: object
-    closed: object
+    equity_before: Any
+    returns: Any
+    squares: Any
+    downside: Any
+    closed: Any
 
 
 @kernel(allocates=False)
-def close_day(days, mask, equity, rf):
+def close_day(days, mask, day_pnl, equity, rf):
     """Close the day of the lanes of ``mask``, whose equity is ``equity`` by now."""
-    zero = splat(0.0)
-    r = keep(mask, days.pnl / days.equity_before)
+    r = keep(mask, day_pnl / days.equity_before)
     x = r - rf
-    below = mask & (zero > x)
+    below = mask & (splat(0.0) > x)
     return Days(
-        select(mask, zero, days.pnl),
         select(mask, equity, days.equity_before),
         days.returns + r,
         days.squares + r * r,
@@ -86,98 +86,85 @@ def close_day(days, mask, equity, rf):
 def join(signals, cells, capital, block, rf, same_day, sums, counts):
     """Walk a list of signals for eight exits and set the sums and counts of each.
 
-    ``same_day`` tells that every position closes on the day of its signal.
+    ``same_day`` tells that every position closes on the day of its signal. ``counts`` has a row for
+    each field of a tally.
     """
-    zero, one = splat(0.0), splat(1.0)
+    zero, one, never, dropped = splat(0.0), splat(1.0), splat(np.inf), splat(-1.0)
     rf_lanes = splat(rf)
     equity = peak = load(capital, block)
-    days = Days(zero, equity, zero, zero, zero, zero)
-    total = gain = loss = pnl_squares = zero
+    days = Days(equity, zero, zero, zero, zero)
+    day_pnl = total = gain = loss = pnl_squares = zero
     max_drawdown = max_ratio = fall = held = zero
     streak = longest_win = longest_loss = zero
-    best, worst = splat(-np.inf), splat(np.inf)
-    free, exit_day = zero, splat(-1.0)
-    nothing = open_day = splat(False)  # noqa: FBT003 - a lane's truth value
-    first_word = second_word = splat(0)
-    for field in range(N_COUNTS):
-        store(counts, field, splat(0))
-    uncounted = 0
+    best, worst = splat(-np.inf), never
+    free, exit_day, ruin_bar = zero, splat(-1.0), zero
+    no_lane = open_day = splat(False)  # noqa: FBT003 - a lane's truth value
+    tally, tallied = splat(0), 0
+    for field in range(N_FIELDS):
+        store(counts, field, tally)
     signal_day = -1
-    for k in range(len(signals.rows)):
+    k, end = 0, len(signals.rows)
+    while k < end:
         row = signals.rows[k]
-        bar_number = signals.bar[row]
-        day = signals.day[bar_number]
-        bar = splat(float(bar_number))
-        exit_bar = to_float(load(cells.exit_bar, row))
-        ending = load(cells.ending, row)
-        take = (free <= bar) & (exit_bar > bar)
-        exit_at = splat(float(day))
-        # Branches on lanes would be guesses: a close that may be empty costs less than a wrong one.
+        k += 1
+        bar = signals.bar[row]
+        day = signals.day[bar]
+        entry_bar = splat(float(bar) + 1.0)
+        bars_held = to_float(load(cells.bars_held, row))
+        exit_bar = entry_bar + bars_held
+        take = (entry_bar > free) & (bars_held > dropped)
         if same_day:
             if day != signal_day:
-                days = close_day(days, open_day, equity, rf_lanes)
-                open_day = nothing
+                days = close_day(days, open_day, day_pnl, equity, rf_lanes)
+                day_pnl = select(open_day, zero, day_pnl)
+                open_day = no_lane
                 signal_day = day
-            open_day = open_day | take
         else:
-            exit_at = exit_at + to_float(ending >> splat(CODE_BITS))
+            exit_at = splat(float(day)) + to_float(load(cells.days, row))
             later = take & open_day & (exit_at > exit_day)
-            open_day = open_day | take
-            days = close_day(days, later, equity, rf_lanes)
-        exit_day = select(take, exit_at, exit_day)
+            # A branch would be a guess: closing no lane costs less than a wrong one.
+            days = close_day(days, later, day_pnl, equity, rf_lanes)
+            day_pnl = select(later, zero, day_pnl)
+            exit_day = select(take, exit_at, exit_day)
+        open_day = open_day | take
         pnl = keep(take, load(cells.pnl, row))
+        won, lost = pnl > zero, zero > pnl
         total = total + pnl
         equity = equity + pnl
-        days = Days(
-            days.pnl + pnl,
-            days.equity_before,
-            days.returns,
-            days.squares,
-            days.downside,
-            days.closed,
-        )
+        day_pnl = day_pnl + pnl
         pnl_squares = pnl_squares + pnl * pnl
-        gain = gain + larger(pnl, zero)
-        loss = loss + smaller(pnl, zero)
-        # Below one peak the deepest fall has the largest ratio, so that ratios wait for a new peak.
+        gain = select(won, gain + pnl, gain)
+        loss = select(lost, loss + pnl, loss)
+        held = select(take, held + bars_held, held)
+        tally = tally + select(take, load(cells.tally, row), splat(0))
+        # Below one peak the deepest fall is the largest and has the largest ratio. So both wait for
+        # a new peak, and a fall that is no deeper than an earlier one, from a lower peak, is less.
         higher = equity > peak
-        deep = higher & (fall > zero) & (max_ratio * peak <= fall)
-        if any_lane(deep):
-            max_ratio = larger(keep(deep, fall / peak), max_ratio)
+        deeper = higher & (fall > max_drawdown)
+        ruined = take & (equity <= zero)
+        if any_lane(deeper | ruined):
+            max_drawdown = select(deeper, fall, max_drawdown)
+            max_ratio = larger(keep(deeper, fall / peak), max_ratio)
+            ruin_bar = select(ruined, exit_bar, ruin_bar)
+            exit_bar = select(ruined, never, exit_bar)
+            if not any_lane(never > select(take, exit_bar, free)):
+                end = k
+        free = select(take, exit_bar, free)
         peak = select(higher, equity, peak)
-        drawdown = peak - equity
-        max_drawdown = larger(drawdown, max_drawdown)
-        fall = select(higher, zero, larger(drawdown, fall))
+        fall = select(higher, zero, larger(peak - equity, fall))
         best = select(take, larger(pnl, best), best)
         worst = select(take, smaller(pnl, worst), worst)
-        held = held + keep(take, exit_bar - (bar + one))
-        won, lost = pnl > zero, zero > pnl
         longer_win = larger(streak, zero) + one
         longer_loss = keep(lost, smaller(streak, zero) - one)
         streak = select(take, select(won, longer_win, longer_loss), streak)
         longest_win = larger(streak, longest_win)
         longest_loss = smaller(streak, longest_loss)
-        ended = splat(1) << ((ending & splat(N_FIELDS - 1)) << splat(3))
-        ended = ended + ((ending & splat(AMBIGUOUS_BIT)) << splat(53))
-        first_word = first_word + select(take, ended, splat(0))
-        second_word = second_word + select(won, splat(1), splat(0))
-        second_word = second_word + select(lost, splat(1 << LOSS_SHIFT), splat(0))
-        long = splat((1 << LONG_SHIFT) if signals.side[row] > 0 else 0)
-        second_word = second_word + select(take, long, splat(0))
-        free = select(take, exit_bar, free)
-        ruined = take & (equity <= zero)
-        if any_lane(ruined):
-            free = select(ruined, splat(np.inf), free)
-            if not any_lane(splat(np.inf) > free):
-                break
-        uncounted += 1
-        if uncounted == FIELD:
-            flush(counts, first_word, second_word)
-            first_word = second_word = splat(0)
-            uncounted = 0
-    flush(counts, first_word, second_word)
-    days = close_day(days, open_day, equity, rf_lanes)
-    max_ratio = larger(fall / peak, max_ratio)
+        tallied += 1
+        if tallied == MOST_COUNTED:
+            count(counts, tally)
+            tally, tallied = splat(0), 0
+    count(counts, tally)
+    days = close_day(days, open_day, day_pnl, equity, rf_lanes)
     store(sums, 0, total)
     store(sums, 1, gain)
     store(sums, 2, loss)
@@ -185,8 +172,8 @@ def join(signals, cells, capital, block, rf, same_day, sums, counts):
     store(sums, 4, days.returns)
     store(sums, 5, days.squares)
     store(sums, 6, days.downside)
-    store(sums, 7, max_drawdown)
-    store(sums, 8, max_ratio)
+    store(sums, 7, larger(fall, max_drawdown))
+    store(sums, 8, larger(fall / peak, max_ratio))
     store(sums, 9, best)
     store(sums, 10, worst)
     store(sums, 11, longest_win)
@@ -194,28 +181,27 @@ def join(signals, cells, capital, block, rf, same_day, sums, counts):
     store(sums, 13, held)
     store(sums, 14, days.closed)
     store(sums, 15, equity)
-    store(sums, 16, exit_day)
+    store(sums, 16, select(never > free, free, ruin_bar))
 
 
 @kernel(allocates=False)
-def flush(counts, first_word, second_word):
-    """Move the packed counts to the wide ones."""
-    for field in range(N_COUNTS):
-        word, place = (first_word, field) if field < N_FIELDS else (second_word, field - N_FIELDS)
-        count = (word >> splat(FIELD_BITS * place)) & splat(FIELD)
-        store(counts, field, load(counts, field) + count)
+def count(counts, tally):
+    """Move the counts of a tally, a few bits each, to wide ones."""
+    for field in range(N_FIELDS):
+        found = (tally >> splat(FIELD_BITS * field)) & splat(MOST_COUNTED)
+        store(counts, field, load(counts, field) + found)
 
 
 @kernel(allocates=False)
 def metrics_of_lane(sums, counts, lane, day, contract, settings, first, last, reasons, out):
-    """Set ``out`` to the metrics of one lane, ``reasons`` to its exits by reason."""
+    """Set ``out`` to the metrics of one lane, and ``reasons`` to its exits by reason."""
     trades = 0
     for k in range(N_REASONS):
         reasons[k] = counts[k, lane]
         trades += counts[k, lane]
     first_day, last_day = int(day[first]), int(day[last - 1])
     ruined = sums[15, lane] <= 0.0
-    last_exit = int(sums[16, lane])
+    last_exit = int(day[int(sums[16, lane])])
     # A range's positions are held one after another: only the last can close behind it.
     later_days = 1 if trades > 0 and last_exit > last_day else 0
     days = last_day - first_day + 1 + later_days

@@ -11,17 +11,22 @@ import numpy as np
 
 from backtest_py._jit import kernel
 from backtest_py.engines.numba_engine.backtest_engine import settle, trade_outcome
-from backtest_py.engines.numba_engine.types import ContractView, RulesView
+from backtest_py.engines.numba_engine.types import N_REASONS, ContractView, RulesView
 from backtest_py.engines.numba_engine.vectors import LANES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "AMBIGUOUS_BIT",
-    "CODE_BITS",
+    "AMBIGUOUS",
     "CONTRACT_DTYPE",
+    "FIELD_BITS",
+    "LONGS",
+    "LOSSES",
+    "MOST_COUNTED",
+    "N_FIELDS",
     "RULES_DTYPE",
+    "WINS",
     "Candidates",
     "Cells",
     "contract_of",
@@ -31,19 +36,23 @@ __all__ = [
     "table_bytes",
 ]
 
-AMBIGUOUS_BIT = 8
-"""Set in the code of an ambiguous outcome; the bits below it are the reason."""
-CODE_BITS = 4
-"""Bits of the code in ``ending``; those above count the days from the signal to the exit."""
+AMBIGUOUS, WINS, LOSSES, LONGS = range(N_REASONS, N_REASONS + 4)
+"""Fields of a tally behind those of the reasons."""
+N_FIELDS = N_REASONS + 4
+FIELD_BITS = 5
+"""Bits of a field; eleven fields fit a word."""
+MOST_COUNTED = (1 << FIELD_BITS) - 1
+"""So many tallies can be added before a field overflows."""
 
 CELL_DTYPE = np.dtype(
     [
         ("pnl", np.float64, LANES),
-        ("exit_bar", np.int32, LANES),
-        ("ending", np.uint32, LANES),
+        ("tally", np.int64, LANES),
+        ("bars_held", np.int32, LANES),
+        ("days", np.int32, LANES),
     ]
 )
-"""The outcomes of one candidate under eight exits: two cache lines."""
+"""The outcomes of one candidate under eight exits: three cache lines."""
 CACHE_LINE = 64
 
 RULES_DTYPE = np.dtype(
@@ -80,12 +89,14 @@ class Candidates(NamedTuple):
 class Cells(NamedTuple):
     """The outcomes of all candidates under all exits, each of shape (n_blocks, n_candidates, 8).
 
-    ``exit_bar`` is 0 where the signal is dropped; ``ending`` holds a code and a count of days.
+    ``tally`` is 1 in each field that counts the trade. ``bars_held`` is -1 where the signal is
+    dropped. ``days`` are those from the signal to the exit.
     """
 
     pnl: NDArray[np.float64]
-    exit_bar: NDArray[np.int32]
-    ending: NDArray[np.uint32]
+    tally: NDArray[np.int64]
+    bars_held: NDArray[np.int32]
+    days: NDArray[np.int32]
 
 
 def table_bytes(n_candidates: int, n_exits: int) -> int:
@@ -100,7 +111,8 @@ def empty_cells(n_candidates: int, n_exits: int) -> Cells:
     raw = np.zeros(size + CACHE_LINE, np.uint8)
     start = -raw.ctypes.data % CACHE_LINE
     table = raw[start : start + size].view(CELL_DTYPE).reshape(shape)
-    return Cells(table["pnl"], table["exit_bar"], table["ending"])
+    table["bars_held"] = -1
+    return Cells(table["pnl"], table["tally"], table["bars_held"], table["days"])
 
 
 @kernel(allocates=False)
@@ -135,6 +147,21 @@ def contract_of(row):
 
 
 @kernel(allocates=False)
+def tally_of(outcome, side, pnl):
+    """Return a word with a 1 in every field that counts the trade."""
+    tally = 1 << (FIELD_BITS * outcome.reason)
+    if outcome.ambiguous:
+        tally |= 1 << (FIELD_BITS * AMBIGUOUS)
+    if pnl > 0.0:
+        tally |= 1 << (FIELD_BITS * WINS)
+    if pnl < 0.0:
+        tally |= 1 << (FIELD_BITS * LOSSES)
+    if side > 0:
+        tally |= 1 << (FIELD_BITS * LONGS)
+    return tally
+
+
+@kernel(allocates=False)
 def follow(bars, atr, candidates, start, stop, rules, contracts, exits, cells):
     """Fill the cells of candidates ``start`` to ``stop`` under those ``exits`` that use ``atr``.
 
@@ -151,10 +178,11 @@ def follow(bars, atr, candidates, start, stop, rules, contracts, exits, cells):
             )
             if outcome.exit_bar < 0:
                 continue
+            pnl = settle(outcome, side, contract).pnl
             days = bars.day[outcome.exit_bar] - bars.day[bar]
             same_day = same_day and days == 0
-            code = outcome.reason + (AMBIGUOUS_BIT if outcome.ambiguous else 0)
-            cells.pnl[block, row, lane] = settle(outcome, side, contract).pnl
-            cells.exit_bar[block, row, lane] = outcome.exit_bar
-            cells.ending[block, row, lane] = (days << CODE_BITS) | code
+            cells.pnl[block, row, lane] = pnl
+            cells.tally[block, row, lane] = tally_of(outcome, side, pnl)
+            cells.bars_held[block, row, lane] = outcome.exit_bar - (bar + 1)
+            cells.days[block, row, lane] = days
     return same_day

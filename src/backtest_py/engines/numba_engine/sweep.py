@@ -24,7 +24,6 @@ from backtest_py.engines.numba_engine.backtest_engine import (
     trade_outcome,
 )
 from backtest_py.engines.numba_engine.lanes import (
-    N_COUNTS,
     N_SUMS,
     SignalList,
     join,
@@ -33,6 +32,7 @@ from backtest_py.engines.numba_engine.lanes import (
 from backtest_py.engines.numba_engine.metrics import accumulate, finish
 from backtest_py.engines.numba_engine.outcomes import (
     CONTRACT_DTYPE,
+    N_FIELDS,
     RULES_DTYPE,
     Candidates,
     Cells,
@@ -223,16 +223,21 @@ def signal_lists(candidates, sources, asked, begin, end):
 @kernel
 def join_sets(bars, candidates, table, settings, asked, places, lists, begin, block, out):
     """Join the lists of neighbouring sets with eight exits."""
-    cells = Cells(table.cells.pnl[block], table.cells.exit_bar[block], table.cells.ending[block])
+    cells = Cells(
+        table.cells.pnl[block],
+        table.cells.tally[block],
+        table.cells.bars_held[block],
+        table.cells.days[block],
+    )
     rf = settings.risk_free_rate / settings.periods_per_year
     n_exits = len(table.contracts)
     first_exit = block * LANES
     n_lanes = min(LANES, n_exits - first_exit)
-    sums, counts = np.empty((N_SUMS, LANES)), np.empty((N_COUNTS, LANES), np.int64)
+    sums, counts = np.empty((N_SUMS, LANES)), np.empty((N_FIELDS, LANES), np.int64)
     reasons, metrics = np.empty(N_REASONS, np.int64), np.empty((LANES, N_METRICS))
     for each in range(len(places) - 1):
         rows = lists[places[each] : places[each + 1]]
-        signals = SignalList(rows, candidates.bar, candidates.side, bars.day)
+        signals = SignalList(rows, candidates.bar, bars.day)
         join(signals, cells, table.capital, block, rf, table.same_day, sums, counts)
         for lane in range(n_lanes):
             metrics_of_lane(
