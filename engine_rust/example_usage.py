@@ -28,7 +28,7 @@ def main() -> None:
         named = (each.name, list(each.values()))
         runs.append((named, atr, rules, contract, settings, 0, len(bars)))
     for row in _engine_rust.optimize_rust(bars, runs):
-        print(" ".join(f"{name}={value:.2f}" for name, value in zip(METRICS[:8], row, strict=False)))
+        print(" ".join(f"{name}={row[METRICS.index(name)]:.2f}" for name in ("sharpe", "sqn")))
 
     info = _engine_rust.build_info()
     print(f"{info['profile']} build, instructions: {info['level']} of {info['levels']}")
