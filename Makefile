@@ -108,7 +108,6 @@ test-boundscheck: build ## parity with every index of the Numba kernels checked,
 bench: .venv-bench/.installed ## benchmarks, also against vectorbt; writes docs/benchmarks.md
 	$(PY_BENCH) -m pytest benches -o addopts=--import-mode=importlib --benchmark-json bench-report.json
 	$(PY_BENCH) -m benches.report bench-report.json docs/benchmarks.md
-	@$(MAKE) bench-sweep
 
 .PHONY: bench-sweep
 bench-sweep: .venv-bench/.installed ## sweeps: engines, a plain loop, vectorbt; writes docs/benchmarks-sweep.md

@@ -24,7 +24,7 @@ from benches.sweep_contender import Contender
 from benches.sweep_shell import end_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["measure"]
 
@@ -33,9 +33,22 @@ SIZES = ("1", "1000", "100000", STANDARD)
 PACKAGES = ("numpy", "numba", "joblib", "pyarrow", "vectorbt", "vectorbt-rust")
 
 
-def measure(*, quick: bool = False, rounds: int = 3) -> dict[str, Any]:
-    """Measure all groups; ``quick`` does a little of each kind, to see that it works."""
+def measure(
+    *, quick: bool = False, rounds: int = 3, keep: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Measure all groups; ``quick`` does a little of each kind, to see that it works.
+
+    ``keep`` gets what there is after each part, so that an interrupted run is not lost.
+    """
     load = os.getloadavg()[0]
+    started = str(datetime.now(UTC).date())
+
+    def report(runs: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        found = {"date": started, "facts": facts(load), "rows": rows, "shell": list(runs)}
+        if keep is not None:
+            keep(found)
+        return found
+
     rounds = 1 if quick else rounds
     sizes = SIZES[:2] if quick else SIZES
     rows: list[dict[str, Any]] = []
@@ -53,25 +66,26 @@ def measure(*, quick: bool = False, rounds: int = 3) -> dict[str, Any]:
                 if size == "1"
             }
             rows += compare("size", size, {**everyone, **runs}, 3 * rounds if runs else rounds)
+            report()
         for case in OTHERS[-1:] if quick else OTHERS:
             rows += compare("others", case, everyone, rounds)
+            report()
         for case in BARS[:1] if quick else BARS:
             rows += compare("bars", case, everyone, rounds)
+            report()
         threads = {
             f"{engine}, {count} thread{'s' * (count > 1)}": start(engine, {"threads": count})
             for engine in planners
             for count in (2, 1)
         }
         rows += compare("threads", sizes[-2], threads, rounds)
-    rows += levels(sizes[-1], rounds)
+        report()
     if not quick:
         rows += peers(rounds)
-    return {
-        "date": str(datetime.now(UTC).date()),
-        "facts": facts(load),
-        "rows": rows,
-        "shell": shell(int(sizes[-1]), quick=quick),
-    }
+        report()
+    rows += levels(sizes[-1], rounds)
+    report()
+    return report(shell(int(sizes[-1]), quick=quick))
 
 
 def levels(size: str, rounds: int) -> list[dict[str, Any]]:
@@ -171,8 +185,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args(arguments)
-    report = measure(quick=options.quick, rounds=options.rounds)
-    options.report.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+    def keep(report: dict[str, Any]) -> None:
+        options.report.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+    measure(quick=options.quick, rounds=options.rounds, keep=keep)
     return 0
 
 

@@ -60,7 +60,7 @@ DEFAULTS = {
     "metrics": {"risk_free_rate": 0.0, "periods_per_year": 252},
     "range": {},
     "run": {"engine": "auto"},
-    "sweep": {"where": "", "invalid": "refuse", "grid": {}},
+    "sweep": {"where": "", "invalid": "refuse", "scenarios": False, "grid": {}},
 }
 """The defaults of the interface, written out again: nobody may change one by accident."""
 

@@ -76,6 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {_message(error)}", file=sys.stderr)  # noqa: T201
         return _status(error)
+    finally:
+        if argv is None:  # there is nothing left to interrupt
+            for each in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(each, signal.SIG_IGN)
     return 0
 
 

@@ -147,7 +147,7 @@ def sweep(
     with opened as store:
         try:
             store.update({"gate": asked.pass_gate(gate, means)})
-            work = Work(asked.job, asked.engine, means, store.done)
+            work = Work(asked.job, asked.engine, means, store.done, packed=True)
             work.do(lambda shard, table: store.write(shard.number, table))
         except BaseException:
             with suppress(StorageError):  # a full disk takes no note either
@@ -172,7 +172,7 @@ def _in_memory(asked: _Asked, means: Means, gate: int | None, facts: dict[str, A
         )
     facts["gate"] = asked.pass_gate(gate, means)
     tables: dict[int, pa.Table] = {}
-    work = Work(job, asked.engine, means, {})
+    work = Work(job, asked.engine, means, {}, packed=False)
     work.do(lambda shard, table: tables.update({shard.number: table}))
     facts["seconds"] = round(work.meter.seconds, 3)
     ordered = [tables[number] for number in sorted(tables)]

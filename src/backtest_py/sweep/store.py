@@ -21,7 +21,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["SweepStore", "done_shards", "encode_shard", "read_manifest"]
+__all__ = ["Packed", "SweepStore", "done_shards", "encode_shard", "read_manifest"]
 
 KIND: Final = "sweep"
 MANIFEST: Final = "manifest.json"
@@ -51,6 +51,26 @@ _REMEDIES: Final = {
     errno.EDQUOT: "the disk quota is used up; free some space",
     errno.EFBIG: "a limit on the size of files is reached; raise it (ulimit -f)",
 }
+
+
+class Packed(NamedTuple):
+    """A shard's table as the bytes of its file.
+
+    Attributes
+    ----------
+    num_rows : int
+        Rows of the table.
+    content : bytes
+        The file.
+    """
+
+    num_rows: int
+    content: bytes
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Self:
+        """Return the bytes of a table's file."""
+        return cls(table.num_rows, bytes(encode_shard(table)))
 
 
 class SweepStore:
@@ -146,7 +166,7 @@ class SweepStore:
             store._begin()
         return store
 
-    def write(self, shard: int, table: pa.Table) -> None:
+    def write(self, shard: int, table: pa.Table | Packed) -> None:
         """Write one shard: it is done when this returns, and not at all if it fails.
 
         Several threads may write different shards at once; encoding and writing release the GIL.
@@ -155,15 +175,16 @@ class SweepStore:
         ----------
         shard : int
             Number of the shard in the plan.
-        table : pyarrow.Table
-            ``combo_id`` (int64, strictly increasing), parameters and metrics.
+        table : pyarrow.Table or Packed
+            ``combo_id`` (int64, strictly increasing), parameters and metrics; or what
+            :meth:`Packed.of` made of it, as in another process.
 
         Raises
         ------
         StorageError
             If it cannot be written, as on a full disk; the sweep can be resumed.
         """
-        content = encode_shard(table)
+        content = table.content if isinstance(table, Packed) else encode_shard(table)
         entry = Entry(shard, table.num_rows, len(content), checksum(content), self._sweep)
         file = self.path / RESULTS / entry.file_name
         if self._journal is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
+import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -17,6 +19,7 @@ from backtest_py.errors import ConfigError, SweepCancelled
 from backtest_py.sweep.evaluate import DIRECT_COMBOS, Evaluator
 from backtest_py.sweep.progress import Meter
 from backtest_py.sweep.shards import Shards
+from backtest_py.sweep.store import Packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from backtest_py.sweep.progress import Progress
     from backtest_py.sweep.shards import Shard
 
-    Found = Generator[tuple[Shard, pa.Table], None, None]
+    Found = Generator[tuple[Shard, pa.Table | Packed], None, None]
 
 __all__ = ["MAX_MEMORY", "Means", "ShardTask", "Work"]
 
@@ -37,6 +40,8 @@ MAX_MEMORY: Final = 1 << 30
 POLL_SECONDS: Final = 0.1
 AHEAD: Final = 2
 """Shards that are computed but not kept yet, beside the one that is being kept."""
+WAVE: Final = 8
+"""Shards for each process, after which results are waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,8 @@ class Work:
         What it may use.
     done : mapping of int to int
         Rows of the shards that are done already.
+    packed : bool
+        Whether other processes give the bytes of files instead of tables.
 
     Attributes
     ----------
@@ -91,9 +98,15 @@ class Work:
     """
 
     def __init__(
-        self, job: SweepJob, engine: Engine, means: Means, done: Mapping[int, int]
+        self,
+        job: SweepJob,
+        engine: Engine,
+        means: Means,
+        done: Mapping[int, int],
+        *,
+        packed: bool,
     ) -> None:
-        self._job, self._means = job, means
+        self._job, self._means, self._packed = job, means, packed
         self._evaluator = Evaluator(job, engine, threads=means.threads, max_memory=means.max_memory)
         shards = Shards(job.grid)
         order = shards.in_working_order(by_exits=self._evaluator.sources.shared)
@@ -101,7 +114,7 @@ class Work:
         self.meter = Meter(job.n_combos, len(shards), done, means.progress)
         self._stopped = False
 
-    def do(self, keep: Callable[[Shard, pa.Table], None]) -> None:
+    def do(self, keep: Callable[[Shard, Any], None]) -> None:
         """Compute the missing shards, and have another thread hand each to ``keep``.
 
         Raises
@@ -165,13 +178,20 @@ class Work:
         from joblib import Parallel, delayed  # noqa: PLC0415 - only where it is used
 
         means, engine = self._means, self._evaluator.engine.name
-        task = ShardTask(self._job, engine, means.max_memory, uuid4().hex)
-        parallel = Parallel(means.processes, batch_size=1, return_as="generator_unordered")
-        with closing(parallel(delayed(task)(shard) for shard in self._missing)) as found:
-            for item in found:
-                if self._stopped:  # and the exception got lost, as in a destructor
-                    raise KeyboardInterrupt
-                yield item
+        task = ShardTask(self._job, engine, means.max_memory, uuid4().hex, self._packed)
+        with Parallel(means.processes, batch_size=1, return_as="generator_unordered") as parallel:
+            # a wave at a time, because joblib does not wait for who takes its results
+            while wave := list(itertools.islice(self._missing, WAVE * means.processes)):
+                found = parallel(delayed(task)(shard) for shard in wave)
+                try:
+                    for item in found:
+                        if self._stopped:  # and the exception got lost, as in a destructor
+                            raise KeyboardInterrupt
+                        yield item
+                finally:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # that tasks are dropped is intended
+                        found.close()
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -214,20 +234,24 @@ class ShardTask:
         Bytes to take, beside the bars.
     key : str
         Tells sweeps apart: what shards share is kept between calls with one key.
+    packed : bool
+        Whether to give the bytes of the shard's file instead of its table.
     """
 
     job: SweepJob
     engine: str
     max_memory: int
     key: str
+    packed: bool
 
-    def __call__(self, shard: Shard) -> tuple[Shard, pa.Table]:
+    def __call__(self, shard: Shard) -> tuple[Shard, pa.Table | Packed]:
         """Compute a shard."""
         if getattr(_KEPT, "key", "") != self.key:
             engine, _ = resolve(self.engine)
             _KEPT.evaluator = Evaluator(self.job, engine, threads=1, max_memory=self.max_memory)
             _KEPT.key = self.key
-        return shard, _KEPT.evaluator.evaluate(shard)
+        table = _KEPT.evaluator.evaluate(shard)
+        return shard, Packed.of(table) if self.packed else table
 
 
 _KEPT = threading.local()

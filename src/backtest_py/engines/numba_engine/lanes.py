@@ -137,8 +137,8 @@ def join(signals, cells, capital, block, rf, same_day, sums, counts):
         loss = select(lost, loss + pnl, loss)
         held = select(take, held + bars_held, held)
         tally = tally + select(take, load(cells.tally, row), splat(0))
-        # Below one peak the deepest fall is the largest and has the largest ratio. So both wait for
-        # a new peak, and a fall that is no deeper than an earlier one, from a lower peak, is less.
+        # Peaks only rise: a fall has the largest ratio to its peak only if it is deeper than all
+        # before, and among the falls below one peak the deepest counts. So both wait for a new one.
         higher = equity > peak
         deeper = higher & (fall > max_drawdown)
         ruined = take & (equity <= zero)

@@ -169,7 +169,7 @@ def follow(bars, atr, candidates, start, stop, rules, contracts, exits, cells):
     """
     same_day = True
     for row in range(start, stop):
-        bar, side = candidates.bar[row], candidates.side[row]
+        bar, side = np.int64(candidates.bar[row]), candidates.side[row]
         for k in exits:
             block, lane = k // LANES, k % LANES
             contract = contract_of(contracts[k])

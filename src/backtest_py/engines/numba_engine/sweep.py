@@ -286,9 +286,10 @@ def walk(bars, atr, candidates, rows, rules, contract, trades):
     free = 0
     equity = contract.initial_capital
     for row in rows:
-        bar, side, risk = candidates.bar[row], candidates.side[row], candidates.risk[row]
+        bar, side = np.int64(candidates.bar[row]), candidates.side[row]
         if bar < free:
             continue
+        risk = candidates.risk[row]
         outcome = trade_outcome(bars, atr, risk, rules, contract, bar, side)
         if outcome.exit_bar < 0:
             continue
