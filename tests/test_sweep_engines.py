@@ -313,7 +313,7 @@ def test_every_instruction_level_gives_the_same_bits(markets, kind):
 def test_one_exit_or_one_set_alone_is_the_same(runner, markets):
     sweep = make_sweep("barra_elefante", markets["session"], seed=8)
     expected = sweep.evaluate(runner)
-    for exits in ([4], [2, 7, 5], [0, 1, 2, 3, 4, 5, 6, 7]):
+    for exits in ([4], [2, 7, 5], [0, 1, 2, 3, 4, 5, 6, 7], list(range(N_EXITS)) * 8):
         some = replace(sweep, exits=[sweep.exits[k] for k in exits])
         assert_same_bits(some.evaluate(runner), expected[:, :, exits])
     for order in ([3], [N_SETS + 1], []):
@@ -444,6 +444,14 @@ def test_wrong_calls_are_refused(runner, markets):
             plan.evaluate(sets, thresholds, settings, first, last)
     with pytest.raises(EngineError):
         plan.evaluate_each(sweep.with_atr(runner)[:1], sweep.sets, cuts, settings, 0, n)
+    with pytest.raises(EngineError):
+        plan.load([(bt.ExitRules(), bt.Contract(), np.ones(n - 1))])
+    for signals in (
+        Signals(np.ones(n + 1, np.int8)),
+        Signals(np.ones(n, np.int8), np.ones(n - 1)),
+    ):
+        with pytest.raises(EngineError):
+            runner.sweep_plan(sweep.bars, strategies=None, signals=[signals], loosest=[], threads=1)
     for sources in ((None, None), ([], None), (sweep.strategies, [])):
         with pytest.raises(EngineError):
             runner.sweep_plan(
@@ -455,6 +463,15 @@ def test_wrong_calls_are_refused(runner, markets):
             )
     with pytest.raises(EngineError):
         replace(sweep, loosest=[1.0]).plan(runner)
+
+
+def test_strategies_of_several_classes_are_refused():
+    mixed = [bt.MovingAverageCross(), bt.OpeningRangeBreakout()]
+    bars = bt.synthetic_bars(n_days=1)
+    with pytest.raises(EngineError, match="several classes"):
+        resolve("numba")[0].sweep_plan(
+            bars, strategies=mixed, signals=None, loosest=[0.0, 1439.0], threads=1
+        )
 
 
 @kernel

@@ -216,13 +216,14 @@ class Evaluator:
             column = np.arange(positions.start, positions.stop, dtype=np.int32).reshape(along)
             combo_ids = combo_ids + column * np.int64(stride)
             digits.append(np.broadcast_to(column, mask.shape).ravel()[kept])
+        combo_ids = combo_ids.ravel()[kept]
         if grid.size <= DIRECT_COMBOS:
-            metrics = self._directly(np.array(digits).T)
+            metrics = self._directly(np.reshape(digits, (len(box), len(combo_ids))).T)
         elif isinstance(kept, slice):
             metrics = self._whole_box(grid, box)
         else:
             metrics = self._part_of_box(grid, box, mask.ravel(), kept)
-        return combo_ids.ravel()[kept], digits, metrics
+        return combo_ids, digits, metrics
 
     def _whole_box(self, grid: Grid, box: tuple[range, ...]) -> NDArray[np.float64]:
         """Return the metrics of all combinations of a box, in the order of ``combo_id``."""

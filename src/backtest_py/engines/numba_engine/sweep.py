@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -326,9 +326,14 @@ class NumbaSweepPlan:
         self.done = 0
         bounds = np.zeros(0, np.int64)
         if strategies and signals is None:
+            if len({type(strategy) for strategy in strategies}) > 1:
+                raise EngineError("the strategies of a sweep are of several classes; plan each")
             bounds = np.array([each.bound for each in strategies[0].thresholds], np.int64)
             compute = [partial(scored, bars, strategy) for strategy in strategies]
         elif signals and strategies is None:
+            for given in signals:
+                _check_length("side", given.side, len(bars))
+                _check_length("risk", given.risk, len(bars))
             compute = [partial(unscored, given) for given in signals]
         else:
             raise EngineError("a sweep needs either strategies or signals, at least one")
@@ -349,6 +354,7 @@ class NumbaSweepPlan:
 
     def load(self, exits: Sequence[Exit]) -> None:
         """Compute the outcome of every candidate under every exit."""
+        self._table = None  # before the next one takes memory
         rules, contracts = _exit_rows(exits)
         capital = np.ones((-(-len(exits) // LANES), LANES))
         capital.ravel()[: len(exits)] = contracts["initial_capital"]
@@ -367,7 +373,7 @@ class NumbaSweepPlan:
                     chosen,
                     cells,
                 )
-                for atr, chosen in _by_atr(exits)
+                for atr, chosen in _by_atr(exits, len(self._bars.open))
                 for start in range(0, self.n_candidates, CHUNK)
             ]
         )
@@ -445,7 +451,7 @@ class NumbaSweepPlan:
                     out,
                 ),
             )
-            for atr, chosen in _by_atr(exits)
+            for atr, chosen in _by_atr(exits, len(self._bars.open))
             for rows in np.array_split(chosen, -(-len(chosen) // GROUP))
         )
         return out
@@ -540,9 +546,19 @@ def _exit_rows(exits: Sequence[Exit]) -> tuple[NDArray[np.void], NDArray[np.void
     )
 
 
-def _by_atr(exits: Sequence[Exit]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+def _check_length(name: str, column: NDArray[Any] | None, n_bars: int) -> None:
+    """Refuse a column with which a kernel would read out of bounds."""
+    if column is not None and column.shape != (n_bars,):
+        raise EngineError(f"{name} has shape {column.shape}, but there are {n_bars} bars")
+
+
+def _by_atr(
+    exits: Sequence[Exit], n_bars: int
+) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
     """Return each average true range, empty where there is none, with the exits that use it."""
     columns = {id(atr): atr for _, _, atr in exits}
+    for atr in columns.values():
+        _check_length("atr", atr, n_bars)
     users: dict[int, list[int]] = {key: [] for key in columns}
     for place, (_, _, atr) in enumerate(exits):
         users[id(atr)].append(place)
