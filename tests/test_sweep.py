@@ -395,6 +395,7 @@ def many_ways(bars, tmp_path, engine, axes, **options):
         "two threads": {"threads": 2},
         "all threads": {"threads": 0},
         "little memory": {"max_memory": 9_000_000},
+        "one process": {"processes": 1},
         "two processes": {"processes": 2},
     }
     for name, how in ways.items():

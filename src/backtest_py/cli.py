@@ -9,8 +9,10 @@ Exit status: 0 done; 1 the run failed; 2 wrong usage or configuration; 3 parity 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -58,9 +60,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Arguments; by default those of the process.
     """
-    if argv is None:  # a process of its own
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _status_of(given)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    status = _status_of(given)
+    for each in (signal.SIGINT, signal.SIGTERM):  # there is nothing left to interrupt
+        signal.signal(each, signal.SIG_IGN)
+    if any(thread.name.startswith("backtest-py") for thread in threading.enumerate()):
+        # an engine that is deep in its work; what is on disk is whole at any moment
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _status_of(given: list[str]) -> int:
+    """Run a command, say what went wrong, and return the exit status."""
     # --debug concerns this function alone, so it may stand before or after the command
     arguments = [item for item in given if item != "--debug"]
     try:
@@ -76,10 +92,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {_message(error)}", file=sys.stderr)  # noqa: T201
         return _status(error)
-    finally:
-        if argv is None:  # there is nothing left to interrupt
-            for each in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(each, signal.SIG_IGN)
     return 0
 
 

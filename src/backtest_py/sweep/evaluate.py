@@ -49,6 +49,8 @@ LANES: Final = 8
 """Exits that an engine takes at a time."""
 TABLES: Final = 6
 """Tables of a shard's metrics that exist at a time: being computed, encoded, written."""
+SPARSE: Final = 8
+"""Combinations to compute for each that is kept, above which each is worked out on its own."""
 MIN_RUN: Final = 16
 """Neighbouring signal sets of one source from which on they need not be sorted for speed."""
 
@@ -222,7 +224,7 @@ class Evaluator:
         elif isinstance(kept, slice):
             metrics = self._whole_box(grid, box)
         else:
-            metrics = self._part_of_box(grid, box, mask.ravel(), kept)
+            metrics = self._part_of_box(grid, box, mask.ravel(), kept, digits)
         return combo_ids, digits, metrics
 
     def _whole_box(self, grid: Grid, box: tuple[range, ...]) -> NDArray[np.float64]:
@@ -237,7 +239,12 @@ class Evaluator:
         return apart.transpose(0, 1, *back).reshape(*metrics.shape[:2], -1)
 
     def _part_of_box(
-        self, grid: Grid, box: tuple[range, ...], mask: NDArray[np.bool_], kept: NDArray[np.intp]
+        self,
+        grid: Grid,
+        box: tuple[range, ...],
+        mask: NDArray[np.bool_],
+        kept: NDArray[np.intp],
+        digits: list[NDArray[np.int32]],
     ) -> NDArray[np.float64]:
         """Return the metrics of the combinations of a box that are kept, perhaps none."""
         sets, set_places = _positions(box, grid.strategy_axes)
@@ -247,6 +254,8 @@ class Evaluator:
         if len(kept) == 0:
             return np.empty((self.job.n_scenarios, len(METRICS), 0))
         places = set_places[some_sets][:, None] + exit_places[some_exits]
+        if places.size > SPARSE * len(kept):
+            return self._rows_metrics(np.stack(digits, axis=1))
         self._share = len(kept) / (self.job.n_scenarios * places.size)
         metrics = self.cross(sets[some_sets], exits[some_exits])
         row_of = np.empty(len(mask), np.int64)

@@ -23,7 +23,7 @@ from backtest_py.sweep.plan import Plan
 from backtest_py.sweep.sample import Sample, SampledGrid, build_grid
 from backtest_py.sweep.shards import LAYOUT, Shards
 from backtest_py.sweep.store import SweepStore
-from backtest_py.sweep.work import MAX_MEMORY, Means, Work
+from backtest_py.sweep.work import MAX_MEMORY, Means, Work, listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -293,7 +293,8 @@ class _Asked:
             return {"verdict": "skipped", "reason": "the caller asked to skip it"}
         if job.grid.size <= gate:
             return {"verdict": "not needed", "reason": f"at most {gate:,} combinations are swept"}
-        return pass_gate(job, engine, threads=means.threads, max_memory=means.max_memory)
+        how = {"threads": means.threads, "max_memory": means.max_memory}
+        return listening(lambda: pass_gate(job, engine, **how))
 
     def manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the sweep says of itself; ``identity`` holds all that decides a number."""

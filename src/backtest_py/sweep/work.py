@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import threading
+import time
 import warnings
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from backtest_py.engines import resolve
@@ -33,11 +34,15 @@ if TYPE_CHECKING:
 
     Found = Generator[tuple[Shard, pa.Table | Packed], None, None]
 
-__all__ = ["MAX_MEMORY", "Means", "ShardTask", "Work"]
+__all__ = ["MAX_MEMORY", "Means", "ShardTask", "Work", "listening"]
 
 MAX_MEMORY: Final = 1 << 30
 """Bytes that a sweep takes at most, unless more or less are given."""
+ResultT = TypeVar("ResultT")
+
 POLL_SECONDS: Final = 0.1
+STOP_SECONDS: Final = 0.5
+"""How long an engine may take to notice that it shall stop."""
 AHEAD: Final = 2
 """Shards that are computed but not kept yet, beside the one that is being kept."""
 WAVE: Final = 8
@@ -53,7 +58,7 @@ class Means:
     threads : int
         Threads of the engine, 0 for one per processor.
     processes : int
-        Processes that compute shards, each with one thread; 0 for none but this one.
+        Processes that compute shards, each with one thread; 0 for this one with all of them.
     max_memory : int
         Bytes to take, beside the bars, in each of them.
     progress : callable, optional
@@ -107,7 +112,8 @@ class Work:
         packed: bool,
     ) -> None:
         self._job, self._means, self._packed = job, means, packed
-        self._evaluator = Evaluator(job, engine, threads=means.threads, max_memory=means.max_memory)
+        threads = 1 if means.processes else means.threads
+        self._evaluator = Evaluator(job, engine, threads=threads, max_memory=means.max_memory)
         shards = Shards(job.grid)
         order = shards.in_working_order(by_exits=self._evaluator.sources.shared)
         self._missing = (shard for shard in order if shard.number not in done)
@@ -148,37 +154,40 @@ class Work:
         self.meter.finish(rows)
 
     def _tables(self) -> Found:
-        return self._of_processes() if self._means.processes else self._of_thread()
+        # one process is this one
+        return self._of_processes() if self._means.processes > 1 else self._of_thread()
 
     def _of_thread(self) -> Found:
         """Compute one shard ahead in a thread, so that signals reach this one."""
-        with ThreadPoolExecutor(1, "backtest-py-sweep") as worker:
-            try:
-                ahead: deque[tuple[Shard, Future[pa.Table]]] = deque()
-                for shard in self._missing:
-                    ahead.append((shard, worker.submit(self._evaluator.evaluate, shard)))
-                    if len(ahead) > 1:
-                        first, future = ahead.popleft()
-                        yield first, self._awaited(future)
-                for last, future in ahead:
-                    yield last, self._awaited(future)
-            except BaseException:
-                self._evaluator.cancel()
-                raise
+        worker = ThreadPoolExecutor(1, "backtest-py-sweep")
+        ahead: deque[tuple[Shard, Future[pa.Table]]] = deque()
+        try:
+            for shard in self._missing:
+                ahead.append((shard, worker.submit(self._evaluator.evaluate, shard)))
+                if len(ahead) > 1:
+                    yield ahead[0][0], self._awaited(ahead[0][1])
+                    ahead.popleft()
+            for last, future in ahead:
+                yield last, self._awaited(future)
+        finally:
+            # an engine that is deep in its work ends soon after, but nobody waits for it
+            self._evaluator.cancel()
+            worker.shutdown(wait=False, cancel_futures=True)
+            wait([future for _, future in ahead], STOP_SECONDS)
 
     def _awaited(self, future: Future[pa.Table]) -> pa.Table:
-        while True:
-            try:
-                return future.result(timeout=POLL_SECONDS)
-            except FutureTimeoutError:
-                self.meter.tell(self._evaluator.done)
+        while not wait([future], POLL_SECONDS).done:
+            self.meter.tell(self._evaluator.done)
+        return future.result()
 
     def _of_processes(self) -> Found:
         """Compute in processes; every shard is a unit that any of them can do."""
         from joblib import Parallel, delayed  # noqa: PLC0415 - only where it is used
 
         means, engine = self._means, self._evaluator.engine.name
-        task = ShardTask(self._job, engine, means.max_memory, uuid4().hex, self._packed)
+        task = ShardTask(
+            self._job, engine, means.max_memory, self._packed, uuid4().hex, os.getpid()
+        )
         with Parallel(means.processes, batch_size=1, return_as="generator_unordered") as parallel:
             # a wave at a time, because joblib does not wait for who takes its results
             while wave := list(itertools.islice(self._missing, WAVE * means.processes)):
@@ -220,6 +229,21 @@ class Work:
                 signal.signal(each, handler)
 
 
+def listening(work: Callable[[], ResultT]) -> ResultT:
+    """Return what a function gives, while this thread hears Control-C.
+
+    After one the function runs to its end, but nobody waits for it.
+    """
+    worker = ThreadPoolExecutor(1, "backtest-py-work")
+    try:
+        future = worker.submit(work)
+        while not wait([future], POLL_SECONDS).done:
+            pass
+        return future.result()
+    finally:
+        worker.shutdown(wait=False)
+
+
 @dataclass(frozen=True)
 class ShardTask:
     """One sweep as any process can work on it: call it with a shard, get the shard's table.
@@ -232,17 +256,20 @@ class ShardTask:
         Name of the engine, which uses one thread.
     max_memory : int
         Bytes to take, beside the bars.
-    key : str
-        Tells sweeps apart: what shards share is kept between calls with one key.
     packed : bool
         Whether to give the bytes of the shard's file instead of its table.
+    key : str
+        Tells sweeps apart: what shards share is kept between calls with one key.
+    owner : int
+        Number of the process that sweeps, without which its children need not go on.
     """
 
     job: SweepJob
     engine: str
     max_memory: int
-    key: str
     packed: bool
+    key: str
+    owner: int
 
     def __call__(self, shard: Shard) -> tuple[Shard, pa.Table | Packed]:
         """Compute a shard."""
@@ -250,9 +277,25 @@ class ShardTask:
             engine, _ = resolve(self.engine)
             _KEPT.evaluator = Evaluator(self.job, engine, threads=1, max_memory=self.max_memory)
             _KEPT.key = self.key
+            if os.getppid() == self.owner:
+                _follow(self.owner)
         table = _KEPT.evaluator.evaluate(shard)
         return shard, Packed.of(table) if self.packed else table
 
 
 _KEPT = threading.local()
 """The evaluator of this worker, for the sweep that it worked on last."""
+
+
+def _follow(owner: int) -> None:
+    """Let this process live and die with its parent, whatever a terminal sends to both."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(owner,), daemon=True).start()
+
+
+def _end_with(owner: int) -> None:
+    """End this process soon after its parent was killed; joblib's workers wait for minutes."""
+    while os.getppid() == owner:
+        time.sleep(1.0)
+    os._exit(1)
