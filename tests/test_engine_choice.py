@@ -202,3 +202,14 @@ def test_a_strategy_needs_its_decorator():
 
     with pytest.raises(bt.ConfigError, match=r"Bare is no dataclass; .*@dataclass"):
         base.register(Bare)
+
+
+def test_a_kernel_of_its_own_takes_no_thresholds_over(bars):
+    assert Impostor.thresholds == ()
+    assert Impostor.score_kernel is None
+    axes = {"strategy.min_range_mult": [600.0, 610.0, 1e9], "rules.stop": [1.0, 2.0]}
+    result = bt.sweep(bars, Impostor(), axes, engine="numba")
+    for combo_id in range(6):
+        once = result.replay(combo_id)
+        assert once.metrics.total_trades == result.table()["total_trades"][combo_id].as_py()
+    assert result.table()["total_trades"].to_pylist()[0] > 0

@@ -223,7 +223,12 @@ class TestSweep:
         assert outcome.status == 3
         assert outcome.err.startswith("error: the engines disagree")
         assert list((out / "results").iterdir()) == []
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert manifest["status"] == "refused"
+        assert manifest["gate"]["verdict"] == "disagreed"
+        assert manifest["gate"]["reason"].endswith("exit_price")
         assert cli("sweep", config, "--out", out, "--engine", "rust", "--resume").status == 0
+        assert bt.open_sweep(out).manifest["gate"]["verdict"] == "agreed"
 
     def test_an_interruption_says_how_to_continue(self, cli, config, out, monkeypatch):
         def interrupt(bars, **_):

@@ -67,7 +67,8 @@ class Strategy(Settings):
         Numba kernel ``(bars, values, side, risk, scores)``, needed with ``thresholds``. It fills
         side and risk of every bar as they are before the thresholds, and ``scores`` (float64,
         shape (n_thresholds, n_bars), nan where undefined) in the order of ``thresholds``, whose
-        own values it ignores. A bar signals where every score passes.
+        own values it ignores. A bar signals where every score passes. A class with a kernel of its
+        own inherits neither: they belong to the kernel.
     """
 
     __slots__ = ()
@@ -77,6 +78,12 @@ class Strategy(Settings):
     gives_risk: ClassVar[bool] = False
     thresholds: ClassVar[tuple[Threshold, ...]] = ()
     score_kernel: ClassVar[Kernel | None] = None
+
+    def __init_subclass__(cls, **arguments: object) -> None:
+        """Forget the parent's thresholds where the kernel is another one."""
+        super().__init_subclass__(**arguments)
+        if "kernel" in vars(cls) and "thresholds" not in vars(cls):
+            cls.thresholds, cls.score_kernel = (), None
 
     def __post_init__(self) -> None:
         """Check the class's name and every field."""

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DIRECT_COMBOS", "Evaluator", "SweepJob"]
 
-CELL_BYTES: Final = 16
-"""Bytes of the outcome of one candidate under one exit."""
+CELL_BYTES: Final = 24
+"""Bytes of the outcome of one candidate under one exit, in the engine that needs more."""
 DIRECT_COMBOS: Final = 2
 """So few combinations are run one by one: a plan looks at all bars, whoever signals."""
 LANES: Final = 8

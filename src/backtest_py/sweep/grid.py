@@ -307,7 +307,8 @@ class Grid(ParameterSpace):
     @cached_property
     def rules_between(self) -> tuple[Constraint, ...]:
         """Constraints from the rules between fields, as a table over the fields that they read."""
-        constraints = (self._table_constraint(section) for section in self.sections)
+        varied = (section for section in self.sections if section.swept)
+        constraints = (self._table_constraint(section) for section in varied)
         return tuple(constraint for constraint in constraints if constraint.axes)
 
     def _table_constraint(self, section: Section) -> Constraint:

@@ -142,7 +142,8 @@ class SweepResult:
         """
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-        return cls(Rows.of_table(pa.concat_tables(tables)), manifest, bars=bars, grid=grid)
+        table = tables[0] if len(tables) == 1 else pa.concat_tables(tables)
+        return cls(Rows.of_table(table), manifest, bars=bars, grid=grid)
 
     def __len__(self) -> int:
         return self.n_combos

@@ -92,7 +92,7 @@ class Rows:
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
         for at, field in enumerate(table.schema):
-            if pa.types.is_dictionary(field.type):
+            if isinstance(field.type, pa.DictionaryType):
                 plain = table.column(at).cast(field.type.value_type)
                 table = table.set_column(at, field.name, plain)
 

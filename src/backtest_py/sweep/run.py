@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.engines import resolve
-from backtest_py.errors import ConfigError, StorageError
+from backtest_py.errors import ConfigError, ParityError, StorageError
 from backtest_py.provenance import package_version, signals_hash
 from backtest_py.records import METRICS, SEMANTICS_VERSION
 from backtest_py.rules import ExitRules
@@ -149,14 +149,21 @@ def sweep(
             store.update({"gate": asked.pass_gate(gate, means)})
             work = Work(asked.job, asked.engine, means, store.done, packed=True)
             work.do(lambda shard, table: store.write(shard.number, table))
-        except BaseException:
+        except BaseException as error:
             with suppress(StorageError):  # a full disk takes no note either
-                store.update({"status": "interrupted"})
+                store.update(_ended_by(error))
             raise
         store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
     from backtest_py.sweep.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
 
     return SweepResult.open(out, bars=bars, grid=asked.job.grid)
+
+
+def _ended_by(error: BaseException) -> dict[str, Any]:
+    """Return what the manifest says of a sweep that an error ended."""
+    if isinstance(error, ParityError):
+        return {"status": "refused", "gate": {"verdict": "disagreed", "reason": str(error)}}
+    return {"status": "interrupted"}
 
 
 def _in_memory(asked: _Asked, means: Means, gate: int | None, facts: dict[str, Any]) -> SweepResult:
@@ -333,7 +340,8 @@ def _extremes(space: Grid | SampledGrid) -> Iterator[tuple[Strategy, ExitRules, 
     values = (range(len(space.axes[at])) for at in choices)
     places = [dict(zip(choices, row, strict=True)) for row in itertools.product(*values)]
     for at in space.strategy_axes:
-        places += [{at: end} for end in {0, len(space.axes[at]) - 1}]
+        if len(space.axes[at]) > 1:
+            places += [{at: 0}, {at: len(space.axes[at]) - 1}]
     found = (space.first_with(fixed) for fixed in places)
     for combo_id in dict.fromkeys(found):
         if combo_id is not None:

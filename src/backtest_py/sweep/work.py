@@ -115,7 +115,8 @@ class Work:
         threads = 1 if means.processes else means.threads
         self._evaluator = Evaluator(job, engine, threads=threads, max_memory=means.max_memory)
         shards = Shards(job.grid)
-        order = shards.in_working_order(by_exits=self._evaluator.sources.shared)
+        by_exits = len(shards) > 1 and self._evaluator.sources.shared
+        order = shards.in_working_order(by_exits=by_exits)
         self._missing = (shard for shard in order if shard.number not in done)
         self.meter = Meter(job.n_combos, len(shards), done, means.progress)
         self._stopped = False
