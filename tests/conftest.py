@@ -59,3 +59,15 @@ def write_bars(tmp_path):
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes text or bytes and returns the path."""
+
+    def write(content, name="bars.csv", encoding="utf-8"):
+        file = tmp_path / name
+        file.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+        return file
+
+    return write
