@@ -86,6 +86,37 @@ def test_the_same_bytes_in_every_way(bars, engine, swept, tmp_path, monkeypatch)
         assert files_of(tmp_path / name) == swept, name
 
 
+def test_combinations_apart_give_the_same_bytes(bars, engine, swept, tmp_path, monkeypatch):
+    calls = []
+    rows_metrics = evaluate.Evaluator._rows_metrics
+    monkeypatch.setattr(
+        evaluate.Evaluator,
+        "_rows_metrics",
+        lambda self, rows: calls.append(len(rows)) or rows_metrics(self, rows),
+    )
+    monkeypatch.setattr(evaluate, "APART_COST", 0.0)
+    bt.sweep(bars, grid=GRID, engine=engine, out=tmp_path / "apart", **FILES)
+    assert files_of(tmp_path / "apart") == swept
+    assert sum(calls) > 1_260
+
+
+def test_few_sets_of_dense_signals_are_computed_apart(bars, engine, monkeypatch):
+    def each_bar(bars):
+        return np.ones(len(bars), np.int8)
+
+    loads = []
+    load = evaluate.Evaluator._load
+    monkeypatch.setattr(
+        evaluate.Evaluator, "_load", lambda self, *given: loads.append(1) or load(self, *given)
+    )
+    axes = {"rules.stop": {"start": 1.0, "stop": 5.0, "step": 0.1}, "rules.target": [4.0, 6.0]}
+    apart = bt.sweep(bars, each_bar, axes, engine=engine).table()
+    assert not loads
+    monkeypatch.setattr(evaluate, "FEW_SETS", 0)
+    assert bt.sweep(bars, each_bar, axes, engine=engine).table().equals(apart)
+    assert loads
+
+
 def test_shards_may_be_computed_in_any_order(bars, engine, swept, tmp_path, monkeypatch):
     in_order = shards.Shards.in_working_order
 
@@ -272,6 +303,7 @@ def test_the_memory_limit_is_kept_or_refused(bars, engine, monkeypatch):
         "strategy.gap": [0.0, 0.001, 0.002],
         "rules.stop": {"start": 0.1, "stop": 6.0, "step": 0.1},
     }
+    monkeypatch.setattr(evaluate, "FEW_SETS", 0)  # the outcome table is what takes memory
     loads = []
     plain = evaluate.Evaluator._load
 

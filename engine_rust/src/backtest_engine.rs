@@ -43,6 +43,40 @@ pub fn admits_entry(bars: &Bars<'_>, rules: &Rules, i: usize) -> bool {
     rules.close_minute < 0 || (bars.day[e] == bars.day[i] && bars.minute[e] < rules.close_minute)
 }
 
+/// Bars that are skipped together; trades are short.
+const QUIET: usize = 4;
+
+/// Skip bars from `j` on at which a position whose levels stay as they are cannot end.
+///
+/// In whole blocks that lie between the levels, within the session and before `last`; the extremes
+/// are all that such bars change. Return the next bar and the extremes.
+fn skip_quiet(
+    bars: &Bars<'_>,
+    close_minute: i32,
+    (below, above): (f64, f64),
+    mut j: usize,
+    last: usize,
+) -> (usize, f64, f64) {
+    let day = bars.day[j];
+    let (mut highest, mut lowest) = (f64::NEG_INFINITY, f64::INFINITY);
+    while j + QUIET < last {
+        let (mut top, mut bottom, mut late) = (highest, lowest, false);
+        for k in j..j + QUIET {
+            let (high, low) = (bars.high[k], bars.low[k]);
+            top = if high > top { high } else { top };
+            bottom = if low < bottom { low } else { bottom };
+            late |= bars.minute[k] >= close_minute;
+        }
+        let over = close_minute >= 0 && (late || bars.day[j + QUIET] != day);
+        if bottom <= below || top >= above || over {
+            break;
+        }
+        (highest, lowest) = (top, bottom);
+        j += QUIET;
+    }
+    (j, highest, lowest)
+}
+
 /// Follow the trade of a signal at bar `i` to its end; it depends on nothing else.
 ///
 /// `atr` may be empty where nothing is measured in it; `signal_risk` is nan where the strategy gives
@@ -94,6 +128,11 @@ pub fn trade_outcome(
     let mut ambiguous = false;
     let (mut highest, mut lowest) = (f64::NEG_INFINITY, f64::INFINITY);
     let mut j = e;
+    if rules.trail == 0.0 {
+        let levels = if long { (stop, trigger) } else { (trigger, stop) };
+        let last = if rules.max_bars > 0 { n.min(e.saturating_add(rules.max_bars)) } else { n };
+        (j, highest, lowest) = skip_quiet(bars, rules.close_minute, levels, j, last);
+    }
     let (exit_price, reason) = loop {
         let stop_reason = if moved { Reason::TrailingStop } else { Reason::StopLoss };
         if j > e {

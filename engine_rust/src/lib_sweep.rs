@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
+use rayon::prelude::*;
 
 use crate::error::{EngineError, EngineResult};
 use crate::outcomes::{Exit, OutcomeTable};
@@ -87,7 +88,7 @@ impl PySweepPlan {
                     .map(|(name, values)| strategy::build(name, values))
                     .collect::<EngineResult<_>>()?;
                 py.detach(|| {
-                    let scores = built.iter().map(|strategy| strategy.scores(&view, level));
+                    let scores = built.par_iter().map(|strategy| strategy.scores(&view, level));
                     pool.install(|| Plan::new(&bounds, &loosest, view.day, scores))
                 })
             }
@@ -100,7 +101,7 @@ impl PySweepPlan {
                     let (side, risk) = (side.to_vec(), risk.to_vec());
                     scores.push(Scores { side, risk, columns: Vec::new() });
                 }
-                py.detach(|| Plan::new(&[], &[], view.day, scores.into_iter()))
+                py.detach(|| pool.install(|| Plan::new(&[], &[], view.day, scores.into_par_iter())))
             }
             _ => return Err(EngineError::Signals.into()),
         };

@@ -4,7 +4,6 @@
 //! scores, and the outcome of every candidate under every exit. [`Plan::evaluate`] cuts the scores by
 //! the thresholds of each signal set and joins the lists with the outcomes, eight exits at a time.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::*;
@@ -58,43 +57,33 @@ impl Plan {
         bounds: &[Bound],
         loosest: &[f64],
         day: &[i32],
-        sources: impl Iterator<Item = Scores>,
+        sources: impl IndexedParallelIterator<Item = Scores>,
     ) -> Self {
-        let mut plan = Self { bounds: bounds.to_vec(), ..Self::default() };
-        let mut rows = BTreeMap::new();
-        let mut kept = Vec::new();
-        for scores in sources {
-            let risk_of = |bar: usize| scores.risk.get(bar).copied().unwrap_or(f64::NAN);
-            let passing: Vec<usize> = (0..scores.side.len())
-                .filter(|bar| scores.side[*bar] != 0)
-                .filter(|bar| {
-                    let mut columns = scores.columns.iter().zip(bounds).zip(loosest);
-                    columns.all(|((column, bound), cut)| bound.passes(column[*bar], *cut))
-                })
-                .collect();
-            for &bar in &passing {
-                rows.insert((bar, scores.side[bar], risk_of(bar).to_bits()), 0_u32);
-            }
-            let turned = |(column, bound): (&Vec<f64>, &Bound)| {
-                passing.iter().map(|bar| bound.turned_score(column[*bar])).collect()
-            };
-            let columns = scores.columns.iter().zip(bounds).map(turned).collect();
-            let keys: Vec<_> = passing
+        let found: Vec<_> = sources.map(|scores| passing(&scores, bounds, loosest)).collect();
+        let mut keys: Vec<Key> = found.iter().flat_map(|(keys, _)| keys).copied().collect();
+        keys.par_sort_unstable();
+        keys.dedup();
+        let row = |key: &Key| keys.binary_search(key).unwrap_or_default() as u32;
+        let source =
+            |(own, columns): (Vec<Key>, _)| Source { rows: own.iter().map(row).collect(), columns };
+        Self {
+            bounds: bounds.to_vec(),
+            sources: found.into_par_iter().map(source).collect(),
+            candidates: keys
                 .iter()
-                .map(|bar| (*bar, scores.side[*bar], risk_of(*bar).to_bits()))
-                .collect();
-            kept.push((keys, columns));
+                .map(|(bar, side, risk)| {
+                    let (bar, side, risk) = (*bar as usize, *side, f64::from_bits(*risk));
+                    Candidate { bar, side, risk }
+                })
+                .collect(),
+            bars: keys
+                .iter()
+                .map(|(bar, side, _)| {
+                    let (bar, day, side) = (*bar, day[*bar as usize], i32::from(*side));
+                    CandidateBar { bar, day, side }
+                })
+                .collect(),
         }
-        for (row, (&(bar, side, risk), place)) in rows.iter_mut().enumerate() {
-            *place = row as u32;
-            plan.candidates.push(Candidate { bar, side, risk: f64::from_bits(risk) });
-            plan.bars.push(CandidateBar { bar: bar as u32, day: day[bar], side: i32::from(side) });
-        }
-        for (keys, columns) in kept {
-            let rows = keys.iter().map(|key| rows[key]).collect();
-            plan.sources.push(Source { rows, columns });
-        }
-        plan
     }
 
     /// All candidates, in the order of their bars.
@@ -315,6 +304,28 @@ impl Plan {
         };
         cuts.iter().map(list).collect()
     }
+}
+
+/// Bar, side and the bits of the risk: what makes a candidate.
+type Key = (u32, i8, u64);
+
+/// Candidates of one source that pass the loosest thresholds, in the order of their bars, with the
+/// columns of their scores, turned.
+fn passing(scores: &Scores, bounds: &[Bound], loosest: &[f64]) -> (Vec<Key>, Vec<Vec<f64>>) {
+    let bars: Vec<usize> = (0..scores.side.len())
+        .filter(|bar| scores.side[*bar] != 0)
+        .filter(|bar| {
+            let mut columns = scores.columns.iter().zip(bounds).zip(loosest);
+            columns.all(|((column, bound), cut)| bound.passes(column[*bar], *cut))
+        })
+        .collect();
+    let risk = |bar: usize| scores.risk.get(bar).copied().unwrap_or(f64::NAN);
+    let key = |bar: &usize| (*bar as u32, scores.side[*bar], risk(*bar).to_bits());
+    let turned = |(column, bound): (&Vec<f64>, &Bound)| {
+        bars.iter().map(|bar| bound.turned_score(column[*bar])).collect()
+    };
+    let columns = scores.columns.iter().zip(bounds).map(turned).collect();
+    (bars.iter().map(key).collect(), columns)
 }
 
 /// Keep the places whose score passes, without a branch.

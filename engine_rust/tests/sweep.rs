@@ -12,6 +12,7 @@ use _engine_rust::strategy::{Bound, build, detect, registration};
 use _engine_rust::sweep::{Plan, Watch};
 use _engine_rust::types::{Contract, N_METRICS, Range, Rules, Settings, Unit};
 use random_bars::{Columns, Random, bits};
+use rayon::prelude::*;
 
 /// Choices of every parameter of a strategy.
 type Choices = Vec<Vec<f64>>;
@@ -133,7 +134,7 @@ fn a_sweep_gives_the_bits_of_the_single_run() {
             sets.iter().flat_map(|set| cut.iter().map(|place| set[*place])).collect();
         for level in Level::ALL.into_iter().filter(|level| level.available()) {
             let scores =
-                sources.iter().map(|source| build(name, source).unwrap().scores(&bars, level));
+                sources.par_iter().map(|source| build(name, source).unwrap().scores(&bars, level));
             let plan = Plan::new(&bounds, &loosest, bars.day, scores);
             let table = OutcomeTable::new(&bars, plan.candidates(), &exits);
             for range in [Range { first: 0, last: 1200 }, Range { first: 301, last: 555 }] {
@@ -197,7 +198,7 @@ fn a_cancelled_sweep_stops() {
         .unwrap()
         .scores(&bars, Level::Baseline);
     let bounds = [Bound::AtLeast, Bound::AtMost];
-    let plan = Plan::new(&bounds, &[0.0, 1439.0], bars.day, std::iter::once(scores));
+    let plan = Plan::new(&bounds, &[0.0, 1439.0], bars.day, rayon::iter::once(scores));
     let table = OutcomeTable::new(&bars, plan.candidates(), &[]);
     let settings = Settings { risk_free_rate: 0.0, periods_per_year: 252.0 };
     let range = Range { first: 0, last: 300 };

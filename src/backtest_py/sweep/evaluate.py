@@ -51,6 +51,12 @@ TABLES: Final = 6
 """Tables of a shard's metrics that exist at a time: being computed, encoded, written."""
 SPARSE: Final = 8
 """Combinations to compute for each that is kept, above which each is worked out on its own."""
+FEW_SETS: Final = 64
+"""Signal sets up to which it is worth a look whether they trade most of the candidates at all."""
+APART_COST: Final = 1.5
+"""What a trade costs that is followed for one combination alone, by what it costs in the table."""
+PROBED: Final = 8
+"""Combinations that tell how many trades one makes."""
 MIN_RUN: Final = 16
 """Neighbouring signal sets of one source from which on they need not be sorted for speed."""
 
@@ -133,7 +139,13 @@ class Evaluator:
         self._loaded: object = None
         self._rows_done = 0
         self._began, self._share = 0, 0.0
+        self._apart: bool | None = None
         self.sources = Sources(job.grid, job.bars, engine, threads, self._room // 4)
+
+    @property
+    def apart(self) -> bool:
+        """Whether each combination of what was evaluated was followed on its own."""
+        return bool(self._apart)
 
     @property
     def done(self) -> int:
@@ -221,11 +233,30 @@ class Evaluator:
         combo_ids = combo_ids.ravel()[kept]
         if grid.size <= DIRECT_COMBOS:
             metrics = self._directly(np.reshape(digits, (len(box), len(combo_ids))).T)
+        elif self._best_apart(digits):
+            metrics = self._rows_metrics(np.stack(digits, axis=1))
         elif isinstance(kept, slice):
             metrics = self._whole_box(grid, box)
         else:
             metrics = self._part_of_box(grid, box, mask.ravel(), kept, digits)
         return combo_ids, digits, metrics
+
+    def _best_apart(self, digits: list[NDArray[np.int32]]) -> bool:
+        """Tell whether combinations make fewer trades than the outcome table has to follow.
+
+        The table has the trade of every candidate, but a combination skips the signals that come
+        while it holds a position; where few sets share the table, most of it would be for nothing.
+        """
+        n_rows, grid = len(digits[0]), self.job.grid
+        if self._apart is None and n_rows > 0:
+            n_sets = math.prod(len(grid.axes[axis]) for axis in grid.strategy_axes)
+            self._apart = False
+            if n_sets <= FEW_SETS and self.sources.shared:
+                step = -(-n_rows // PROBED)
+                probe = np.stack([column[::step] for column in digits], axis=1)
+                trades = self._rows_metrics(probe)[0, METRICS.index("total_trades")].mean()
+                self._apart = APART_COST * n_sets * trades < self.sources.n_candidates
+        return self.apart
 
     def _whole_box(self, grid: Grid, box: tuple[range, ...]) -> NDArray[np.float64]:
         """Return the metrics of all combinations of a box, in the order of ``combo_id``."""

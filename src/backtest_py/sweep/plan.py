@@ -56,6 +56,9 @@ class Plan:
         Estimated from a probe.
     memory : int
         Bytes, estimated, beside the bars.
+    apart : bool
+        Whether each combination follows its own trades, because few signal sets would share the
+        outcomes of all candidates.
     """
 
     combos: int
@@ -68,6 +71,7 @@ class Plan:
     saved: float
     seconds: float
     memory: int
+    apart: bool
 
     @classmethod
     def of(cls, job: SweepJob, engine: Engine, *, threads: int, max_memory: int) -> Plan:
@@ -92,6 +96,7 @@ class Plan:
         scores = _n_distinct(grid, structural)
         candidates = evaluator.sources.n_candidates
         lanes = math.ceil(min(exits, MAX_EXITS) * job.n_scenarios / LANES) * LANES
+        table = 0 if evaluator.apart else candidates * CELL_BYTES * lanes
         return cls(
             combos=n_combos,
             signal_sets=_n_distinct(grid, grid.strategy_axes),
@@ -106,18 +111,20 @@ class Plan:
             shards=len(Shards(grid)),
             saved=n_combos / (scores + exits),
             seconds=shared * math.ceil(exits / MAX_EXITS) + seconds[1] * n_combos / n_probed,
-            memory=min(max_memory, evaluator.table_bytes + candidates * CELL_BYTES * lanes),
+            memory=min(max_memory, evaluator.table_bytes + table),
+            apart=evaluator.apart,
         )
 
     def explain(self) -> str:
         """Return the plan as text, one line for each fact."""
         values = ", ".join(f"{key} ({count} values)" for key, count in self.conditions.items())
+        followed = "as each combination trades them" if self.apart else "each once per exit"
         facts = {
             "Combinations": f"{self.combos:,} in {counted(self.shards, 'shard')}",
             "Signal sets": f"{self.signal_sets:,}, cut from the scores of {self.score_sets:,}",
             "Conditions": values or "none",
             "Exits": f"{counted(self.exits, 'set')} of rules and contract",
-            "Candidates": f"{self.candidates:,} signals, each followed once per exit",
+            "Candidates": f"{self.candidates:,} signals, followed {followed}",
             "Saved work": f"{self.saved:,.1f} combinations per pass over the bars",
             "Time": f"about {duration_text(self.seconds)}, the parity gate apart",
             "Memory": f"about {self.memory / 1e6:,.0f} MB, beside the bars",

@@ -44,6 +44,8 @@ __all__ = [
 
 BLOCK = 64
 """Bars without a signal that are skipped at once."""
+QUIET = 4
+"""Bars that are skipped together; trades are short."""
 
 
 @kernel(allocates=False)
@@ -91,6 +93,30 @@ def admits_entry(bars, rules, i):
 
 
 @kernel(allocates=False)
+def skip_quiet(bars, close_minute, below, above, j, last):
+    """Skip bars from ``j`` on at which a position whose levels stay as they are cannot end.
+
+    In whole blocks that lie between the levels, within the session and before ``last``; the
+    extremes are all that such bars change. Return the next bar and the extremes.
+    """
+    day = bars.day[j]
+    highest, lowest = -np.inf, np.inf
+    while j + QUIET < last:
+        top, bottom, late = highest, lowest, False
+        for k in range(j, j + QUIET):
+            high, low = bars.high[k], bars.low[k]
+            top = high if high > top else top
+            bottom = low if low < bottom else bottom
+            late |= bars.minute[k] >= close_minute
+        over = close_minute >= 0 and (late or bars.day[j + QUIET] != day)
+        if bottom <= below or top >= above or over:
+            break
+        highest, lowest = top, bottom
+        j += QUIET
+    return j, highest, lowest
+
+
+@kernel(allocates=False)
 def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
     """Follow the trade of a signal at bar ``i`` to its end; it depends on nothing else.
 
@@ -129,6 +155,10 @@ def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
     ambiguous = False
     highest, lowest = -np.inf, np.inf
     j = e
+    if rules.trail == 0.0:
+        below, above = (stop, trigger) if side > 0 else (trigger, stop)
+        last = min(n, e + rules.max_bars) if rules.max_bars > 0 else n
+        j, highest, lowest = skip_quiet(bars, rules.close_minute, below, above, e, last)
     while True:
         if j > e:
             price = bars.open[j]
