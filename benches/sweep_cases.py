@@ -6,8 +6,9 @@ Only appended, never changed, so that figures stay comparable.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from backtest_py.report.bench import SIZES, Case, standard_case
 from backtest_py.sweep.sample import Sample
 from benches.datasets import load_market
 
-__all__ = ["BARS", "OTHERS", "SHARED", "common_case", "load_case"]
+__all__ = ["BARS", "OTHERS", "OWN_SECONDS", "SHARED", "common_case", "load_case"]
 
 SHARED = os.environ.get("BACKTEST_PY_SHARED", "")
 
@@ -30,6 +31,7 @@ OTHERS = (
     "moving_average_cross",
     "opening_range_breakout",
     "own signals",
+    "own signals, dense",
     "10,000 random points",
     *(("open end, BTCUSDT_30m",) if SHARED else ()),
 )
@@ -54,6 +56,36 @@ _ELEPHANTS = {
 _WHOLE_DAY = bt.BarraElefante(entry_start="00:00", entry_end="23:59")
 
 
+def timed(function):
+    """Add the time that a user's function takes to ``OWN_SECONDS``."""
+
+    @wraps(function)
+    def call(bars, **parameters):
+        start = time.perf_counter()
+        side = function(bars, **parameters)
+        OWN_SECONDS[0] += time.perf_counter() - start
+        return side
+
+    return call
+
+
+OWN_SECONDS = [0.0]
+"""What users' functions took in this process."""
+
+
+@timed
+def wide_bars(bars, *, lookback: int = 20, least: float = 1.0, last: int = 720):
+    """Go with a body of so many times the mean of those before, until a minute of the day."""
+    body = bars.close - bars.open
+    size = np.abs(body)
+    total = np.concatenate(([0.0], np.cumsum(size)))
+    mean = np.full(len(size), np.nan)
+    mean[lookback:] = (total[lookback:-1] - total[: -1 - lookback]) / lookback
+    wide = (size >= least * mean) & (bars.minute <= last)
+    return (np.sign(body) * wide).astype(np.int8)
+
+
+@timed
 def runs_up(bars, *, length: int = 3, least: float = 0.0):
     """Go with so many closes in a row in one direction, if the last bar is large enough."""
     steps = np.sign(np.diff(bars.close, prepend=bars.close[:1])).astype(np.int64)
@@ -112,6 +144,14 @@ def _other(name: str) -> Case:
             **_MANY_EXITS,
         }
     elif name == "own signals":
+        strategy = wide_bars
+        grid = {
+            "strategy.lookback": {"start": 5, "stop": 30, "step": 5},
+            "strategy.least": {"start": 1.0, "stop": 3.4, "step": 0.1},
+            "strategy.last": [630, 660, 690, 720],
+            **_EXITS,
+        }
+    elif name == "own signals, dense":
         strategy = runs_up
         grid = {
             "strategy.length": [2, 3, 4, 5],

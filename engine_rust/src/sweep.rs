@@ -60,12 +60,8 @@ impl Plan {
         sources: impl IndexedParallelIterator<Item = Scores>,
     ) -> Self {
         let found: Vec<_> = sources.map(|scores| passing(&scores, bounds, loosest)).collect();
-        let mut keys: Vec<Key> = found.iter().flat_map(|(keys, _)| keys).copied().collect();
-        keys.par_sort_unstable();
-        keys.dedup();
-        let row = |key: &Key| keys.binary_search(key).unwrap_or_default() as u32;
-        let source =
-            |(own, columns): (Vec<Key>, _)| Source { rows: own.iter().map(row).collect(), columns };
+        let keys = found.par_iter().map(|(keys, _)| keys.clone()).reduce(Vec::new, merged);
+        let source = |(own, columns): (Vec<Key>, _)| Source { rows: rows_of(&own, &keys), columns };
         Self {
             bounds: bounds.to_vec(),
             sources: found.into_par_iter().map(source).collect(),
@@ -326,6 +322,40 @@ fn passing(scores: &Scores, bounds: &[Bound], loosest: &[f64]) -> (Vec<Key>, Vec
     };
     let columns = scores.columns.iter().zip(bounds).map(turned).collect();
     (bars.iter().map(key).collect(), columns)
+}
+
+/// All keys of two sorted lists, sorted, each once.
+fn merged(some: Vec<Key>, others: Vec<Key>) -> Vec<Key> {
+    let mut all = Vec::with_capacity(some.len().max(others.len()));
+    let mut rest = others.as_slice();
+    for key in some {
+        let (lower, after) = rest.split_at(before_key(rest, &key));
+        all.extend_from_slice(lower);
+        all.push(key);
+        rest = if after.first() == Some(&key) { &after[1..] } else { after };
+    }
+    all.extend_from_slice(rest);
+    all
+}
+
+/// Places of keys in the sorted list of all.
+fn rows_of(own: &[Key], all: &[Key]) -> Vec<u32> {
+    let mut place = 0;
+    let row = |key| {
+        place += before_key(&all[place..], key);
+        place as u32
+    };
+    own.iter().map(row).collect()
+}
+
+/// How many of sorted keys are below one that is likely to be near.
+fn before_key(keys: &[Key], key: &Key) -> usize {
+    let mut end = 1;
+    while end < keys.len() && keys[end] < *key {
+        end *= 2;
+    }
+    let begin = end / 2;
+    begin + keys[begin..end.min(keys.len())].partition_point(|other| other < key)
 }
 
 /// Keep the places whose score passes, without a branch.
