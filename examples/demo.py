@@ -1,12 +1,13 @@
 """The main job from end to end, on bars that it generates: ``make demo``.
 
 Writes bars and a configuration, runs Barra Elefante on both engines, fails unless they agree bit
-for bit, and shows the result with what it took.
+for bit, and shows the result with what it took. Then it sweeps 100,000 combinations.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 import backtest_py as bt
 from backtest_py.parity import require_same
 from backtest_py.report import tables
+from backtest_py.report.sweep_tables import show_best
+from backtest_py.sweep.gate import gate_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +43,14 @@ point_value = 0.20
 fee_per_side = 0.25
 slippage_ticks = 1.0
 initial_capital = 100000.0
+[sweep.grid]
+"strategy.min_range_mult" = { start = 1.0, stop = 4.0, step = 0.5 }
+"strategy.min_volume_mult" = { start = 0.0, stop = 2.0, step = 0.5 }
+"strategy.max_shadow_ratio" = [0.2, 0.4, 0.6, 0.8]
+"strategy.lookback" = [5, 10, 20, 30]
+"rules.stop" = { start = 0.5, stop = 5.0, step = 0.5 }
+"rules.target" = { start = 1.0, stop = 9.0, step = 1.0 }
+"rules.trail" = [0.0, 2.0]
 """
 
 
@@ -55,6 +66,17 @@ def run_engine(config: bt.Config, bars: bt.Bars, engine: str) -> tuple[bt.Backte
     result, first = timed(lambda: config.backtest(bars, engine=engine))
     later = min(timed(lambda: config.backtest(bars, engine=engine))[1] for _ in range(REPEATS))
     return result, f"first run {first * 1e3:,.0f} ms, then {later * 1e3:.2f} ms"
+
+
+def show_sweep(config: bt.Config, bars: bt.Bars, out: Path) -> None:
+    """Sweep the grid of the configuration anew, and show the best combinations."""
+    shutil.rmtree(out, ignore_errors=True)
+    sweep, seconds = timed(lambda: config.run_sweep(bars, engine="rust", out=out))
+    gate = gate_text(sweep.manifest["gate"]).removeprefix("parity gate: ")
+    facts = {"Sweep": f"{len(sweep):,} combinations in {seconds:.1f} s", "Parity gate": gate}
+    tables.show("", tables.facts_table(facts), "")
+    show_best(sweep.top_table(4, by="sharpe", where="total_trades >= 100"), "sharpe")
+    tables.show(f"All of them: .venv/bin/backtest-py top {out}")
 
 
 def main() -> None:
@@ -89,6 +111,7 @@ def main() -> None:
         f"Trades, metrics, manifest and chart are in {out}. Now change {out / 'demo.toml'}, "
         f"and run: .venv/bin/backtest-py run {out / 'demo.toml'}",
     )  # fmt: skip
+    show_sweep(config, bars, out / "sweep")
 
 
 if __name__ == "__main__":
