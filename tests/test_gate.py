@@ -111,7 +111,8 @@ def with_metric(name, change):
 
     def alter(given):
         metrics = (given.metrics if isinstance(given, EngineOutput) else given).copy()
-        metrics[METRICS.index(name)] = change(metrics[METRICS.index(name)])
+        changed = metrics if isinstance(given, EngineOutput) else metrics[0]
+        changed[METRICS.index(name)] = change(changed[METRICS.index(name)])
         return replace(given, metrics=metrics) if isinstance(given, EngineOutput) else metrics
 
     return alter

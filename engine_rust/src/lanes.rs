@@ -4,6 +4,7 @@
 //! position is flat. Each lane adds in trade order, one number at a time, as the single run does: an
 //! idle lane adds `+0.0`, which changes no bit. The sums become metrics by the same `finish`.
 
+use crate::metrics::counted_days;
 use crate::outcomes::{AMBIGUOUS_REASONS, CLASS_BITS, Cell, N_CLASSES};
 use crate::simd::{LANES, Vector};
 use crate::types::{N_REASONS, Sums};
@@ -50,12 +51,17 @@ struct Days<V: Vector> {
     squares: V,
     downside: V,
     closed: V,
+    block_returns: V,
+    block_squares: V,
 }
+
+/// `S1` and `S2` of every lane over one block of days.
+pub type BlockSums = [[f64; LANES]; 2];
 
 impl<V: Vector> Days<V> {
     /// Close the day of the lanes of `mask`, whose equity is `equity` by now.
     #[inline(always)]
-    fn close(&mut self, mask: V::Mask, equity: V, rf: V) {
+    fn close<const BLOCKS: bool>(&mut self, mask: V::Mask, equity: V, rf: V) {
         let zero = V::splat(0.0);
         let r = self.day_pnl.div(self.equity_before).keep(mask);
         self.returns = self.returns.add(r);
@@ -66,20 +72,48 @@ impl<V: Vector> Days<V> {
         self.closed = self.closed.add(V::splat(1.0).keep(mask));
         self.equity_before = V::select(mask, equity, self.equity_before);
         self.day_pnl = V::select(mask, zero, self.day_pnl);
+        if BLOCKS {
+            self.block_returns = self.block_returns.add(r);
+            self.block_squares = self.block_squares.add(r.mul(r));
+        }
+    }
+
+    /// End the block before day `end`: close the days in it that are open, return its sums.
+    ///
+    /// Signals from that day on can neither add to these days nor have closed a later one. So all
+    /// lanes pass from block to block together.
+    #[inline(always)]
+    fn end_block(
+        &mut self,
+        open_day: &mut V::Mask,
+        exit_day: V,
+        end: i32,
+        equity: V,
+        rf: V,
+    ) -> BlockSums {
+        let passed = V::and(*open_day, V::splat(f64::from(end)).gt(exit_day));
+        self.close::<true>(passed, equity, rf);
+        *open_day = V::and_not(*open_day, passed);
+        let sums = [self.block_returns.to_array(), self.block_squares.to_array()];
+        (self.block_returns, self.block_squares) = (V::splat(0.0), V::splat(0.0));
+        sums
     }
 }
 
 /// Walk a list of signals for eight exits and return the sums of each.
 ///
 /// `SAME_DAY` tells that every position closes on the day of its signal; the days are the first and
-/// the last of the evaluation range.
+/// the last of the evaluation range. With `BLOCKS`, `blocks` gets the sums of its blocks of days, which
+/// end at `ends`.
 #[inline(always)]
-pub fn join<V: Vector, const SAME_DAY: bool>(
+pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
     list: SignalList<'_>,
     cells: &[Cell],
     capital: &[f64; LANES],
     rf: f64,
     (first_day, last_day): (i32, i32),
+    ends: &[i32],
+    blocks: &mut [BlockSums],
 ) -> [Sums; LANES] {
     let (zero, one) = (V::splat(0.0), V::splat(1.0));
     let rf_lanes = V::splat(rf);
@@ -92,6 +126,8 @@ pub fn join<V: Vector, const SAME_DAY: bool>(
         squares: zero,
         downside: zero,
         closed: zero,
+        block_returns: zero,
+        block_squares: zero,
     };
     let (mut total, mut gain, mut loss, mut pnl_squares) = (zero, zero, zero, zero);
     let (mut max_drawdown, mut max_ratio, mut fall, mut held) = (zero, zero, zero, zero);
@@ -101,7 +137,7 @@ pub fn join<V: Vector, const SAME_DAY: bool>(
     let mut open_day = V::none();
     let (mut first_word, mut second_word) = (V::no_words(), V::no_words());
     let mut counters: Counters = [[0; LANES]; N_COUNTERS];
-    let (mut uncounted, mut signal_day) = (0, i32::MIN);
+    let (mut uncounted, mut signal_day, mut block) = (0, i32::MIN, 0);
     for &row in list.rows {
         let row = row as usize;
         let CandidateBar { bar, day, side } = list.bars[row];
@@ -111,6 +147,10 @@ pub fn join<V: Vector, const SAME_DAY: bool>(
         let take = V::and(free.le(bar), exit.gt(bar));
         let exit_at = V::splat(f64::from(day));
         let exit_at = if SAME_DAY { exit_at } else { exit_at.add(V::load_u16(&cell.days)) };
+        while BLOCKS && day >= ends[block] {
+            blocks[block] = days.end_block(&mut open_day, exit_day, ends[block], equity, rf_lanes);
+            block += 1;
+        }
         // Branches here would be guesses: a close that may be empty costs less than a wrong one.
         let later = if SAME_DAY {
             let later = if day == signal_day { V::none() } else { open_day };
@@ -119,7 +159,7 @@ pub fn join<V: Vector, const SAME_DAY: bool>(
         } else {
             V::and(V::and(take, open_day), exit_at.gt(exit_day))
         };
-        days.close(later, equity, rf_lanes);
+        days.close::<BLOCKS>(later, equity, rf_lanes);
         open_day =
             if SAME_DAY { V::or(V::and_not(open_day, later), take) } else { V::or(open_day, take) };
         exit_day = V::select(take, exit_at, exit_day);
@@ -168,7 +208,12 @@ pub fn join<V: Vector, const SAME_DAY: bool>(
         }
     }
     flush::<V>(&mut counters, first_word, second_word);
-    days.close(open_day, equity, rf_lanes);
+    if BLOCKS {
+        for (end, sums) in ends.iter().zip(blocks).skip(block) {
+            *sums = days.end_block(&mut open_day, exit_day, *end, equity, rf_lanes);
+        }
+    }
+    days.close::<BLOCKS>(open_day, equity, rf_lanes);
     max_ratio = fall.div(peak).larger(max_ratio);
     let exit_day = exit_day.to_array();
     let equity = equity.to_array();
@@ -202,13 +247,7 @@ pub fn join<V: Vector, const SAME_DAY: bool>(
         }
         let trades = reasons.iter().sum();
         let ruined = equity[lane] <= 0.0;
-        let last_exit = exit_day[lane] as i32;
-        // A range's positions are held one after another: only the last can close behind it.
-        let later_days = usize::from(trades > 0 && last_exit > last_day);
-        let mut n_days = (last_day - first_day) as usize + 1 + later_days;
-        if ruined && later_days == 0 {
-            n_days = (last_exit - first_day) as usize + 1;
-        }
+        let days = counted_days(first_day, last_day, exit_day[lane] as i32, ruined);
         Sums {
             total: value(0),
             gain: value(1),
@@ -229,7 +268,7 @@ pub fn join<V: Vector, const SAME_DAY: bool>(
             max_loss_streak: -value(12) as usize,
             bars_held: value(13) as usize,
             ambiguous,
-            days: n_days,
+            days,
             exit_days: value(14) as usize,
             ruined,
             reasons,

@@ -7,6 +7,7 @@ pub mod backtest_engine;
 pub mod error;
 pub mod indicators;
 pub mod lanes;
+pub mod lists;
 pub mod metrics;
 pub mod optimizer;
 pub mod outcomes;

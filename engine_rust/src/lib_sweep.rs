@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, RwLock};
 
-use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyArray3, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 
@@ -11,8 +11,8 @@ use crate::error::{EngineError, EngineResult};
 use crate::outcomes::{Exit, OutcomeTable};
 use crate::simd::Level;
 use crate::strategy::{self, Scores};
-use crate::sweep::{Plan, Watch};
-use crate::types::{Contract, N_METRICS, Range, Rules, Settings, SignalColumns, check_length};
+use crate::sweep::{Evaluation, Plan, Watch};
+use crate::types::{Contract, Range, Rules, Settings, SignalColumns, check_length};
 use crate::{PyBars, PyContract, PyRules, PySettings, PyStrategy, exceptions, optional, slice};
 
 /// An exit of a sweep: rules, contract, and the average true range that they measure in.
@@ -140,22 +140,21 @@ impl PySweepPlan {
         Ok(())
     }
 
-    /// Metrics of every signal set under every loaded exit, one row per metric.
+    /// Numbers of every signal set under every loaded exit, in every range.
+    #[pyo3(signature = (sets, thresholds, metrics, ranges, n_blocks=0))]
     fn evaluate<'py>(
         &self,
         py: Python<'py>,
         sets: PyReadonlyArray1<'py, u32>,
         thresholds: PyReadonlyArray1<'py, f64>,
         metrics: PySettings,
-        first: usize,
-        last: usize,
-    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        ranges: Vec<(i64, i64)>,
+        n_blocks: i64,
+    ) -> PyResult<Bound<'py, PyArray3<f64>>> {
         let held: PyBars<'_> = self.bars.extract(py)?;
         let bars = held.view()?;
-        let range = Range { first, last };
-        range.check(bars.len())?;
-        let settings = Settings::from(metrics);
-        let (sets, thresholds) = (slice("sets", &sets)?, slice("thresholds", &thresholds)?);
+        let ranges = self::ranges(ranges)?;
+        let asked = asked(&sets, &thresholds, metrics, &ranges, n_blocks)?;
         let (out, n_rows) = py.detach(|| {
             let guard = self.table.read().map_err(poisoned)?;
             let (table, kept) = guard.as_ref().ok_or(EngineError::Signals)?;
@@ -164,25 +163,16 @@ impl PySweepPlan {
                 .map(|(rules, contract)| Exit { rules: *rules, contract: *contract, atr: &[] })
                 .collect();
             let out = self.pool.install(|| {
-                self.plan.evaluate(
-                    &bars,
-                    table,
-                    &exits,
-                    sets,
-                    thresholds,
-                    &settings,
-                    range,
-                    self.level,
-                    &self.watch,
-                )
+                self.plan.evaluate(&bars, table, &exits, &asked, self.level, &self.watch)
             })?;
-            Ok::<_, EngineError>((out, sets.len() * exits.len()))
+            Ok::<_, EngineError>((out, asked.sets.len() * exits.len()))
         })?;
-        out.into_pyarray(py).reshape([N_METRICS, n_rows])
+        out.into_pyarray(py).reshape([ranges.len(), asked.n_columns(), n_rows])
     }
 
-    /// Metrics of signal sets with one exit each, one row per metric.
+    /// Numbers of signal sets with one exit each, in every range.
     #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (exits, sets, thresholds, metrics, ranges, n_blocks=0))]
     fn evaluate_each<'py>(
         &self,
         py: Python<'py>,
@@ -190,33 +180,47 @@ impl PySweepPlan {
         sets: PyReadonlyArray1<'py, u32>,
         thresholds: PyReadonlyArray1<'py, f64>,
         metrics: PySettings,
-        first: usize,
-        last: usize,
-    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        ranges: Vec<(i64, i64)>,
+        n_blocks: i64,
+    ) -> PyResult<Bound<'py, PyArray3<f64>>> {
         let held: PyBars<'_> = self.bars.extract(py)?;
         let bars = held.view()?;
-        let range = Range { first, last };
-        range.check(bars.len())?;
-        let settings = Settings::from(metrics);
+        let ranges = self::ranges(ranges)?;
+        let asked = asked(&sets, &thresholds, metrics, &ranges, n_blocks)?;
         let owned = converted(exits)?;
         let exits = self::exits(&owned, bars.len())?;
-        let (sets, thresholds) = (slice("sets", &sets)?, slice("thresholds", &thresholds)?);
-        check_length("exits", &exits, sets.len())?;
+        check_length("exits", &exits, asked.sets.len())?;
         let out = py.detach(|| {
-            self.pool.install(|| {
-                self.plan.evaluate_each(
-                    &bars,
-                    &exits,
-                    sets,
-                    thresholds,
-                    &settings,
-                    range,
-                    &self.watch,
-                )
-            })
+            self.pool.install(|| self.plan.evaluate_each(&bars, &exits, &asked, &self.watch))
         })?;
-        out.into_pyarray(py).reshape([N_METRICS, sets.len()])
+        out.into_pyarray(py).reshape([ranges.len(), asked.n_columns(), exits.len()])
     }
+}
+
+/// Ranges as the caller gave them.
+fn ranges(given: Vec<(i64, i64)>) -> EngineResult<Vec<Range>> {
+    let range = |(first, last)| {
+        Ok(Range { first: not_negative("first", first)?, last: not_negative("last", last)? })
+    };
+    given.into_iter().map(range).collect()
+}
+
+fn not_negative(name: &'static str, value: i64) -> EngineResult<usize> {
+    let error = EngineError::Value { name, value: value as f64, allowed: "0 or more" };
+    usize::try_from(value).map_err(|_| error)
+}
+
+/// What a caller asks of the plan.
+fn asked<'a>(
+    sets: &'a PyReadonlyArray1<'_, u32>,
+    thresholds: &'a PyReadonlyArray1<'_, f64>,
+    metrics: PySettings,
+    ranges: &'a [Range],
+    n_blocks: i64,
+) -> EngineResult<Evaluation<'a>> {
+    let (sets, thresholds) = (slice("sets", sets)?, slice("thresholds", thresholds)?);
+    let n_blocks = not_negative("n_blocks", n_blocks)?;
+    Ok(Evaluation { sets, thresholds, settings: Settings::from(metrics), ranges, n_blocks })
 }
 
 /// A thread died while it held the table; its panic has been reported.

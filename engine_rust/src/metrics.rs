@@ -1,7 +1,9 @@
 //! From trades to metrics: semantics section 5. Mirrors `engines/numba_engine/metrics.py`.
 //!
-//! One pass accumulates every sum in trade order; each metric is then a small function of the sums.
+//! Passes over the trades and over their days accumulate every sum in trade order; each metric is then
+//! a small function of the sums.
 
+use crate::error::{EngineError, EngineResult};
 use crate::types::{Contract, N_METRICS, N_REASONS, Range, Settings, Sums, Trades};
 
 /// A variance up to this share of its mean square is rounding and counts as zero.
@@ -16,15 +18,16 @@ pub fn accumulate(
     range: Range,
 ) -> Sums {
     let rf = settings.risk_free_rate / settings.periods_per_year;
+    let days = sum_days(trades, day, contract.initial_capital, rf, &[], &mut []);
     let count = trades.len();
     let mut sums = Sums {
         total: 0.0,
         gain: 0.0,
         loss: 0.0,
         pnl_squares: 0.0,
-        day_returns: 0.0,
-        day_squares: 0.0,
-        downside_squares: 0.0,
+        day_returns: days.returns,
+        day_squares: days.squares,
+        downside_squares: days.downside,
         max_drawdown: 0.0,
         max_drawdown_ratio: 0.0,
         best: f64::NEG_INFINITY,
@@ -38,34 +41,17 @@ pub fn accumulate(
         bars_held: 0,
         ambiguous: 0,
         days: 0,
-        exit_days: 0,
+        exit_days: days.exit_days,
         ruined: false,
         reasons: [0; N_REASONS],
     };
     let mut equity = contract.initial_capital;
-    let mut equity_before = equity;
     let mut peak = equity;
-    let mut day_pnl = 0.0;
     let (mut win_streak, mut loss_streak) = (0, 0);
-    let mut later_days = 0;
-    let (first_day, last_day) = (day[range.first], day[range.last - 1]);
-    let mut previous_day = i32::MIN;
     for k in 0..count {
-        let exit_day = day[trades.exit_bar[k] as usize];
-        if k > 0 && exit_day > previous_day {
-            close_day(&mut sums, day_pnl, equity_before, rf);
-            equity_before = equity;
-            day_pnl = 0.0;
-        }
-        if k == 0 || exit_day > previous_day {
-            sums.exit_days += 1;
-            later_days += usize::from(exit_day > last_day);
-        }
-        previous_day = exit_day;
         let pnl = trades.pnl[k];
         sums.total += pnl;
         equity += pnl;
-        day_pnl += pnl;
         sums.pnl_squares += pnl * pnl;
         if pnl > 0.0 {
             sums.gain += pnl;
@@ -94,26 +80,96 @@ pub fn accumulate(
         sums.ambiguous += usize::from(trades.ambiguous[k]);
         sums.reasons[usize::from(trades.reason[k])] += 1;
     }
-    if count > 0 {
-        close_day(&mut sums, day_pnl, equity_before, rf);
-    }
     sums.ruined = equity <= 0.0;
-    sums.days = (last_day - first_day) as usize + 1 + later_days;
-    if sums.ruined && later_days == 0 {
-        sums.days = (previous_day - first_day) as usize + 1;
+    let (first_day, last_day) = (day[range.first], day[range.last - 1]);
+    let last_exit = trades.exit_bar.last().map_or(first_day, |bar| day[*bar as usize]);
+    sums.days = counted_days(first_day, last_day, last_exit, sums.ruined);
+    sums
+}
+
+/// Sums over the days on which trades were closed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DaySums {
+    /// `S1`: sum of the daily returns.
+    pub returns: f64,
+    /// `S2`: sum of their squares.
+    pub squares: f64,
+    /// `D`: sum of the squares of returns below the risk-free one.
+    pub downside: f64,
+    /// `k`: number of days with an exit.
+    pub exit_days: usize,
+}
+
+/// Close the days of trades in order; add their returns up over all days and over those of each block.
+///
+/// `ends` are [`block_ends`], and `blocks` gets `S1` and `S2` of each; both may be empty.
+pub fn sum_days(
+    trades: &Trades,
+    day: &[i32],
+    capital: f64,
+    rf: f64,
+    ends: &[i32],
+    blocks: &mut [[f64; 2]],
+) -> DaySums {
+    let mut sums = DaySums::default();
+    let mut equity = capital;
+    let (mut k, mut block) = (0, 0);
+    while k < trades.len() {
+        let exit_day = day[trades.exit_bar[k] as usize];
+        let equity_before = equity;
+        let mut day_pnl = 0.0;
+        while k < trades.len() && day[trades.exit_bar[k] as usize] == exit_day {
+            equity += trades.pnl[k];
+            day_pnl += trades.pnl[k];
+            k += 1;
+        }
+        let r = day_pnl / equity_before;
+        sums.returns += r;
+        sums.squares += r * r;
+        let x = r - rf;
+        if x < 0.0 {
+            sums.downside += x * x;
+        }
+        sums.exit_days += 1;
+        if !ends.is_empty() {
+            while exit_day >= ends[block] {
+                block += 1;
+            }
+            blocks[block][0] += r;
+            blocks[block][1] += r * r;
+        }
     }
     sums
 }
 
-/// Add the return of a day on which trades were closed.
-fn close_day(sums: &mut Sums, day_pnl: f64, equity_before: f64, rf: f64) {
-    let r = day_pnl / equity_before;
-    sums.day_returns += r;
-    sums.day_squares += r * r;
-    let x = r - rf;
-    if x < 0.0 {
-        sums.downside_squares += x * x;
+/// Return how many days count: those of the range, a later one with an exit, none after ruin.
+pub fn counted_days(first_day: i32, last_day: i32, last_exit: i32, ruined: bool) -> usize {
+    // A range's positions are held one after another: only the last can close behind it.
+    let later = usize::from(last_exit > last_day);
+    let last = if ruined && later == 0 { last_exit } else { last_day };
+    (last - first_day) as usize + 1 + later
+}
+
+/// Return the day after each of `n_blocks` runs into which the days of a range are cut.
+///
+/// Of `D` days, run `b` begins with day `D*b/n_blocks`. The last run takes later days, too: no day is
+/// after it.
+///
+/// # Errors
+/// [`EngineError::Value`] if there are more runs than days.
+pub fn block_ends(day: &[i32], range: Range, n_blocks: usize) -> EngineResult<Vec<i32>> {
+    let (first_day, last_day) = (day[range.first], day[range.last - 1]);
+    let n_days = (last_day - first_day) as usize + 1;
+    if n_blocks > n_days {
+        let allowed = "0, or at most one for each day of a range";
+        return Err(EngineError::Value { name: "n_blocks", value: n_blocks as f64, allowed });
     }
+    let end = |block| first_day + (n_days * block / n_blocks) as i32;
+    let mut ends: Vec<i32> = (1..=n_blocks).map(end).collect();
+    if let Some(last) = ends.last_mut() {
+        *last = i32::MAX;
+    }
+    Ok(ends)
 }
 
 /// Return the larger of two numbers, the second if they cannot be compared.
@@ -229,8 +285,29 @@ pub fn finish(
         out[31 + k] = *exits as f64;
     }
     out[31 + N_REASONS] = if sums.ruined { 1.0 } else { 0.0 };
-    for value in &mut out {
-        *value = if value.is_nan() { f64::NAN } else { *value + 0.0 };
-    }
-    out
+    out.map(canonical)
+}
+
+/// Return `S1`, `S2` and the number of days of every block, one after another.
+///
+/// `sums` gives the first two; `days` of the range count, so that ruin cuts the last blocks short.
+pub fn finish_blocks(
+    ends: &[i32],
+    first_day: i32,
+    days: usize,
+    sums: impl Fn(usize) -> [f64; 2],
+) -> impl Iterator<Item = f64> {
+    let mut before = 0;
+    ends.iter().enumerate().flat_map(move |(block, end)| {
+        let until = days.min((end - first_day) as usize);
+        let n = until - before;
+        before = until;
+        let [returns, squares] = sums(block);
+        [canonical(returns), canonical(squares), n as f64]
+    })
+}
+
+/// Return a number without the bits that tell one nan, or one zero, from another.
+fn canonical(value: f64) -> f64 {
+    if value.is_nan() { f64::NAN } else { value + 0.0 }
 }

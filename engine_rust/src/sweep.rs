@@ -10,8 +10,9 @@ use rayon::prelude::*;
 
 use crate::backtest_engine::{settle, trade_outcome};
 use crate::error::{EngineError, EngineResult};
-use crate::lanes::{CandidateBar, SignalList, join};
-use crate::metrics::{accumulate, finish};
+use crate::lanes::{BlockSums, CandidateBar, SignalList, join};
+use crate::lists::{Source, parts_of, signal_lists};
+use crate::metrics::{accumulate, block_ends, finish, finish_blocks, sum_days};
 use crate::outcomes::{Candidate, Exit, OutcomeTable};
 use crate::simd::{LANES, Level, Task, Vector};
 use crate::strategy::{Bound, Scores};
@@ -20,13 +21,50 @@ use crate::types::{Bars, N_METRICS, Range, Settings, Trades};
 /// Signal sets that share one list of what passes the loosest of their thresholds.
 const GROUP: usize = 32;
 
-/// Candidates of one source of signals that pass the loosest thresholds of the sweep.
-#[derive(Debug)]
-struct Source {
-    /// Rows in the table of candidates.
-    rows: Vec<u32>,
-    /// Scores of these rows, one column per threshold, turned so that `score >= cut` passes.
-    columns: Vec<Vec<f64>>,
+/// What is asked of combinations.
+#[derive(Clone, Copy, Debug)]
+pub struct Evaluation<'a> {
+    /// The source of every signal set.
+    pub sets: &'a [u32],
+    /// Cuts of the scores, one row per set.
+    pub thresholds: &'a [f64],
+    /// Settings of the metrics.
+    pub settings: Settings,
+    /// Ranges, each of which starts flat with the initial capital.
+    pub ranges: &'a [Range],
+    /// Blocks into which the days of each range are cut, to keep sums of their own; 0 for none.
+    pub n_blocks: usize,
+}
+
+impl Evaluation<'_> {
+    /// Numbers of one combination in one range: the metrics, then `S1`, `S2` and days of each block.
+    pub fn n_columns(&self) -> usize {
+        N_METRICS + 3 * self.n_blocks
+    }
+
+    /// The ranges with their days.
+    fn spans(&self, bars: &Bars<'_>) -> EngineResult<Vec<Span>> {
+        let span = |range: &Range| {
+            range.check(bars.len())?;
+            let days = (bars.day[range.first], bars.day[range.last - 1]);
+            Ok(Span { range: *range, days, ends: block_ends(bars.day, *range, self.n_blocks)? })
+        };
+        self.ranges.iter().map(span).collect()
+    }
+
+    /// The bars from the first of all ranges to the last.
+    fn hull(&self) -> Range {
+        let first = self.ranges.iter().map(|range| range.first).min();
+        let last = self.ranges.iter().map(|range| range.last).max();
+        Range { first: first.unwrap_or(0), last: last.unwrap_or(0) }
+    }
+}
+
+/// A range, its first and last day, and where the blocks of its days end.
+struct Span {
+    range: Range,
+    days: (i32, i32),
+    ends: Vec<i32>,
 }
 
 /// Counts of work done, and the wish to stop, seen from other threads.
@@ -93,62 +131,62 @@ impl Plan {
     }
 
     /// Check that signal sets name sources that exist and one threshold per score.
-    ///
-    /// # Errors
-    /// [`EngineError::Length`] or [`EngineError::Code`].
-    pub fn check(&self, sets: &[u32], thresholds: &[f64]) -> EngineResult<()> {
-        let expected = sets.len() * self.bounds.len();
-        if thresholds.len() != expected {
-            let found = thresholds.len();
+    fn check(&self, asked: &Evaluation<'_>) -> EngineResult<()> {
+        let expected = asked.sets.len() * self.bounds.len();
+        if asked.thresholds.len() != expected {
+            let found = asked.thresholds.len();
             return Err(EngineError::Length { name: "thresholds", expected, found });
         }
-        match sets.iter().find(|source| **source as usize >= self.sources.len()) {
+        match asked.sets.iter().find(|source| **source as usize >= self.sources.len()) {
             Some(source) => Err(EngineError::Code { name: "source", code: i64::from(*source) }),
             None => Ok(()),
         }
     }
 
-    /// Evaluate every signal set under every exit of the table.
+    /// Evaluate every signal set under every exit of the table, in every range.
     ///
-    /// `sets` are sources, `thresholds` their cuts, one row per set. The metrics come back column by
-    /// column, sets in their order, the exits of a set side by side. Neither threads nor grouping
-    /// change a bit.
+    /// The numbers come back range by range and column by column, sets in their order, the exits of
+    /// a set side by side. Neither threads nor grouping change a bit. The watch counts a combination
+    /// when it is done in all ranges.
     ///
     /// # Errors
-    /// [`EngineError::Cancelled`], or what [`Plan::check`] finds.
-    #[allow(clippy::too_many_arguments)]
+    /// [`EngineError::Cancelled`]; [`EngineError::Length`], [`EngineError::Code`],
+    /// [`EngineError::Range`] or [`EngineError::Value`] for what cannot be asked.
     pub fn evaluate(
         &self,
         bars: &Bars<'_>,
         table: &OutcomeTable,
         exits: &[Exit<'_>],
-        sets: &[u32],
-        thresholds: &[f64],
-        settings: &Settings,
-        range: Range,
+        asked: &Evaluation<'_>,
         level: Level,
         watch: &Watch,
     ) -> EngineResult<Vec<f64>> {
-        self.check(sets, thresholds)?;
-        let n_exits = exits.len();
-        let days = (bars.day[range.first], bars.day[range.last - 1]);
-        let n_rows = sets.len() * n_exits;
-        let mut out = vec![0.0; N_METRICS * n_rows];
+        self.check(asked)?;
+        let spans = asked.spans(bars)?;
+        let (n_exits, n_columns) = (exits.len(), asked.n_columns());
+        let n_rows = asked.sets.len() * n_exits;
+        let mut out = vec![0.0; spans.len() * n_columns * n_rows];
         if n_rows == 0 {
             return Ok(out);
         }
-        let mut groups = self.groups(sets, thresholds, &mut out, n_exits);
+        let mut groups = self.groups(asked, &mut out, n_exits);
         groups.par_iter_mut().try_for_each(|group| {
             let source = &self.sources[group.source];
-            let lists = self.lists(source, &group.cuts, range);
-            // Blocks outside, sets inside: the outcomes that the sets share stay in the cache.
+            let lists = signal_lists(&self.bars, source, &group.cuts, asked.hull());
+            let parts_of = |rows| parts_of(&self.bars, rows, asked.ranges);
+            let parts: Vec<_> = lists.iter().map(|rows| parts_of(rows)).collect();
+            // Eight exits outside, sets inside: the outcomes that sets share stay in the cache.
             for block in 0..table.n_blocks() {
-                if watch.cancelled.load(Ordering::Relaxed) {
-                    return Err(EngineError::Cancelled);
-                }
-                for (rows, columns) in lists.iter().zip(&mut group.columns) {
-                    let list = SignalList { rows, bars: &self.bars };
-                    level.run(Join { list, table, block, exits, settings, days, range, columns });
+                for (parts, columns) in parts.iter().zip(&mut group.columns) {
+                    if watch.cancelled.load(Ordering::Relaxed) {
+                        return Err(EngineError::Cancelled);
+                    }
+                    let columns = columns.chunks_mut(n_columns);
+                    for ((rows, span), columns) in parts.iter().zip(&spans).zip(columns) {
+                        let list = SignalList { rows, bars: &self.bars };
+                        let settings = &asked.settings;
+                        level.run(Join { list, table, block, exits, settings, span, columns });
+                    }
                 }
             }
             watch.done.fetch_add((lists.len() * n_exits) as u64, Ordering::Relaxed);
@@ -162,51 +200,53 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::evaluate`].
-    #[allow(clippy::too_many_arguments)]
     pub fn evaluate_each(
         &self,
         bars: &Bars<'_>,
         exits: &[Exit<'_>],
-        sets: &[u32],
-        thresholds: &[f64],
-        settings: &Settings,
-        range: Range,
+        asked: &Evaluation<'_>,
         watch: &Watch,
     ) -> EngineResult<Vec<f64>> {
-        self.check(sets, thresholds)?;
+        self.check(asked)?;
+        let spans = asked.spans(bars)?;
         let n = self.bounds.len();
-        let rows: Vec<_> = (0..sets.len())
+        let rows: Vec<_> = (0..asked.sets.len())
             .into_par_iter()
             .map(|row| {
-                if watch.cancelled.load(Ordering::Relaxed) {
-                    return Err(EngineError::Cancelled);
+                let source = &self.sources[asked.sets[row] as usize];
+                let cuts = [self.turned(&asked.thresholds[row * n..][..n])];
+                let lists = signal_lists(&self.bars, source, &cuts, asked.hull());
+                let parts = parts_of(&self.bars, &lists[0], asked.ranges);
+                let mut columns = Vec::with_capacity(spans.len() * asked.n_columns());
+                for (rows, span) in parts.into_iter().zip(&spans) {
+                    if watch.cancelled.load(Ordering::Relaxed) {
+                        return Err(EngineError::Cancelled);
+                    }
+                    self.walk(bars, rows, &exits[row], &asked.settings, span, &mut columns);
                 }
-                let source = &self.sources[sets[row] as usize];
-                let cuts = [self.turned(&thresholds[row * n..][..n])];
-                let rows = self.lists(source, &cuts, range).swap_remove(0);
-                let metrics = self.walk(bars, &rows, &exits[row], settings, range);
                 watch.done.fetch_add(1, Ordering::Relaxed);
-                Ok(metrics)
+                Ok(columns)
             })
             .collect::<EngineResult<_>>()?;
-        let mut out = vec![0.0; N_METRICS * rows.len()];
+        let mut out = vec![0.0; spans.len() * asked.n_columns() * rows.len()];
         for (k, column) in out.chunks_mut(rows.len().max(1)).enumerate() {
-            for (value, metrics) in column.iter_mut().zip(&rows) {
-                *value = metrics[k];
+            for (value, columns) in column.iter_mut().zip(&rows) {
+                *value = columns[k];
             }
         }
         Ok(out)
     }
 
-    /// Follow the trades of one combination, as the single run does.
+    /// Follow the trades of one combination, as the single run does, and append what they give.
     fn walk(
         &self,
         bars: &Bars<'_>,
         rows: &[u32],
         exit: &Exit<'_>,
         settings: &Settings,
-        range: Range,
-    ) -> [f64; N_METRICS] {
+        span: &Span,
+        columns: &mut Vec<f64>,
+    ) {
         let Exit { rules, contract, atr } = exit;
         let mut trades = Trades::default();
         let mut equity = contract.initial_capital;
@@ -226,21 +266,24 @@ impl Plan {
             }
             free = outcome.exit_bar;
         }
-        let sums = accumulate(&trades, bars.day, contract, settings, range);
-        finish(&sums, contract, settings, range)
+        let sums = accumulate(&trades, bars.day, contract, settings, span.range);
+        columns.extend(finish(&sums, contract, settings, span.range));
+        let mut blocks = vec![[0.0; 2]; span.ends.len()];
+        sum_days(&trades, bars.day, contract.initial_capital, 0.0, &span.ends, &mut blocks);
+        columns.extend(finish_blocks(&span.ends, span.days.0, sums.days, |block| blocks[block]));
     }
 
     /// Put together neighbouring sets of one source, with the places of their results.
     fn groups<'o>(
         &self,
-        sets: &[u32],
-        thresholds: &[f64],
+        asked: &Evaluation<'_>,
         out: &'o mut [f64],
         n_exits: usize,
     ) -> Vec<Group<'o>> {
-        let n = self.bounds.len();
+        let Evaluation { sets, thresholds, ranges, .. } = *asked;
+        let (n, n_places) = (self.bounds.len(), ranges.len() * asked.n_columns());
         let mut places: Vec<Vec<&mut [f64]>> =
-            sets.iter().map(|_| Vec::with_capacity(N_METRICS)).collect();
+            sets.iter().map(|_| Vec::with_capacity(n_places)).collect();
         for column in out.chunks_mut(sets.len() * n_exits) {
             for (place, part) in places.iter_mut().zip(column.chunks_mut(n_exits)) {
                 place.push(part);
@@ -265,40 +308,6 @@ impl Plan {
     fn turned(&self, thresholds: &[f64]) -> Vec<f64> {
         let turn = |(bound, threshold): (&Bound, &f64)| bound.turned_threshold(*threshold);
         self.bounds.iter().zip(thresholds).map(turn).collect()
-    }
-
-    /// The signals of several sets of one source, as rows of candidates.
-    ///
-    /// What passes the loosest of the cuts is listed first; a set tests only what is tighter.
-    fn lists(&self, source: &Source, cuts: &[Vec<f64>], range: Range) -> Vec<Vec<u32>> {
-        let mut loosest = cuts[0].clone();
-        for cuts in &cuts[1..] {
-            for (loose, cut) in loosest.iter_mut().zip(cuts) {
-                *loose = if *cut < *loose { *cut } else { *loose };
-            }
-        }
-        let bar_of = |row: &u32| self.bars[*row as usize].bar as usize;
-        let first = source.rows.partition_point(|row| bar_of(row) < range.first) as u32;
-        let last = source.rows.partition_point(|row| bar_of(row) < range.last) as u32;
-        let mut parent: Vec<u32> = (first..last).collect();
-        for (column, cut) in source.columns.iter().zip(&loosest) {
-            if *cut > f64::NEG_INFINITY {
-                keep(&mut parent, column, *cut);
-            }
-        }
-        let list = |cuts: &Vec<f64>| {
-            let mut places = parent.clone();
-            for ((column, cut), loose) in source.columns.iter().zip(cuts).zip(&loosest) {
-                if *cut > *loose {
-                    keep(&mut places, column, *cut);
-                }
-            }
-            for place in &mut places {
-                *place = source.rows[*place as usize];
-            }
-            places
-        };
-        cuts.iter().map(list).collect()
     }
 }
 
@@ -358,34 +367,22 @@ fn before_key(keys: &[Key], key: &Key) -> usize {
     begin + keys[begin..end.min(keys.len())].partition_point(|other| other < key)
 }
 
-/// Keep the places whose score passes, without a branch.
-fn keep(places: &mut Vec<u32>, column: &[f64], cut: f64) {
-    let mut kept = 0;
-    for k in 0..places.len() {
-        let place = places[k];
-        places[kept] = place;
-        kept += usize::from(column[place as usize] >= cut);
-    }
-    places.truncate(kept);
-}
-
-/// Signal sets of one source, and where their metrics go: per set one slice per metric.
+/// Signal sets of one source, and where their numbers go: per set one slice per range and column.
 struct Group<'o> {
     source: usize,
     cuts: Vec<Vec<f64>>,
     columns: Vec<Vec<&'o mut [f64]>>,
 }
 
-/// The join of one signal set with all exits.
+/// The join of one signal set with eight exits, in one range.
 struct Join<'a, 'o> {
     list: SignalList<'a>,
     table: &'a OutcomeTable,
     block: usize,
     exits: &'a [Exit<'a>],
     settings: &'a Settings,
-    days: (i32, i32),
-    range: Range,
-    columns: &'a mut Vec<&'o mut [f64]>,
+    span: &'a Span,
+    columns: &'a mut [&'o mut [f64]],
 }
 
 impl Task for Join<'_, '_> {
@@ -393,22 +390,33 @@ impl Task for Join<'_, '_> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Self { list, table, block, exits, settings, days, range, columns } = self;
+        let Self { list, table, block, exits, settings, span, columns } = self;
+        let Span { range, days, ends } = span;
         let rf = settings.risk_free_rate / settings.periods_per_year;
         let exits = &exits[block * LANES..];
         let capital = std::array::from_fn(|lane| {
             exits.get(lane).map_or(1.0, |exit| exit.contract.initial_capital)
         });
         let cells = table.block(block);
-        let sums = if table.same_day {
-            join::<V, true>(list, cells, &capital, rf, days)
-        } else {
-            join::<V, false>(list, cells, &capital, rf, days)
+        let mut blocks: Vec<BlockSums> = vec![[[0.0; LANES]; 2]; ends.len()];
+        let (days, sums) = (*days, &mut blocks);
+        let sums = match (table.same_day, ends.is_empty()) {
+            (true, true) => join::<V, true, false>(list, cells, &capital, rf, days, ends, sums),
+            (true, false) => join::<V, true, true>(list, cells, &capital, rf, days, ends, sums),
+            (false, true) => join::<V, false, false>(list, cells, &capital, rf, days, ends, sums),
+            (false, false) => join::<V, false, true>(list, cells, &capital, rf, days, ends, sums),
         };
+        let (metric_columns, block_columns) = columns.split_at_mut(N_METRICS);
         for (lane, (sums, exit)) in sums.iter().zip(exits).enumerate() {
-            let metrics = finish(sums, &exit.contract, settings, range);
-            for (column, value) in columns.iter_mut().zip(metrics) {
-                column[block * LANES + lane] = value;
+            let place = block * LANES + lane;
+            let metrics = finish(sums, &exit.contract, settings, *range);
+            for (column, value) in metric_columns.iter_mut().zip(metrics) {
+                column[place] = value;
+            }
+            let of_lane = |block: usize| blocks[block].map(|sums| sums[lane]);
+            let values = finish_blocks(ends, days.0, sums.days, of_lane);
+            for (column, value) in block_columns.iter_mut().zip(values) {
+                column[place] = value;
             }
         }
     }

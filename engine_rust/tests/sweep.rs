@@ -3,14 +3,16 @@
 
 mod random_bars;
 
+use std::collections::BTreeMap;
+
 use _engine_rust::backtest_engine::backtest;
 use _engine_rust::error::EngineError;
 use _engine_rust::indicators::atr_wilder;
 use _engine_rust::outcomes::{Exit, OutcomeTable};
 use _engine_rust::simd::Level;
 use _engine_rust::strategy::{Bound, build, detect, registration};
-use _engine_rust::sweep::{Plan, Watch};
-use _engine_rust::types::{Contract, N_METRICS, Range, Rules, Settings, Unit};
+use _engine_rust::sweep::{Evaluation, Plan, Watch};
+use _engine_rust::types::{Bars, Contract, Range, Rules, Settings, Trades, Unit};
 use random_bars::{Columns, Random, bits};
 use rayon::prelude::*;
 
@@ -39,7 +41,7 @@ fn strategies() -> Vec<(&'static str, Choices)> {
     ]
 }
 
-fn random_rules(random: &mut Random, gives_risk: bool) -> Rules {
+fn random_rules(random: &mut Random, gives_risk: bool, same_day: bool) -> Rules {
     let mut pick = |values: &[f64]| values[random.below(values.len() as u64) as usize];
     let stop = pick(&[0.0, 0.3, 1.0, 2.5]);
     let target_r = if stop > 0.0 { pick(&[0.0, 0.0, 1.5]) } else { 0.0 };
@@ -54,7 +56,8 @@ fn random_rules(random: &mut Random, gives_risk: bool) -> Rules {
         },
         round_to_tick: pick(&[0.0, 1.0]) > 0.0,
         target_through_ticks: pick(&[0.0, 1.0]),
-        close_minute: pick(&[-1.0, -1.0, 700.0, 900.0]) as i32,
+        close_minute: pick(if same_day { &[700.0, 900.0] } else { &[-1.0, -1.0, 700.0, 900.0] })
+            as i32,
         max_bars: pick(&[0.0, 0.0, 1.0, 6.0]) as usize,
         target_first: pick(&[0.0, 1.0]) > 0.0,
     }
@@ -84,6 +87,46 @@ fn product(choices: &Choices) -> Vec<Vec<f64>> {
     sets
 }
 
+/// Ranges that overlap, the whole one among them; the shortest has three days.
+const RANGES: [Range; 4] = [
+    Range { first: 301, last: 555 },
+    Range { first: 0, last: 1200 },
+    Range { first: 388, last: 1164 },
+    Range { first: 555, last: 801 },
+];
+const N_BLOCKS: usize = 3;
+
+/// `S1`, `S2` and days of every block, from the trades of a single run alone.
+fn blocks_by_hand(bars: &Bars<'_>, trades: &Trades, capital: f64, range: Range) -> Vec<f64> {
+    let (first_day, last_day) = (bars.day[range.first], bars.day[range.last - 1]);
+    let n_days = (last_day - first_day) as usize + 1;
+    let block_of = |day: i32| {
+        let begins = |block: usize| first_day + (n_days * block / N_BLOCKS) as i32;
+        (0..N_BLOCKS).rfind(|block| begins(*block) <= day).unwrap()
+    };
+    let mut closed: BTreeMap<i32, Vec<f64>> = BTreeMap::new();
+    for (bar, pnl) in trades.exit_bar.iter().zip(&trades.pnl) {
+        closed.entry(bars.day[*bar as usize]).or_default().push(*pnl);
+    }
+    let mut blocks = [[0.0; 3]; N_BLOCKS];
+    let (mut equity, mut last_exit) = (capital, i32::MIN);
+    for (day, pnls) in closed {
+        let r = pnls.iter().fold(0.0, |sum, pnl| sum + pnl) / equity;
+        equity = pnls.iter().fold(equity, |sum, pnl| sum + pnl);
+        let block = &mut blocks[block_of(day)];
+        block[0] += r;
+        block[1] += r * r;
+        last_exit = day;
+    }
+    let ends_early = equity <= 0.0 && last_exit <= last_day;
+    let last = if ends_early { last_exit } else { last_day };
+    let later = (last_exit > last_day).then_some(last_exit);
+    for day in (first_day..=last).chain(later) {
+        blocks[block_of(day)][2] += 1.0;
+    }
+    blocks.concat()
+}
+
 #[test]
 fn a_sweep_gives_the_bits_of_the_single_run() {
     let columns = Columns::random(1200, 17);
@@ -91,7 +134,10 @@ fn a_sweep_gives_the_bits_of_the_single_run() {
     let atr = atr_wilder(bars.high, bars.low, bars.close, 5, Level::Baseline);
     let mut random = Random(99);
     let settings = Settings { risk_free_rate: 0.03, periods_per_year: 252.0 };
-    for (name, choices) in strategies() {
+    for (name, choices, same_day) in strategies()
+        .into_iter()
+        .flat_map(|(name, choices)| [(name, choices.clone(), false), (name, choices, true)])
+    {
         let entry = registration(name).unwrap();
         let cut: Vec<usize> =
             entry.thresholds.iter().map(|threshold| threshold.parameter).collect();
@@ -125,65 +171,66 @@ fn a_sweep_gives_the_bits_of_the_single_run() {
         let gives_risk = build(name, &sets[0]).unwrap().gives_risk();
         let exits: Vec<Exit<'_>> = (0..11)
             .map(|_| Exit {
-                rules: random_rules(&mut random, gives_risk),
+                rules: random_rules(&mut random, gives_risk, same_day),
                 contract: random_contract(&mut random),
                 atr: &atr,
             })
             .collect();
         let thresholds: Vec<f64> =
             sets.iter().flat_map(|set| cut.iter().map(|place| set[*place])).collect();
+        let mut expected = Vec::new();
+        for values in &sets {
+            let strategy = build(name, values).unwrap();
+            let signals = detect(&bars, strategy.as_ref(), Level::Baseline);
+            for Exit { rules, contract, atr } in &exits {
+                expected.push(RANGES.map(|range| {
+                    let signals = signals.columns();
+                    let run = backtest(&bars, atr, signals, rules, contract, &settings, range);
+                    let capital = contract.initial_capital;
+                    let blocks = blocks_by_hand(&bars, &run.trades, capital, range);
+                    [run.metrics.to_vec(), blocks].concat()
+                }));
+            }
+        }
         for level in Level::ALL.into_iter().filter(|level| level.available()) {
             let scores =
                 sources.par_iter().map(|source| build(name, source).unwrap().scores(&bars, level));
             let plan = Plan::new(&bounds, &loosest, bars.day, scores);
             let table = OutcomeTable::new(&bars, plan.candidates(), &exits);
-            for range in [Range { first: 0, last: 1200 }, Range { first: 301, last: 555 }] {
-                let watch = Watch::default();
-                let joined = plan
-                    .evaluate(
-                        &bars,
-                        &table,
-                        &exits,
-                        &chosen,
-                        &thresholds,
-                        &settings,
-                        range,
-                        level,
-                        &watch,
-                    )
-                    .unwrap();
-                let n_rows = sets.len() * exits.len();
-                for (set, values) in sets.iter().enumerate() {
-                    let strategy = build(name, values).unwrap();
-                    let signals = detect(&bars, strategy.as_ref(), level);
-                    for (k, exit) in exits.iter().enumerate() {
-                        let expected = backtest(
-                            &bars,
-                            exit.atr,
-                            signals.columns(),
-                            &exit.rules,
-                            &exit.contract,
-                            &settings,
-                            range,
-                        );
-                        let row = set * exits.len() + k;
-                        let found: Vec<f64> =
-                            (0..N_METRICS).map(|metric| joined[metric * n_rows + row]).collect();
-                        let context = format!("{name} {values:?} {exit:?} {range:?} {level:?}");
-                        assert_eq!(bits(&found), bits(&expected.metrics), "{context}");
-                    }
+            let asked = Evaluation {
+                sets: &chosen,
+                thresholds: &thresholds,
+                settings,
+                ranges: &RANGES,
+                n_blocks: N_BLOCKS,
+            };
+            let watch = Watch::default();
+            let joined = plan.evaluate(&bars, &table, &exits, &asked, level, &watch).unwrap();
+            let n_rows = sets.len() * exits.len();
+            assert_eq!(watch.done.into_inner(), n_rows as u64);
+            let row_of = |numbers: &[f64], n_rows: usize, place: usize, row: usize| -> Vec<f64> {
+                let n_columns = asked.n_columns();
+                (0..n_columns).map(|k| numbers[(place * n_columns + k) * n_rows + row]).collect()
+            };
+            for (row, expected) in expected.iter().enumerate() {
+                for (place, expected) in expected.iter().enumerate() {
+                    let found = row_of(&joined, n_rows, place, row);
+                    let Exit { rules, contract, .. } = &exits[row % exits.len()];
+                    let values = &sets[row / exits.len()];
+                    let (found, expected) = (bits(&found), bits(expected));
+                    assert_eq!(
+                        found, expected,
+                        "{name} {values:?} {rules:?} {contract:?} {place} {level:?}"
+                    );
                 }
-                let each: Vec<Exit<'_>> = (0..sets.len()).map(|set| exits[set % 11]).collect();
-                let walked = plan
-                    .evaluate_each(&bars, &each, &chosen, &thresholds, &settings, range, &watch)
-                    .unwrap();
-                for set in 0..sets.len() {
-                    let row = set * exits.len() + set % 11;
-                    let joined: Vec<f64> =
-                        (0..N_METRICS).map(|metric| joined[metric * n_rows + row]).collect();
-                    let walked: Vec<f64> =
-                        (0..N_METRICS).map(|metric| walked[metric * sets.len() + set]).collect();
-                    assert_eq!(bits(&joined), bits(&walked), "{name} {set} {range:?}");
+            }
+            let each: Vec<Exit<'_>> = (0..sets.len()).map(|set| exits[set % 11]).collect();
+            let walked = plan.evaluate_each(&bars, &each, &asked, &Watch::default()).unwrap();
+            for set in 0..sets.len() {
+                for place in 0..RANGES.len() {
+                    let joined = row_of(&joined, n_rows, place, set * exits.len() + set % 11);
+                    let walked = row_of(&walked, sets.len(), place, set);
+                    assert_eq!(bits(&joined), bits(&walked), "{name} {set} {place}");
                 }
             }
         }
@@ -191,7 +238,7 @@ fn a_sweep_gives_the_bits_of_the_single_run() {
 }
 
 #[test]
-fn a_cancelled_sweep_stops() {
+fn wrong_questions_are_errors_and_a_cancelled_sweep_stops() {
     let columns = Columns::random(300, 5);
     let bars = columns.view();
     let scores = build("moving_average_cross", &[2.0, 5.0, 0.0, 1439.0])
@@ -201,21 +248,26 @@ fn a_cancelled_sweep_stops() {
     let plan = Plan::new(&bounds, &[0.0, 1439.0], bars.day, rayon::iter::once(scores));
     let table = OutcomeTable::new(&bars, plan.candidates(), &[]);
     let settings = Settings { risk_free_rate: 0.0, periods_per_year: 252.0 };
-    let range = Range { first: 0, last: 300 };
+    let whole = [Range { first: 0, last: 300 }];
     let watch = Watch::default();
-    let run = |sets: &[u32], cuts: &[f64]| {
-        plan.evaluate(&bars, &table, &[], sets, cuts, &settings, range, Level::Baseline, &watch)
+    let ask = |sets: &[u32], cuts: &[f64], ranges: &[Range], n_blocks| {
+        let asked = Evaluation { sets, thresholds: cuts, settings, ranges, n_blocks };
+        plan.evaluate(&bars, &table, &[], &asked, Level::Baseline, &watch)
     };
-    assert_eq!(run(&[0], &[0.0, 1439.0]), Ok(vec![]));
-    assert!(matches!(run(&[1], &[0.0, 1439.0]), Err(EngineError::Code { .. })));
-    assert!(matches!(run(&[0], &[0.0]), Err(EngineError::Length { .. })));
+    let cuts = [0.0, 1439.0];
+    assert_eq!(ask(&[0], &cuts, &whole, 4), Ok(vec![]));
+    assert!(matches!(ask(&[1], &cuts, &whole, 0), Err(EngineError::Code { .. })));
+    assert!(matches!(ask(&[0], &[0.0], &whole, 0), Err(EngineError::Length { .. })));
+    assert!(matches!(ask(&[0], &cuts, &whole, 5), Err(EngineError::Value { .. })));
+    let beyond = [whole[0], Range { first: 0, last: 301 }];
+    assert!(matches!(ask(&[0], &cuts, &beyond, 0), Err(EngineError::Range { .. })));
     let exit = Exit {
-        rules: random_rules(&mut Random(1), false),
+        rules: random_rules(&mut Random(1), false, false),
         contract: random_contract(&mut Random(1)),
         atr: &[],
     };
     watch.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
-    let stopped =
-        plan.evaluate_each(&bars, &[exit], &[0], &[0.0, 1439.0], &settings, range, &watch);
+    let asked = Evaluation { sets: &[0], thresholds: &cuts, settings, ranges: &whole, n_blocks: 0 };
+    let stopped = plan.evaluate_each(&bars, &[exit], &asked, &watch);
     assert_eq!(stopped, Err(EngineError::Cancelled));
 }

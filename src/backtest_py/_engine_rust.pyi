@@ -248,8 +248,8 @@ class SweepPlan:
         sets: NDArray[np.uint32],
         thresholds: _Floats,
         metrics: MetricSettings,
-        first: int,
-        last: int,
+        ranges: Sequence[tuple[int, int]],
+        n_blocks: int = 0,
     ) -> _Floats: ...
     def evaluate_each(
         self,
@@ -257,6 +257,6 @@ class SweepPlan:
         sets: NDArray[np.uint32],
         thresholds: _Floats,
         metrics: MetricSettings,
-        first: int,
-        last: int,
+        ranges: Sequence[tuple[int, int]],
+        n_blocks: int = 0,
     ) -> _Floats: ...

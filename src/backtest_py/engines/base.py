@@ -86,7 +86,10 @@ class SweepPlan(Protocol):
 
     @property
     def done(self) -> int:
-        """Return how many combinations have been evaluated since the plan was made."""
+        """Return how many combinations have been evaluated since the plan was made.
+
+        One counts when it is done in all ranges of its call.
+        """
 
     def cancel(self) -> None:
         """Make running and later calls raise :class:`~backtest_py.errors.SweepCancelled`."""
@@ -99,10 +102,16 @@ class SweepPlan(Protocol):
         sets: NDArray[np.uint32],
         thresholds: NDArray[np.float64],
         metrics: MetricSettings,
-        first: int,
-        last: int,
+        ranges: Sequence[tuple[int, int]],
+        n_blocks: int = 0,
     ) -> NDArray[np.float64]:
-        """Return the metrics of every signal set under every exit that is loaded.
+        """Return the numbers of every signal set under every exit that is loaded, in every range.
+
+        With blocks, the days of each range are cut into ``n_blocks`` runs of neighbours: of ``D``
+        days, block ``b`` has those from ``D*b//n_blocks`` up to ``D*(b+1)//n_blocks``, and the last
+        one also a later day on which the range's last trade exits. For each there are ``S1`` and
+        ``S2``, the sums of its daily returns and of their squares from 0.0 on, and the number of
+        its days that count: together they are the metric ``days``.
 
         Parameters
         ----------
@@ -112,13 +121,25 @@ class SweepPlan(Protocol):
             The thresholds of one set beside each other.
         metrics : MetricSettings
             Settings of the annualised metrics.
-        first, last : int
-            Signals at bars ``first <= i < last`` count.
+        ranges : sequence of pairs of int
+            First and last of each range: signals at bars ``first <= i < last`` count, and each
+            range starts flat with the initial capital, as a single run does.
+        n_blocks : int
+            Blocks of days of each range that have sums of their own, at most one for each day.
 
         Returns
         -------
-        ndarray of float64, shape (n_metrics, n_sets*n_exits)
-            In the order of ``records.METRICS``; the exits of one set beside each other.
+        ndarray of float64, shape (n_ranges, n_metrics + 3*n_blocks, n_sets*n_exits)
+            In the order of ``records.METRICS``, then ``S1``, ``S2`` and days of each block; the
+            exits of one set beside each other.
+
+        Raises
+        ------
+        EngineError
+            If a range is empty or not within the bars, or has fewer days than blocks; if there is
+            no such source, or not one value for each threshold.
+        SweepCancelled
+            If the plan has been cancelled.
         """
 
     def evaluate_each(
@@ -127,12 +148,13 @@ class SweepPlan(Protocol):
         sets: NDArray[np.uint32],
         thresholds: NDArray[np.float64],
         metrics: MetricSettings,
-        first: int,
-        last: int,
+        ranges: Sequence[tuple[int, int]],
+        n_blocks: int = 0,
     ) -> NDArray[np.float64]:
-        """Return the metrics of signal sets with an exit each, shape (n_metrics, n_sets).
+        """Return the numbers of signal sets with an exit each, as :meth:`evaluate` does.
 
-        For combinations that share nothing: needs no :meth:`load`.
+        For combinations that share nothing: needs no :meth:`load`. The shape is
+        (n_ranges, n_metrics + 3*n_blocks, n_sets).
         """
 
 

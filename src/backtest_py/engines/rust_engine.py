@@ -186,11 +186,11 @@ class _RustSweepPlan:
         sets: NDArray[np.uint32],
         thresholds: NDArray[np.float64],
         metrics: MetricSettings,
-        first: int,
-        last: int,
+        ranges: Sequence[tuple[int, int]],
+        n_blocks: int = 0,
     ) -> NDArray[np.float64]:
         with self._telling_of_a_stop():
-            return self._plan.evaluate(sets, thresholds, metrics, first, last)
+            return self._plan.evaluate(sets, thresholds, metrics, ranges, n_blocks)
 
     def evaluate_each(
         self,
@@ -198,11 +198,13 @@ class _RustSweepPlan:
         sets: NDArray[np.uint32],
         thresholds: NDArray[np.float64],
         metrics: MetricSettings,
-        first: int,
-        last: int,
+        ranges: Sequence[tuple[int, int]],
+        n_blocks: int = 0,
     ) -> NDArray[np.float64]:
         with self._telling_of_a_stop():
-            return self._plan.evaluate_each(list(exits), sets, thresholds, metrics, first, last)
+            return self._plan.evaluate_each(
+                list(exits), sets, thresholds, metrics, ranges, n_blocks
+            )
 
     @contextmanager
     def _telling_of_a_stop(self) -> Iterator[None]:

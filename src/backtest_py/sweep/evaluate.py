@@ -205,7 +205,7 @@ class Evaluator:
             cuts = self.sources.thresholds(sets[chosen])
             for batch in self._batches(plan, len(settled)):
                 self._load(plan, settled, batch)
-                values = plan.evaluate(sources, cuts, job.metrics, job.first, job.last)
+                values = plan.evaluate(sources, cuts, job.metrics, [(job.first, job.last)])
                 values = values.reshape(len(METRICS), len(sources), -1)
                 if values.shape == out.shape and isinstance(chosen, slice):
                     out = values
@@ -309,8 +309,8 @@ class Evaluator:
             for scenario in range(job.n_scenarios):
                 exits = [_settled(given[each], scenario) for each in exit_of[chosen]]
                 out[scenario][:, chosen] = plan.evaluate_each(
-                    exits, sources, cuts, job.metrics, job.first, job.last
-                )
+                    exits, sources, cuts, job.metrics, [(job.first, job.last)]
+                )[0]
         return out
 
     def _directly(self, digits: Digits) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from backtest_py._jit import kernel
-from backtest_py.engines.numba_engine.metrics import finish
+from backtest_py.engines.numba_engine.metrics import counted_days, finish, finish_blocks
 from backtest_py.engines.numba_engine.outcomes import (
     AMBIGUOUS,
     FIELD_BITS,
@@ -23,8 +23,9 @@ from backtest_py.engines.numba_engine.outcomes import (
     N_FIELDS,
     WINS,
 )
-from backtest_py.engines.numba_engine.types import N_REASONS, Sums
+from backtest_py.engines.numba_engine.types import N_METRICS, N_REASONS, Sums
 from backtest_py.engines.numba_engine.vectors import (
+    LANES,
     any_lane,
     keep,
     larger,
@@ -39,10 +40,10 @@ from backtest_py.engines.numba_engine.vectors import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["N_SUMS", "SignalList", "join", "metrics_of_lane"]
+__all__ = ["SignalList", "empty_lane_sums", "join", "numbers_of_lane"]
 
 N_SUMS = 17
-"""Rows that ``join`` sets: the sums in the order in which ``metrics_of_lane`` reads them."""
+"""Sums of a lane, in the order in which ``numbers_of_lane`` reads them."""
 
 
 class SignalList(NamedTuple):
@@ -57,6 +58,21 @@ class SignalList(NamedTuple):
     day: NDArray[np.int32]
 
 
+class LaneSums(NamedTuple):
+    """What ``join`` finds for eight exits, a column each.
+
+    ``counts`` has a row for each field of a tally, ``blocks`` two for each block of days: ``S1``,
+    ``S2``. ``numbers``, of shape (8, n_numbers), is what becomes of them: the metrics, then ``S1``,
+    ``S2`` and days of each block.
+    """
+
+    sums: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    blocks: NDArray[np.float64]
+    reasons: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+
+
 class Days(NamedTuple):
     """Sums per lane that change when a day closes."""
 
@@ -65,34 +81,73 @@ class Days(NamedTuple):
     squares: Any
     downside: Any
     closed: Any
+    block_returns: Any
+    block_squares: Any
+
+
+@kernel
+def empty_lane_sums(n_blocks):
+    """Return unfilled sums of lanes."""
+    return LaneSums(
+        np.empty((N_SUMS, LANES)),
+        np.empty((N_FIELDS, LANES), np.int64),
+        np.empty((2 * n_blocks, LANES)),
+        np.empty(N_REASONS, np.int64),
+        np.empty((LANES, N_METRICS + 3 * n_blocks)),
+    )
 
 
 @kernel(allocates=False)
-def close_day(days, mask, day_pnl, equity, rf):
+def close_day(days, mask, day_pnl, equity, rf, blocks):
     """Close the day of the lanes of ``mask``, whose equity is ``equity`` by now."""
     r = keep(mask, day_pnl / days.equity_before)
     x = r - rf
     below = mask & (splat(0.0) > x)
+    block_returns, block_squares = days.block_returns, days.block_squares
+    if blocks is not None:
+        block_returns = block_returns + r
+        block_squares = block_squares + r * r
     return Days(
         select(mask, equity, days.equity_before),
         days.returns + r,
         days.squares + r * r,
         days.downside + keep(below, x * x),
         days.closed + keep(mask, splat(1.0)),
+        block_returns,
+        block_squares,
     )
 
 
 @kernel(allocates=False)
-def join(signals, cells, capital, block, rf, same_day, sums, counts):
+def end_block(days, open_day, exit_day, end, day_pnl, equity, rf, block, blocks):
+    """End the block before day ``end``: close the days in it that are open, and store its sums.
+
+    Signals from that day on can neither add to these days nor have closed a later one. So all lanes
+    pass from block to block together. Return the sums, what is open and the pnl of open days.
+    """
+    zero = splat(0.0)
+    passed = open_day & (splat(float(end)) > exit_day)
+    days = close_day(days, passed, day_pnl, equity, rf, blocks)
+    store(blocks, 2 * block, days.block_returns)
+    store(blocks, 2 * block + 1, days.block_squares)
+    begun = Days(
+        days.equity_before, days.returns, days.squares, days.downside, days.closed, zero, zero
+    )
+    return begun, open_day & ~passed, select(passed, zero, day_pnl)
+
+
+@kernel(allocates=False)
+def join(signals, cells, capital, rf, same_day, ends, found, blocks):
     """Walk a list of signals for eight exits and set the sums and counts of each.
 
-    ``same_day`` tells that every position closes on the day of its signal. ``counts`` has a row for
-    each field of a tally.
+    ``same_day`` tells that every position closes on the day of its signal. ``blocks`` gets the sums
+    of the blocks of days that end at ``ends``, if it is not None.
     """
+    sums, counts = found.sums, found.counts
     zero, one, never, dropped = splat(0.0), splat(1.0), splat(np.inf), splat(-1.0)
     rf_lanes = splat(rf)
-    equity = peak = load(capital, block)
-    days = Days(equity, zero, zero, zero, zero)
+    equity = peak = capital
+    days = Days(equity, zero, zero, zero, zero, zero, zero)
     day_pnl = total = gain = loss = pnl_squares = zero
     max_drawdown = max_ratio = fall = held = zero
     streak = longest_win = longest_loss = zero
@@ -102,7 +157,7 @@ def join(signals, cells, capital, block, rf, same_day, sums, counts):
     tally, tallied = splat(0), 0
     for field in range(N_FIELDS):
         store(counts, field, tally)
-    signal_day = -1
+    signal_day, block = -1, 0
     k, end = 0, len(signals.rows)
     while k < end:
         row = signals.rows[k]
@@ -113,9 +168,15 @@ def join(signals, cells, capital, block, rf, same_day, sums, counts):
         bars_held = to_float(load(cells.bars_held, row))
         exit_bar = entry_bar + bars_held
         take = (entry_bar > free) & (bars_held > dropped)
+        if blocks is not None:
+            while day >= ends[block]:
+                days, open_day, day_pnl = end_block(
+                    days, open_day, exit_day, ends[block], day_pnl, equity, rf_lanes, block, blocks
+                )
+                block += 1
         if same_day:
             if day != signal_day:
-                days = close_day(days, open_day, day_pnl, equity, rf_lanes)
+                days = close_day(days, open_day, day_pnl, equity, rf_lanes, blocks)
                 day_pnl = select(open_day, zero, day_pnl)
                 open_day = no_lane
                 signal_day = day
@@ -123,7 +184,7 @@ def join(signals, cells, capital, block, rf, same_day, sums, counts):
             exit_at = splat(float(day)) + to_float(load(cells.days, row))
             later = take & open_day & (exit_at > exit_day)
             # A branch would be a guess: closing no lane costs less than a wrong one.
-            days = close_day(days, later, day_pnl, equity, rf_lanes)
+            days = close_day(days, later, day_pnl, equity, rf_lanes, blocks)
             day_pnl = select(later, zero, day_pnl)
             exit_day = select(take, exit_at, exit_day)
         open_day = open_day | take
@@ -164,7 +225,12 @@ def join(signals, cells, capital, block, rf, same_day, sums, counts):
             count(counts, tally)
             tally, tallied = splat(0), 0
     count(counts, tally)
-    days = close_day(days, open_day, day_pnl, equity, rf_lanes)
+    if blocks is not None:
+        for rest in range(block, len(ends)):
+            days, open_day, day_pnl = end_block(
+                days, open_day, exit_day, ends[rest], day_pnl, equity, rf_lanes, rest, blocks
+            )
+    days = close_day(days, open_day, day_pnl, equity, rf_lanes, blocks)
     store(sums, 0, total)
     store(sums, 1, gain)
     store(sums, 2, loss)
@@ -193,8 +259,9 @@ def count(counts, tally):
 
 
 @kernel(allocates=False)
-def metrics_of_lane(sums, counts, lane, day, contract, settings, first, last, reasons, out):
-    """Set ``out`` to the metrics of one lane, and ``reasons`` to its exits by reason."""
+def numbers_of_lane(found, lane, day, contract, settings, first, last, ends):
+    """Set the numbers of one lane of ``found`` from its sums and counts."""
+    sums, counts, reasons = found.sums, found.counts, found.reasons
     trades = 0
     for k in range(N_REASONS):
         reasons[k] = counts[k, lane]
@@ -202,12 +269,7 @@ def metrics_of_lane(sums, counts, lane, day, contract, settings, first, last, re
     first_day, last_day = int(day[first]), int(day[last - 1])
     ruined = sums[15, lane] <= 0.0
     last_exit = int(day[int(sums[16, lane])])
-    # A range's positions are held one after another: only the last can close behind it.
-    later_days = 1 if trades > 0 and last_exit > last_day else 0
-    days = last_day - first_day + 1 + later_days
-    if ruined and later_days == 0:
-        days = last_exit - first_day + 1
-    found = Sums(
+    total = Sums(
         sums[0, lane],
         sums[1, lane],
         sums[2, lane],
@@ -227,8 +289,10 @@ def metrics_of_lane(sums, counts, lane, day, contract, settings, first, last, re
         -int(sums[12, lane]),
         int(sums[13, lane]),
         counts[AMBIGUOUS, lane],
-        days,
+        counted_days(first_day, last_day, last_exit, ruined),
         int(sums[14, lane]),
         ruined,
     )
-    finish(found, reasons, contract, settings, first, last, out)
+    out = found.numbers[lane]
+    finish(total, reasons, contract, settings, first, last, out[:N_METRICS])
+    finish_blocks(ends, first_day, total.days, found.blocks[:, lane], out[N_METRICS:])

@@ -1,56 +1,69 @@
 """From trades to metrics: semantics section 5. Mirrors ``engine_rust/src/metrics.rs``.
 
-One pass accumulates every sum in trade order; each metric is then a small function of the sums.
+Passes over the trades and over their days accumulate every sum in trade order; each metric is then
+a small function of the sums.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from backtest_py._jit import kernel
 from backtest_py.engines.numba_engine.types import N_REASONS, Sums
+from backtest_py.errors import EngineError
 
-__all__ = ["accumulate", "finish", "quotient", "sharpe", "sortino", "sqn", "variance"]
+__all__ = [
+    "accumulate",
+    "block_ends",
+    "counted_days",
+    "finish",
+    "finish_blocks",
+    "quotient",
+    "sharpe",
+    "sortino",
+    "sqn",
+    "sum_days",
+    "variance",
+]
 
 NEGLIGIBLE = 1e-9
 """A variance up to this share of its mean square is rounding and counts as zero."""
+NO_DAY = np.iinfo(np.int32).max
+"""The end of a range's last block of days: no day is after it."""
+
+
+class DaySums(NamedTuple):
+    """Sums over the days on which trades were closed.
+
+    ``S1``, ``S2`` and ``D`` of the daily returns, and ``k``, the number of such days.
+    """
+
+    returns: float
+    squares: float
+    downside: float
+    exit_days: int
 
 
 @kernel(allocates=False)
 def accumulate(trades, count, day, contract, settings, first, last, reasons):
     """Return the sums of ``count`` trades in order; fill ``reasons`` with exits by reason."""
     rf = settings.risk_free_rate / settings.periods_per_year
+    days = sum_days(trades, count, day, contract.initial_capital, rf, None, None)
     total = gain = loss = pnl_squares = 0.0
-    day_returns = day_squares = downside_squares = 0.0
-    equity = equity_before = peak = contract.initial_capital
+    equity = peak = contract.initial_capital
     max_drawdown = max_drawdown_ratio = 0.0
     best, worst = -np.inf, np.inf
-    day_pnl = 0.0
     wins = losses = longs = win_streak = loss_streak = max_win_streak = max_loss_streak = 0
-    bars_held = ambiguous = exit_days = later_days = 0
-    last_day = day[last - 1]
+    bars_held = ambiguous = 0
     for k in range(N_REASONS):
         reasons[k] = 0
     for k in range(count):
-        exit_day = day[trades.exit_bar[k]]
-        if k > 0 and exit_day > day[trades.exit_bar[k - 1]]:
-            r = day_pnl / equity_before
-            day_returns += r
-            day_squares += r * r
-            x = r - rf
-            if x < 0.0:
-                downside_squares += x * x
-            equity_before = equity
-            day_pnl = 0.0
-        if k == 0 or exit_day > day[trades.exit_bar[k - 1]]:
-            exit_days += 1
-            later_days += exit_day > last_day
         pnl = trades.pnl[k]
         total += pnl
         equity += pnl
-        day_pnl += pnl
         pnl_squares += pnl * pnl
         if pnl > 0.0:
             gain += pnl
@@ -77,25 +90,17 @@ def accumulate(trades, count, day, contract, settings, first, last, reasons):
         bars_held += trades.exit_bar[k] - trades.entry_bar[k]
         ambiguous += trades.ambiguous[k]
         reasons[trades.reason[k]] += 1
-    if count > 0:
-        r = day_pnl / equity_before
-        day_returns += r
-        day_squares += r * r
-        x = r - rf
-        if x < 0.0:
-            downside_squares += x * x
     ruined = equity <= 0.0
-    days = last_day - day[first] + 1 + later_days
-    if ruined and later_days == 0:
-        days = day[trades.exit_bar[count - 1]] - day[first] + 1
+    first_day, last_day = day[first], day[last - 1]
+    last_exit = day[trades.exit_bar[count - 1]] if count > 0 else first_day
     return Sums(
         total,
         gain,
         loss,
         pnl_squares,
-        day_returns,
-        day_squares,
-        downside_squares,
+        days.returns,
+        days.squares,
+        days.downside,
         max_drawdown,
         max_drawdown_ratio,
         best,
@@ -108,10 +113,87 @@ def accumulate(trades, count, day, contract, settings, first, last, reasons):
         max_loss_streak,
         bars_held,
         ambiguous,
-        days,
-        exit_days,
+        counted_days(first_day, last_day, last_exit, ruined),
+        days.exit_days,
         ruined,
     )
+
+
+@kernel(allocates=False)
+def sum_days(trades, count, day, capital, rf, ends, blocks):
+    """Close the days of trades in order; add up their returns, over all and over those of a block.
+
+    ``ends`` are one range's of :func:`block_ends`, and ``blocks`` gets ``S1`` and ``S2`` of each
+    block, one after another; None for neither.
+    """
+    returns = squares = downside = 0.0
+    equity = capital
+    k = block = exit_days = 0
+    while k < count:
+        exit_day = day[trades.exit_bar[k]]
+        equity_before = equity
+        day_pnl = 0.0
+        while k < count and day[trades.exit_bar[k]] == exit_day:
+            equity += trades.pnl[k]
+            day_pnl += trades.pnl[k]
+            k += 1
+        r = day_pnl / equity_before
+        returns += r
+        squares += r * r
+        x = r - rf
+        if x < 0.0:
+            downside += x * x
+        exit_days += 1
+        if blocks is not None:
+            while exit_day >= ends[block]:
+                block += 1
+            blocks[2 * block] += r
+            blocks[2 * block + 1] += r * r
+    return DaySums(returns, squares, downside, exit_days)
+
+
+@kernel(allocates=False)
+def counted_days(first_day, last_day, last_exit, ruined):
+    """Return how many days count: those of the range, a later one with an exit, none after ruin."""
+    # A range's positions are held one after another: only the last can close behind it.
+    later = 1 if last_exit > last_day else 0
+    last = last_exit if ruined and later == 0 else last_day
+    return last - first_day + 1 + later
+
+
+def block_ends(day, ranges, n_blocks):
+    """Return the day after each of the runs into which the days of ranges are cut.
+
+    Of ``D`` days, run ``b`` begins with day ``D*b//n_blocks``. The last run takes later days, too:
+    no day is after it.
+
+    Parameters
+    ----------
+    day : ndarray of int32
+        The day of every bar.
+    ranges : ndarray of int64, shape (n_ranges, 2)
+        First and last of each range.
+    n_blocks : int
+        Number of runs.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_ranges, n_blocks)
+
+    Raises
+    ------
+    EngineError
+        If a range has fewer days.
+    """
+    first_day = day[ranges[:, 0]].astype(np.int64)
+    n_days = day[ranges[:, 1] - 1] - first_day + 1
+    if not 0 <= n_blocks <= n_days.min(initial=NO_DAY):
+        raise EngineError(
+            f"n_blocks = {n_blocks} is not allowed; give 0, or at most one for each day of a range"
+        )
+    ends = first_day[:, None] + n_days[:, None] * np.arange(1, n_blocks + 1) // max(1, n_blocks)
+    ends[:, -1:] = NO_DAY
+    return ends
 
 
 @kernel(allocates=False)
@@ -221,4 +303,25 @@ def finish(sums, reasons, contract, settings, first, last, out):
         out[31 + k] = float(reasons[k])
     out[31 + N_REASONS] = 1.0 if sums.ruined else 0.0
     for k in range(len(out)):
-        out[k] = np.nan if math.isnan(out[k]) else out[k] + 0.0
+        out[k] = canonical(out[k])
+
+
+@kernel(allocates=False)
+def finish_blocks(ends, first_day, days, blocks, out):
+    """Set ``out`` to ``S1``, ``S2`` and the number of days of every block, one after another.
+
+    ``days`` of the range count, so that ruin cuts the last blocks short.
+    """
+    before = 0
+    for block in range(len(ends)):
+        until = min(days, ends[block] - first_day)
+        out[3 * block] = canonical(blocks[2 * block])
+        out[3 * block + 1] = canonical(blocks[2 * block + 1])
+        out[3 * block + 2] = float(until - before)
+        before = until
+
+
+@kernel(allocates=False)
+def canonical(value):
+    """Return a number without the bits that tell one nan, or one zero, from another."""
+    return np.nan if math.isnan(value) else value + 0.0

@@ -24,15 +24,21 @@ from backtest_py.engines.numba_engine.backtest_engine import (
     trade_outcome,
 )
 from backtest_py.engines.numba_engine.lanes import (
-    N_SUMS,
     SignalList,
+    empty_lane_sums,
     join,
-    metrics_of_lane,
+    numbers_of_lane,
 )
-from backtest_py.engines.numba_engine.metrics import accumulate, finish
+from backtest_py.engines.numba_engine.lists import Sources, cut, parts_of, signal_lists
+from backtest_py.engines.numba_engine.metrics import (
+    accumulate,
+    block_ends,
+    finish,
+    finish_blocks,
+    sum_days,
+)
 from backtest_py.engines.numba_engine.outcomes import (
     CONTRACT_DTYPE,
-    N_FIELDS,
     RULES_DTYPE,
     Candidates,
     Cells,
@@ -50,9 +56,8 @@ from backtest_py.engines.numba_engine.types import (
     rules_view,
     settings_view,
 )
-from backtest_py.engines.numba_engine.vectors import LANES
+from backtest_py.engines.numba_engine.vectors import LANES, load
 from backtest_py.errors import EngineError, SweepCancelled
-from backtest_py.strategies.base import Bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -72,8 +77,10 @@ GROUP = 32
 CHUNK = 256
 """Candidates whose trades are followed in one task."""
 MAX_BLOCKS = 16
-"""Blocks of exits in one task; a thread that runs it hears of nothing else, Ctrl-C included."""
-AT_LEAST_OR_OFF, AT_MOST = int(Bound.AtLeastOrOff), int(Bound.AtMost)
+"""Blocks of exits in one task, if it visits the bars once; with more ranges there are fewer.
+
+A thread that runs a task hears of nothing else, Ctrl-C included.
+"""
 
 _T = TypeVar("_T")
 
@@ -85,20 +92,6 @@ class Passing(NamedTuple):
     side: NDArray[np.int8]
     risk: NDArray[np.float64]
     scores: NDArray[np.float64]
-
-
-class Sources(NamedTuple):
-    """Candidates of every source of signals that pass the loosest thresholds of the sweep.
-
-    Those of source ``k`` are places ``start[k]`` to ``start[k + 1]``: ``rows`` in the table of
-    candidates, and ``scores`` of shape (n_thresholds, n_places). ``bounds`` are those of the
-    thresholds.
-    """
-
-    start: NDArray[np.int64]
-    rows: NDArray[np.uint32]
-    scores: NDArray[np.float64]
-    bounds: NDArray[np.int64]
 
 
 class Table(NamedTuple):
@@ -115,63 +108,30 @@ class Table(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What all sets of one call of ``evaluate`` share."""
+    """What all sets of one call of ``evaluate`` share.
+
+    ``ranges`` has shape (n_ranges, 2) and ``ends``, those of their blocks of days,
+    (n_ranges, n_blocks). All ranges lie between the bars ``first`` and ``last``.
+    """
 
     sets: NDArray[np.uint32]
     thresholds: NDArray[np.float64]
+    ranges: NDArray[np.int64]
+    ends: NDArray[np.int64]
     first: int
     last: int
     stop: NDArray[np.bool_]
 
+    @property
+    def visits(self) -> int:
+        """How often a bar between first and last is visited, on average and rounded up."""
+        lengths = self.ranges[:, 1] - self.ranges[:, 0]
+        return max(1, -(-int(lengths.sum()) // max(1, self.last - self.first)))
 
-@kernel(allocates=False)
-def place_of(candidates, sources, begin, end, bar):
-    """Return the first place of ``[begin, end)`` whose bar is not before ``bar``."""
-    while begin < end:
-        middle = (begin + end) // 2
-        if candidates.bar[sources.rows[middle]] < bar:
-            begin = middle + 1
-        else:
-            end = middle
-    return begin
-
-
-@kernel(allocates=False)
-def cut(scores, bounds, begin, thresholds, holds):
-    """Set ``holds`` where the scores from place ``begin`` on pass all thresholds."""
-    n = len(holds)
-    for t in range(n):
-        holds[t] = 1
-    for k in range(len(bounds)):
-        threshold = thresholds[k]
-        column = scores[k, begin : begin + n]
-        if bounds[k] == AT_MOST:
-            for t in range(n):
-                holds[t] &= column[t] <= threshold
-        elif bounds[k] != AT_LEAST_OR_OFF or threshold != 0.0:
-            for t in range(n):
-                holds[t] &= column[t] >= threshold
-
-
-@kernel(allocates=False)
-def loosen(bounds, thresholds, begin, end, loosest):
-    """Set the loosest of the thresholds of the sets from ``begin`` to ``end``."""
-    for k in range(len(bounds)):
-        loosest[k] = thresholds[begin, k]
-        for each in range(begin + 1, end):
-            other = thresholds[each, k]
-            looser = other > loosest[k] if bounds[k] == AT_MOST else other < loosest[k]
-            loosest[k] = other if looser else loosest[k]
-
-
-@kernel(allocates=False)
-def pick(values, holds, out):
-    """Move the values that hold to the front of ``out``, which needs room for one more."""
-    count = 0
-    for t in range(len(holds)):
-        out[count] = values[t]
-        count += holds[t]
-    return count
+    def room(self, n_rows: int) -> NDArray[np.float64]:
+        """Return an empty array for the numbers of combinations."""
+        n_ranges, n_blocks = self.ends.shape
+        return np.empty((n_ranges, N_METRICS + 3 * n_blocks, n_rows))
 
 
 @kernel
@@ -180,49 +140,28 @@ def evaluate_sets(bars, candidates, sources, table, settings, asked, begin, end,
 
     Neighbouring sets of one source share a list, at most ``GROUP`` of them.
     """
+    found = empty_lane_sums(asked.ends.shape[1])
     while begin < end:
         source = asked.sets[begin]
         stop = begin + 1
         while stop < min(end, begin + GROUP) and asked.sets[stop] == source:
             stop += 1
         places, lists = signal_lists(candidates, sources, asked, begin, stop)
+        parts = parts_of(candidates, places, lists, asked.ranges)
         for block in range(blocks[0], blocks[1]):
-            if asked.stop[0]:
-                return False
-            join_sets(bars, candidates, table, settings, asked, places, lists, begin, block, out)
+            for each in range(stop - begin):
+                if asked.stop[0]:
+                    return False
+                signals = lists, parts[each]
+                row = (begin + each) * len(table.contracts) + block * LANES
+                join_set(bars, candidates, table, settings, asked, signals, block, found, row, out)
         begin = stop
     return True
 
 
-@kernel
-def signal_lists(candidates, sources, asked, begin, end):
-    """Return the rows that signal in the sets from ``begin`` to ``end``, and where each begins."""
-    source = asked.sets[begin]
-    low, high = sources.start[source], sources.start[source + 1]
-    low = place_of(candidates, sources, low, high, asked.first)
-    high = place_of(candidates, sources, low, high, asked.last)
-    loosest = np.empty(len(sources.bounds))
-    loosen(sources.bounds, asked.thresholds, begin, end, loosest)
-    holds = np.empty(high - low, np.uint8)
-    cut(sources.scores, sources.bounds, low, loosest, holds)
-    rows = np.empty(high - low, np.uint32)
-    count = pick(sources.rows[low:high], holds, rows)
-    scores = np.empty((len(sources.bounds), count + 1))
-    for k in range(len(sources.bounds)):
-        pick(sources.scores[k, low:high], holds, scores[k])
-    places = np.empty(end - begin + 1, np.int64)
-    lists = np.empty((end - begin) * count, np.uint32)
-    places[0] = 0
-    for each in range(end - begin):
-        cut(scores, sources.bounds, 0, asked.thresholds[begin + each], holds[:count])
-        place = places[each]
-        places[each + 1] = place + pick(rows[:count], holds[:count], lists[place:])
-    return places, lists
-
-
-@kernel
-def join_sets(bars, candidates, table, settings, asked, places, lists, begin, block, out):
-    """Join the lists of neighbouring sets with eight exits."""
+@kernel(allocates=False)
+def join_set(bars, candidates, table, settings, asked, signals, block, found, row, out):
+    """Join a list of signals, in every range, with eight exits; fill ``out`` from ``row`` on."""
     cells = Cells(
         table.cells.pnl[block],
         table.cells.tally[block],
@@ -230,52 +169,50 @@ def join_sets(bars, candidates, table, settings, asked, places, lists, begin, bl
         table.cells.days[block],
     )
     rf = settings.risk_free_rate / settings.periods_per_year
-    n_exits = len(table.contracts)
+    capital = load(table.capital, block)
     first_exit = block * LANES
-    n_lanes = min(LANES, n_exits - first_exit)
-    sums, counts = np.empty((N_SUMS, LANES)), np.empty((N_FIELDS, LANES), np.int64)
-    reasons, metrics = np.empty(N_REASONS, np.int64), np.empty((LANES, N_METRICS))
-    for each in range(len(places) - 1):
-        rows = lists[places[each] : places[each + 1]]
-        signals = SignalList(rows, candidates.bar, bars.day)
-        join(signals, cells, table.capital, block, rf, table.same_day, sums, counts)
+    n_lanes = min(LANES, len(table.contracts) - first_exit)
+    lists, parts = signals
+    for k in range(len(parts)):
+        (first, last), ends = asked.ranges[k], asked.ends[k]
+        some = SignalList(lists[parts[k, 0] : parts[k, 1]], candidates.bar, bars.day)
+        if len(ends) > 0:
+            join(some, cells, capital, rf, table.same_day, ends, found, found.blocks)
+        else:
+            join(some, cells, capital, rf, table.same_day, ends, found, None)
         for lane in range(n_lanes):
-            metrics_of_lane(
-                sums,
-                counts,
-                lane,
-                bars.day,
-                contract_of(table.contracts[first_exit + lane]),
-                settings,
-                asked.first,
-                asked.last,
-                reasons,
-                metrics[lane],
-            )
-        column = (begin + each) * n_exits + first_exit
-        for k in range(N_METRICS):
+            contract = contract_of(table.contracts[first_exit + lane])
+            numbers_of_lane(found, lane, bars.day, contract, settings, first, last, ends)
+        for column in range(found.numbers.shape[1]):
             for lane in range(n_lanes):
-                out[k, column + lane] = metrics[lane, k]
+                out[k, column, row + lane] = found.numbers[lane, column]
 
 
 @kernel
 def walk_rows(bars, atr, candidates, sources, rules, contracts, settings, asked, chosen, out):
     """Follow the trades of combinations that share nothing, as the single run does."""
-    reasons, metrics = np.empty(N_REASONS, np.int64), np.empty(N_METRICS)
+    rf = settings.risk_free_rate / settings.periods_per_year
+    n_blocks = asked.ends.shape[1]
+    reasons, numbers = np.empty(N_REASONS, np.int64), np.empty(N_METRICS + 3 * n_blocks)
     for each in chosen:
-        if asked.stop[0]:
-            return False
         places, lists = signal_lists(candidates, sources, asked, each, each + 1)
+        parts = parts_of(candidates, places, lists, asked.ranges)[0]
         contract = contract_of(contracts[each])
-        rows = lists[: places[1]]
-        trades = empty_trades(len(rows))
-        count = walk(bars, atr, candidates, rows, rules_of(rules[each]), contract, trades)
-        sums = accumulate(
-            trades, count, bars.day, contract, settings, asked.first, asked.last, reasons
-        )
-        finish(sums, reasons, contract, settings, asked.first, asked.last, metrics)
-        for k in range(N_METRICS):
-            out[k, each] = metrics[k]
+        trades = empty_trades(places[1])
+        for k in range(len(parts)):
+            if asked.stop[0]:
+                return False
+            first, last, ends = asked.ranges[k, 0], asked.ranges[k, 1], asked.ends[k]
+            rows = lists[parts[k, 0] : parts[k, 1]]
+            count = walk(bars, atr, candidates, rows, rules_of(rules[each]), contract, trades)
+            sums = accumulate(trades, count, bars.day, contract, settings, first, last, reasons)
+            finish(sums, reasons, contract, settings, first, last, numbers[:N_METRICS])
+            if n_blocks > 0:
+                blocks = np.zeros(2 * n_blocks)
+                sum_days(trades, count, bars.day, contract.initial_capital, rf, ends, blocks)
+                finish_blocks(ends, bars.day[first], sums.days, blocks, numbers[N_METRICS:])
+            for column in range(len(numbers)):
+                out[k, column, each] = numbers[column]
     return True
 
 
@@ -384,21 +321,25 @@ class NumbaSweepPlan:
         sets: NDArray[np.uint32],
         thresholds: NDArray[np.float64],
         metrics: MetricSettings,
-        first: int,
-        last: int,
+        ranges: Sequence[tuple[int, int]],
+        n_blocks: int = 0,
     ) -> NDArray[np.float64]:
-        """Return the metrics of every set under every exit, shape (n_metrics, n_sets*n_exits)."""
+        """Return the numbers of every set under every exit, in every range."""
         table = self._table
         if table is None:
             raise EngineError("no exits are loaded; call load before evaluate")
-        asked = self._asked(sets, thresholds, first, last)
-        n_sets, n_exits, n_blocks = len(asked.sets), len(table.contracts), len(table.capital)
-        out = np.empty((N_METRICS, n_sets * n_exits))
-        parts = max(-(-n_blocks // MAX_BLOCKS), -(-4 * self._threads * GROUP // max(1, n_sets)))
-        edges = [n_blocks * part // parts for part in range(parts + 1)]
+        asked = self._asked(sets, thresholds, ranges, n_blocks)
+        n_sets, n_exits, n_vectors = len(asked.sets), len(table.contracts), len(table.capital)
+        out = asked.room(n_sets * n_exits)
+        step = max(1, min(GROUP, GROUP * MAX_BLOCKS // asked.visits))
+        parts = max(
+            -(-n_vectors * asked.visits // MAX_BLOCKS),
+            -(-4 * self._threads * step // max(1, n_sets)),
+        )
+        edges = [n_vectors * part // parts for part in range(parts + 1)]
         self._count(
             (
-                (min(begin + GROUP, n_sets) - begin) * (min(high * LANES, n_exits) - low * LANES),
+                (min(begin + step, n_sets) - begin) * (min(high * LANES, n_exits) - low * LANES),
                 partial(
                     evaluate_sets,
                     self._bars,
@@ -408,12 +349,12 @@ class NumbaSweepPlan:
                     settings_view(metrics),
                     asked,
                     begin,
-                    min(begin + GROUP, n_sets),
+                    min(begin + step, n_sets),
                     (low, high),
                     out,
                 ),
             )
-            for begin in range(0, n_sets, GROUP)
+            for begin in range(0, n_sets, step)
             for low, high in pairwise(edges)
             if low < high
         )
@@ -425,15 +366,16 @@ class NumbaSweepPlan:
         sets: NDArray[np.uint32],
         thresholds: NDArray[np.float64],
         metrics: MetricSettings,
-        first: int,
-        last: int,
+        ranges: Sequence[tuple[int, int]],
+        n_blocks: int = 0,
     ) -> NDArray[np.float64]:
-        """Return the metrics of sets with one exit each, shape (n_metrics, n_sets)."""
-        asked = self._asked(sets, thresholds, first, last)
+        """Return the numbers of sets with one exit each, in every range."""
+        asked = self._asked(sets, thresholds, ranges, n_blocks)
         if len(exits) != len(asked.sets):
             raise EngineError(f"there are {len(exits)} exits for {len(asked.sets)} sets")
         rules, contracts = _exit_rows(exits)
-        out = np.empty((N_METRICS, len(exits)))
+        out = asked.room(len(exits))
+        step = max(1, GROUP // asked.visits)
         self._count(
             (
                 len(rows),
@@ -452,25 +394,35 @@ class NumbaSweepPlan:
                 ),
             )
             for atr, chosen in _by_atr(exits, len(self._bars.open))
-            for rows in np.array_split(chosen, -(-len(chosen) // GROUP))
+            for rows in np.array_split(chosen, -(-len(chosen) // step))
         )
         return out
 
     def _asked(
-        self, sets: NDArray[np.uint32], thresholds: NDArray[np.float64], first: int, last: int
+        self,
+        sets: NDArray[np.uint32],
+        thresholds: NDArray[np.float64],
+        ranges: Sequence[tuple[int, int]],
+        n_blocks: int,
     ) -> Evaluation:
         """Check what an evaluation is asked; a wrong call must not read out of bounds."""
         n_bars, n_sources = len(self._bars.open), len(self._sources.start) - 1
         sets = np.ascontiguousarray(sets, np.uint32)
         shape = (len(sets), len(self._sources.bounds))
-        if not 0 <= first < last <= n_bars:
-            raise EngineError(f"the range [{first}, {last}) is empty or not within {n_bars} bars")
+        for first, last in ranges:
+            if not 0 <= first < last <= n_bars:
+                raise EngineError(
+                    f"the range [{first}, {last}) is empty or not within the {n_bars} bars"
+                )
         if len(sets) and sets.max() >= n_sources:
             raise EngineError(f"set {sets.max()} does not exist; there are {n_sources} sources")
         if np.size(thresholds) != shape[0] * shape[1]:
             raise EngineError(f"thresholds has {np.size(thresholds)} elements, not {shape}")
         cuts = np.ascontiguousarray(thresholds, np.float64).reshape(shape)
-        return Evaluation(sets, cuts, first, last, self._stop)
+        edges = np.array(ranges, np.int64).reshape(-1, 2)
+        ends = block_ends(self._bars.day, edges, n_blocks)
+        first, last = int(edges.min(initial=n_bars)), int(edges.max(initial=0))
+        return Evaluation(sets, cuts, edges, ends, first, last, self._stop)
 
     def _count(self, tasks: Iterable[tuple[int, Callable[[], bool]]]) -> None:
         """Run tasks, and count what they have done."""
