@@ -105,9 +105,10 @@ test-boundscheck: build ## parity with every index of the Numba kernels checked,
 	    && NUMBA_DISABLE_JIT=1 $(PY) -m parity --cases 100 --out "$$out"
 
 .PHONY: bench
-bench: .venv-bench/.installed ## benchmarks, also against vectorbt; writes docs/benchmarks.md
+bench: .venv-bench/.installed ## all benchmarks, also against vectorbt; writes docs/benchmarks*.md
 	$(PY_BENCH) -m pytest benches -o addopts=--import-mode=importlib --benchmark-json bench-report.json
 	$(PY_BENCH) -m benches.report bench-report.json docs/benchmarks.md
+	@$(MAKE) bench-sweep
 
 .PHONY: bench-sweep
 bench-sweep: .venv-bench/.installed ## sweeps: engines, a plain loop, vectorbt; writes docs/benchmarks-sweep.md
