@@ -151,17 +151,18 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
             blocks[block] = days.end_block(&mut open_day, exit_day, ends[block], equity, rf_lanes);
             block += 1;
         }
-        // Branches here would be guesses: a close that may be empty costs less than a wrong one.
-        let later = if SAME_DAY {
-            let later = if day == signal_day { V::none() } else { open_day };
-            signal_day = day;
-            later
+        if SAME_DAY {
+            if day != signal_day {
+                days.close::<BLOCKS>(open_day, equity, rf_lanes);
+                open_day = V::none();
+                signal_day = day;
+            }
         } else {
-            V::and(V::and(take, open_day), exit_at.gt(exit_day))
-        };
-        days.close::<BLOCKS>(later, equity, rf_lanes);
-        open_day =
-            if SAME_DAY { V::or(V::and_not(open_day, later), take) } else { V::or(open_day, take) };
+            let later = V::and(V::and(take, open_day), exit_at.gt(exit_day));
+            // A branch would be a guess: closing no lane costs less than a wrong one.
+            days.close::<BLOCKS>(later, equity, rf_lanes);
+        }
+        open_day = V::or(open_day, take);
         exit_day = V::select(take, exit_at, exit_day);
         let pnl = V::load(&cell.pnl).keep(take);
         total = total.add(pnl);
@@ -170,16 +171,16 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         pnl_squares = pnl_squares.add(pnl.mul(pnl));
         gain = gain.add(pnl.larger(zero));
         loss = loss.add(pnl.smaller(zero));
-        // Below one peak the deepest fall has the largest ratio, so that ratios wait for a new peak.
+        // Peaks only rise: a fall has the largest ratio to its peak only if it is deeper than all
+        // before, and among the falls below one peak the deepest counts. So both wait for a new one.
         let higher = equity.gt(peak);
-        let deep = V::and(V::and(higher, fall.gt(zero)), max_ratio.mul(peak).le(fall));
-        if V::bits(deep) != 0 {
-            max_ratio = fall.div(peak).keep(deep).larger(max_ratio);
+        let deeper = V::and(higher, fall.gt(max_drawdown));
+        if V::bits(deeper) != 0 {
+            max_drawdown = V::select(deeper, fall, max_drawdown);
+            max_ratio = fall.div(peak).keep(deeper).larger(max_ratio);
         }
         peak = V::select(higher, equity, peak);
-        let drawdown = peak.sub(equity);
-        max_drawdown = drawdown.larger(max_drawdown);
-        fall = V::select(higher, zero, drawdown.larger(fall));
+        fall = V::select(higher, zero, peak.sub(equity).larger(fall));
         best = V::select(take, pnl.larger(best), best);
         worst = V::select(take, pnl.smaller(worst), worst);
         held = held.add(exit.sub(bar.add(one)).keep(take));
@@ -214,6 +215,7 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         }
     }
     days.close::<BLOCKS>(open_day, equity, rf_lanes);
+    max_drawdown = fall.larger(max_drawdown);
     max_ratio = fall.div(peak).larger(max_ratio);
     let exit_day = exit_day.to_array();
     let equity = equity.to_array();
