@@ -32,10 +32,12 @@ from backtest_py.report.bench import (
     straightforward_loop,
 )
 from benches.sweep_cases import OWN_SECONDS, load_case
-from benches.timing import ROOT
+from benches.timing import ROOT, clock
 
 __all__ = ["Contender"]
 
+FEW = 1_000
+"""Combinations up to which a call takes milliseconds, and a cold cache would be most of it."""
 PEER_COMBOS = 24
 """Combinations that vectorbt is asked for, a multiple of every number of columns."""
 
@@ -92,7 +94,10 @@ class Contender:
         return self._ask("time", case)["seconds"]
 
 
-def timed(call):
+def timed(call, n_combos):
+    """Return seconds; of milliseconds the median of some calls, after one that fills the caches."""
+    if n_combos <= FEW:
+        return clock(call, repeats=5)() / 1e9
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
@@ -105,48 +110,35 @@ class Sweeper:
         self.case, self.engine = load_case(request["case"]), request["kind"]
         self.threads = request.get("threads", 2)
 
-    def sweep(self, use):
-        """Hand the result to ``use``, and return seconds and peak memory of the sweep alone."""
-        with tempfile.TemporaryDirectory() as folder:
-            large = self.case.n_combos > MAX_IN_MEMORY
-            out = str(Path(folder) / "sweep") if large else None
-            found = []
-
-            def call():
-                found.append(self.case.sweep(self.engine, threads=self.threads, out=out))
-
-            start = time.perf_counter()
-            peak = peak_memory(call)
-            seconds = time.perf_counter() - start
-            use(found[0])
-        return seconds, peak
+    def sweep(self, out=None):
+        """Sweep as a user does; what is too large for memory goes to a directory."""
+        if self.case.n_combos <= MAX_IN_MEMORY:
+            return self.case.sweep(self.engine, threads=self.threads)
+        return self.case.sweep(self.engine, threads=self.threads, out=out)
 
     def check(self):
-        facts = {}
-
-        def use(result):
-            check_rows(self.case, result, self.engine)
-            digest = digest_of(result)
-            facts.update(
-                combos=digest.combos,
-                timed_combos=digest.combos,
-                distinct=digest.distinct,
-                trades=digest.trades,
-                sha256=digest.sha256,
-            )
-
-        _, facts["peak"] = self.sweep(use)
+        with tempfile.TemporaryDirectory() as folder:
+            found = []
+            peak = peak_memory(lambda: found.append(self.sweep(Path(folder) / "sweep")))
+            check_rows(self.case, found[0], self.engine)
+            digest = digest_of(found[0])
         OWN_SECONDS[0] = 0.0
-        self.sweep(len)  # again, for what a function takes the first time is not what it takes
+        self.time()  # again, for what a function takes the first time is not what it takes
         return {
-            **facts,
+            "combos": digest.combos,
+            "timed_combos": digest.combos,
+            "distinct": digest.distinct,
+            "trades": digest.trades,
+            "sha256": digest.sha256,
+            "peak": peak,
             "own": OWN_SECONDS[0],
             "bars": len(self.case.bars),
             "threads": self.threads,
         }
 
     def time(self):
-        return self.sweep(len)[0]
+        with tempfile.TemporaryDirectory() as folder:
+            return timed(lambda: self.sweep(Path(folder) / "sweep"), self.case.n_combos)
 
 
 class Runner:
@@ -166,7 +158,7 @@ class Runner:
         return {**one, "bars": len(self.case.bars), "peak": peak_memory(self.run)}
 
     def time(self):
-        return timed(self.run)
+        return timed(self.run, 1)
 
 
 class Loop:
@@ -199,7 +191,7 @@ class Loop:
         }
 
     def time(self):
-        return timed(self.loop)
+        return timed(self.loop, self.case.n_combos)
 
 
 class Peer:
@@ -263,7 +255,7 @@ class Peer:
         }
 
     def time(self):
-        return timed(self.run)
+        return timed(self.run, self.case.n_combos)
 
 
 KINDS = {"rust": Sweeper, "numba": Sweeper, "run": Runner, "loop": Loop, "vectorbt": Peer}

@@ -24,7 +24,7 @@ from backtest_py.sweep.sources import Sources, distinct_rows, replaced
 from backtest_py.sweep.tables import coded_column, shard_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     Exit = tuple[ExitRules, Contract, NDArray[np.float64] | None]
     Digits = NDArray[np.integer[Any]]
+    Computed = tuple[NDArray[np.int64], list[NDArray[np.int32]], NDArray[np.float64]]
 
 __all__ = ["DIRECT_COMBOS", "Evaluator", "SweepJob"]
 
@@ -166,21 +167,31 @@ class Evaluator:
         SweepCancelled
             If :meth:`cancel` was called.
         """
+        return self.work_out(shard)()
+
+    def work_out(self, shard: Shard) -> Callable[[], pa.Table]:
+        """Compute one shard, and return what makes its table; errors as :meth:`evaluate`."""
         grid = self.job.grid
         if isinstance(grid, SampledGrid):
             rows = slice(shard.box[0].start, shard.box[0].stop)
             combo_ids, digits = grid.combo_ids[rows], list(grid.digits[rows].T)
             metrics = self._rows_metrics(grid.digits[rows])
+        elif grid.size <= DIRECT_COMBOS:
+            combo_ids, digits, metrics = self._few(grid)
         else:
             combo_ids, digits, metrics = self._box(grid, shard.box)
         self._rows_done += len(combo_ids)
         self._began, self._share = self.sources.done, 0.0
-        parameters = {
-            axis.key: coded_column(column, axis.values)
-            for axis, column in zip(grid.axes, digits, strict=True)
-        }
-        other = (self.job.other_scenario, metrics[1]) if self.job.scenarios else None
-        return shard_table(combo_ids, parameters, metrics[0], other)
+
+        def table() -> pa.Table:
+            parameters = {
+                axis.key: coded_column(column, axis.values)
+                for axis, column in zip(grid.axes, digits, strict=True)
+            }
+            other = (self.job.other_scenario, metrics[1]) if self.job.scenarios else None
+            return shard_table(combo_ids, parameters, metrics[0], other)
+
+        return table
 
     def cross(self, sets: Digits, exits: Digits) -> NDArray[np.float64]:
         """Return the metrics of signal sets under exits, as the shards of a grid compute them.
@@ -216,9 +227,15 @@ class Evaluator:
 
     # boxes
 
-    def _box(
-        self, grid: Grid, box: tuple[range, ...]
-    ) -> tuple[NDArray[np.int64], list[NDArray[np.int32]], NDArray[np.float64]]:
+    def _few(self, grid: Grid) -> Computed:
+        """Return numbers, digits and metrics of a grid of hardly any combination."""
+        combo_ids = np.zeros(1, np.int64)  # a grid of which nothing is left was refused
+        if grid.size > 1:
+            combo_ids = np.flatnonzero(grid.box_mask(tuple(map(range, grid.shape))))
+        digits = grid.digit_rows(combo_ids)
+        return combo_ids, list(digits.T.astype(np.int32)), self._directly(digits)
+
+    def _box(self, grid: Grid, box: tuple[range, ...]) -> Computed:
         """Return numbers, digits and metrics of the combinations of a box that are admitted."""
         mask = grid.box_mask(box)
         kept = slice(None) if mask.all() else np.flatnonzero(mask)
@@ -231,9 +248,7 @@ class Evaluator:
             combo_ids = combo_ids + column * np.int64(stride)
             digits.append(np.broadcast_to(column, mask.shape).ravel()[kept])
         combo_ids = combo_ids.ravel()[kept]
-        if grid.size <= DIRECT_COMBOS:
-            metrics = self._directly(np.reshape(digits, (len(box), len(combo_ids))).T)
-        elif self._best_apart(digits):
+        if self._best_apart(digits):
             metrics = self._rows_metrics(np.stack(digits, axis=1))
         elif isinstance(kept, slice):
             metrics = self._whole_box(grid, box)

@@ -259,6 +259,9 @@ class Grid(ParameterSpace):
         ConfigError
             If there is such a combination, or none that is valid and admitted.
         """
+        if self.size == 1 and not self.where:
+            self._check_only()
+            return
         if self.invalid == "refuse":
             firsts = [self._first((*self.conditions, _negated(r))) for r in self.rules_between]
             broken = min((first for first in firsts if first is not None), default=None)
@@ -270,6 +273,15 @@ class Grid(ParameterSpace):
                 f"nothing is left of the grid's {self.size:,} combinations: {excluded} excludes "
                 "all of them"
             )
+
+    def _check_only(self) -> None:
+        """Check a grid of one combination, which its settings do themselves."""
+        try:
+            self.settings(0)
+        except ConfigError as error:
+            if self.invalid == "refuse":
+                raise self.refusal(self.digits(0), "combination 0 of the grid") from error
+            raise ConfigError(f"nothing is left of the grid's one combination: {error}") from error
 
     def first_with(self, digits: Mapping[int, int]) -> int | None:
         """Return the first combination that is admitted and stands at these positions on axes."""
@@ -377,7 +389,12 @@ def _components(
 
 def _box_index(slices: Sequence[range]) -> list[NDArray[np.int64]]:
     """Return the positions of a box on every axis, each along its own dimension."""
-    return list(np.ix_(*(np.arange(r.start, r.stop, r.step, dtype=np.int64) for r in slices)))
+    index = []
+    for axis, r in enumerate(slices):
+        shape = [1] * len(slices)
+        shape[axis] = len(r)
+        index.append(np.arange(r.start, r.stop, r.step, dtype=np.int64).reshape(shape))
+    return index
 
 
 def _boxes(shape: Sequence[int]) -> Iterator[tuple[range, ...]]:

@@ -95,15 +95,13 @@ class SweepResult:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: Rows | Callable[[], Rows],
         manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         bars: Bars | None = None,
         grid: Grid | SampledGrid | None = None,
     ) -> None:
-        self.n_combos = rows.n_rows
-        self.columns = rows.names
-        self._rows = rows
+        self._given_rows = rows
         self._given_manifest = manifest
         self._bars = bars
         self._given_grid = grid
@@ -129,7 +127,7 @@ class SweepResult:
     @classmethod
     def of_tables(
         cls,
-        tables: Sequence[pa.Table],
+        tables: Sequence[pa.Table] | Callable[[], Sequence[pa.Table]],
         manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         bars: Bars | None = None,
@@ -137,13 +135,32 @@ class SweepResult:
     ) -> SweepResult:
         """Make the result of shards in memory, at least one, with the manifest of a store.
 
-        ``bars`` are those that were swept. A function gives the manifest when it is asked for:
-        hashing bars takes longer than to sweep a few combinations.
+        ``bars`` are those that were swept. Functions give tables and manifest when they are asked
+        for: making columns and hashing bars take longer than to sweep a few combinations.
         """
-        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-        table = tables[0] if len(tables) == 1 else pa.concat_tables(tables)
-        return cls(Rows.of_table(table), manifest, bars=bars, grid=grid)
+        def rows() -> Rows:
+            import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+            given = tables() if callable(tables) else tables
+            return Rows.of_table(pa.concat_tables(given))
+
+        return cls(rows, manifest, bars=bars, grid=grid)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        given = self._given_rows
+        return given() if callable(given) else given
+
+    @property
+    def n_combos(self) -> int:
+        """Combinations that are done."""
+        return self._rows.n_rows
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """``combo_id``, the swept parameters by full key, and the metrics."""
+        return self._rows.names
 
     def __len__(self) -> int:
         return self.n_combos

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from backtest_py.rules import ExitRules
 from backtest_py.run import as_strategy, check_job, expect, prepare
 from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.bars_file import source_of
-from backtest_py.sweep.evaluate import SweepJob
+from backtest_py.sweep.evaluate import DIRECT_COMBOS, Evaluator, SweepJob
 from backtest_py.sweep.gate import GATE_COMBOS, pass_gate
 from backtest_py.sweep.plan import Plan
 from backtest_py.sweep.sample import Sample, SampledGrid, build_grid
@@ -178,11 +179,25 @@ def _in_memory(asked: _Asked, means: Means, gate: int | None, facts: dict[str, A
             f"than max_memory = {means.max_memory:,}; give out, a directory for them"
         )
     facts["gate"] = asked.pass_gate(gate, means)
-    tables: dict[int, pa.Table] = {}
-    work = Work(job, asked.engine, means, {}, packed=False)
-    work.do(lambda shard, table: tables.update({shard.number: table}))
-    facts["seconds"] = round(work.meter.seconds, 3)
-    ordered = [tables[number] for number in sorted(tables)]
+    if job.grid.size <= DIRECT_COMBOS and means.progress is None:
+        # threads and columns would take longer than the runs
+        evaluator = Evaluator(job, asked.engine, max_memory=means.max_memory)
+        began = time.monotonic()
+        shards = Shards(job.grid).in_working_order(by_exits=False)
+        later = [evaluator.work_out(shard) for shard in shards]
+        facts["seconds"] = round(time.monotonic() - began, 3)
+
+        def ordered() -> list[pa.Table]:
+            return [table() for table in later]
+    else:
+        tables: dict[int, pa.Table] = {}
+        work = Work(job, asked.engine, means, {}, packed=False)
+        work.do(lambda shard, table: tables.update({shard.number: table}))
+        facts["seconds"] = round(work.meter.seconds, 3)
+
+        def ordered() -> list[pa.Table]:
+            return [tables[number] for number in sorted(tables)]
+
     return SweepResult.of_tables(
         ordered, lambda: asked.manifest(facts), bars=job.bars, grid=job.grid
     )
@@ -338,6 +353,9 @@ def _extremes(space: Grid | SampledGrid) -> Iterator[tuple[Strategy, ExitRules, 
     """
     choices = [at for at in space.rules_axes if space.axes[at].parameter.kind == "choice"]
     values = (range(len(space.axes[at])) for at in choices)
+    if space.size == 1 and not isinstance(space, SampledGrid):
+        yield space.settings(0)
+        return
     places = [dict(zip(choices, row, strict=True)) for row in itertools.product(*values)]
     for at in space.strategy_axes:
         if len(space.axes[at]) > 1:
