@@ -64,7 +64,7 @@ N_DAYS: Final = 1_285
 """Days of 109 five-minute bars: 140,065 bars, about five years."""
 N_CHECKED: Final = 64
 """Rows that must equal a single run before anything is timed."""
-N_LOOPED: Final = 512
+N_LOOPED: Final = 2_048
 """Combinations from which the time of the straightforward loop is extrapolated."""
 LOOP_CHUNK: Final = 64
 """Combinations that a process of the straightforward loop takes at a time."""
