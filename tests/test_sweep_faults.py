@@ -234,16 +234,23 @@ print(len(config.run_sweep(out=sys.argv[1], engine="rust", gate=None, resume=Tru
 # disturbed
 
 
+@posix
 def test_two_runs_on_one_directory(folder, tmp_path):
     out = tmp_path / "out"
     first = start(folder, out, "--skip-gate")
     wait_for(lambda: is_begun(out), first)
-    for arguments in ((), ("--resume",)):
-        status, printed, err = finish(start(folder, out, *arguments))
-        assert status == 2
+    first.send_signal(signal.SIGSTOP)  # so that it is not done before the others ask
+    try:
+        refused = [finish(start(folder, out, *arguments)) for arguments in ((), ("--resume",))]
+    finally:
+        first.send_signal(signal.SIGCONT)
+        status, _, err = finish(first)
+    for others_status, printed, others_err in refused:
+        assert others_status == 2
         assert printed == ""
-        assert f"{out} is in use: the process {first.pid}" in err or "continue it" in err
-    status, _, err = finish(first)
+        assert (
+            f"{out} is in use: the process {first.pid}" in others_err or "continue it" in others_err
+        )
     assert status == 0, err
     assert_whole(folder, out)
 
