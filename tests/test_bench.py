@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,3 +104,8 @@ def test_command_prints_a_table_or_json(capsys, monkeypatch):
     assert report["kind"] == "bench"
     assert [row["contender"] for row in report["rows"]][-1] == "numba loop"
     assert main(["bench", "--size", "7"]) == 2
+
+
+def test_combinations_of_a_grid_without_conditions_are_chosen():
+    case = replace(standard_case(1, n_days=5), grid={"contract.quantity": [1.0, 2.0, 3.0, 4.0]})
+    assert sorted(case.chosen(4)) == [0, 1, 2, 3]

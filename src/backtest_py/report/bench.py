@@ -170,7 +170,7 @@ class Case:
         if isinstance(space, SampledGrid):
             return [int(space.combo_ids[row]) for row in dict.fromkeys(numbers.tolist())][:count]
         ids = np.fromiter(dict.fromkeys(numbers.tolist()), np.int64)
-        admitted = space.admits(list(space.digit_rows(ids).T))
+        admitted = np.broadcast_to(space.admits(list(space.digit_rows(ids).T)), ids.shape)
         return [int(each) for each in ids[admitted][:count]]
 
     def settings(self, combo_ids: Sequence[int]) -> list[tuple[Strategy, ExitRules, Contract]]:
