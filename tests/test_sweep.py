@@ -365,6 +365,9 @@ def test_bars_without_volume_are_refused_where_the_grid_looks_at_it(bars):
         bt.sweep(silent, grid=grid)
     quiet = bt.sweep(silent, grid=grid, where="strategy.min_volume_mult == 0")
     assert len(quiet) == 2
+    grid["strategy.min_volume_mult"] = [0.0, 0.5, 1.0]
+    with pytest.raises(bt.ConfigError, match="no volume"):
+        bt.sweep(silent, grid=grid, where="strategy.min_volume_mult < 0.9")
 
 
 def test_a_sweep_too_large_for_memory_needs_a_directory(bars):

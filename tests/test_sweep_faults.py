@@ -378,6 +378,29 @@ def test_a_function_that_changed_is_another_sweep(tmp_path):
         bt.sweep(bars, make(4), axes, out=tmp_path, resume=True)
 
 
+def test_a_function_that_changed_where_its_defaults_do_not_show_it_is_another_sweep(tmp_path):
+    bars = bt.synthetic_bars(n_days=10)
+    axes = {"strategy.shift": [0, 1, 2], "rules.stop": [1.0, 2.0]}
+
+    def first():
+        def mine(bars, *, shift: int = 0):
+            side = (bars.close > bars.open).astype("int8")
+            return side if shift == 0 else -side
+
+        return mine
+
+    def second():
+        def mine(bars, *, shift: int = 0):
+            side = (bars.close > bars.open).astype("int8")
+            return side if shift == 0 else abs(side)
+
+        return mine
+
+    bt.sweep(bars, first(), axes, out=tmp_path)
+    with pytest.raises(bt.ConfigError, match="code was"):
+        bt.sweep(bars, second(), axes, out=tmp_path, resume=True)
+
+
 def test_another_way_to_cut_is_another_sweep(tmp_path, monkeypatch):
     bars = bt.synthetic_bars(n_days=10)
     axes = {"rules.stop": [1.0, 2.0, 3.0]}

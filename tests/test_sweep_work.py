@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import tracemalloc
@@ -112,9 +113,68 @@ def test_few_sets_of_dense_signals_are_computed_apart(bars, engine, monkeypatch)
     axes = {"rules.stop": {"start": 1.0, "stop": 5.0, "step": 0.1}, "rules.target": [4.0, 6.0]}
     apart = bt.sweep(bars, each_bar, axes, engine=engine).table()
     assert not loads
-    monkeypatch.setattr(evaluate, "FEW_SETS", 0)
+    monkeypatch.setattr(evaluate, "APART_COST", math.inf)
     assert bt.sweep(bars, each_bar, axes, engine=engine).table().equals(apart)
     assert loads
+
+
+def test_boxes_of_which_nothing_is_left_are_empty_apart_too(bars, engine, small_shards, tmp_path):
+    def each_bar(bars):
+        return np.ones(len(bars), np.int8)
+
+    axes = {
+        "rules.stop": {"start": 0.5, "stop": 5.0, "step": 0.5},
+        "rules.target": {"start": 0.1, "stop": 10.0, "step": 0.1},
+    }
+    result = bt.sweep(bars, each_bar, axes, where="rules.stop < 3", engine=engine, out=tmp_path)
+    assert len(result) == 500
+    assert result.replay(499).metrics.total_trades > 0
+
+
+def test_many_sets_of_long_trades_are_computed_apart(bars, engine):
+    axes = {
+        "strategy.lookback": {"start": 3, "stop": 12, "step": 1},
+        "strategy.min_range_mult": {"start": 0.5, "stop": 1.4, "step": 0.1},
+        "rules.stop": {"start": 60.0, "stop": 90.0, "step": 10.0},
+    }
+    rules = bt.ExitRules(target=0)
+    plan = bt.plan_sweep(bars, grid=axes, rules=rules, engine=engine)
+    assert plan.apart
+    result = bt.sweep(bars, grid=axes, rules=rules, engine=engine)
+    assert result.replay(399).metrics.total_trades == result.table()["total_trades"][399].as_py()
+
+
+def test_the_average_true_ranges_count_as_memory(bars, engine):
+    axes = {"rules.atr_period": {"start": 2, "stop": 301, "step": 1}}
+    with pytest.raises(bt.ConfigError, match="average true ranges"):
+        bt.sweep(bars, grid=axes, engine=engine, max_memory=5_000_000)
+
+
+@pytest.mark.parametrize("name", ["MAX_BARS", "MAX_DAYS"])
+def test_more_bars_than_outcomes_can_tell_apart_are_refused(bars, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(evaluate, name, 19)
+    axes = {"rules.stop": [1.0, 2.0, 3.0]}
+    with pytest.raises(bt.ConfigError, match="at most"):
+        bt.sweep(bars, grid=axes, engine="rust", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len(bt.sweep(bars, grid=axes, engine="numba")) == 3
+
+
+@pytest.mark.parametrize("name", ["threads", "processes"])
+def test_a_mistyped_number_of_workers_is_refused(bars, name):
+    with pytest.raises(bt.ConfigError, match=f"{name} = 100,000"):
+        bt.sweep(bars, grid={"rules.stop": [1.0, 2.0]}, **{name: 100_000})
+
+
+def test_a_function_is_not_asked_for_what_the_condition_excludes(bars, engine):
+    def cross(bars, *, fast: int = 3, slow: int = 9):
+        if fast >= slow:
+            raise ValueError(f"fast {fast} >= slow {slow}")
+        return np.sign(bars.close - bars.open).astype(np.int8)
+
+    axes = {"strategy.fast": [3, 5, 9], "strategy.slow": [5, 9, 20], "rules.stop": [1.0, 2.0]}
+    result = bt.sweep(bars, cross, axes, where="strategy.fast < strategy.slow", engine=engine)
+    assert len(result) == 12
 
 
 def test_shards_may_be_computed_in_any_order(bars, engine, swept, tmp_path, monkeypatch):
@@ -303,7 +363,7 @@ def test_the_memory_limit_is_kept_or_refused(bars, engine, monkeypatch):
         "strategy.gap": [0.0, 0.001, 0.002],
         "rules.stop": {"start": 0.1, "stop": 6.0, "step": 0.1},
     }
-    monkeypatch.setattr(evaluate, "FEW_SETS", 0)  # the outcome table is what takes memory
+    monkeypatch.setattr(evaluate, "APART_COST", math.inf)  # the outcome table is what takes memory
     loads = []
     plain = evaluate.Evaluator._load
 

@@ -6,12 +6,13 @@ Nothing here is worked out before somebody asks: hashing bars takes longer than 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
+from types import CodeType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from backtest_py.records import SEMANTICS_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from backtest_py.bars import Bars
     from backtest_py.engines.base import Engine, Job
@@ -29,6 +30,7 @@ __all__ = [
     "EngineFacts",
     "Provenance",
     "canonical_json",
+    "code_hash",
     "configuration",
     "package_version",
     "sha256",
@@ -179,6 +181,28 @@ def signals_hash(signals: Signals) -> str:
     if signals.risk is not None:
         digest.update(np.ascontiguousarray(signals.risk).tobytes())
     return digest.hexdigest()
+
+
+def code_hash(function: Callable[..., Any]) -> str:
+    """Return the SHA-256 of a function's own code, not of what it calls or closes over.
+
+    Another version of Python may give another hash.
+    """
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return sha256("" if code is None else _code_text(code))
+
+
+def _code_text(code: CodeType) -> str:
+    constants = list(map(_constant_text, code.co_consts))
+    return canonical_json([code.co_code.hex(), list(code.co_names), constants])
+
+
+def _constant_text(value: object) -> str:
+    if isinstance(value, CodeType):
+        return _code_text(value)
+    if isinstance(value, frozenset):  # of which every process has another order
+        return canonical_json(sorted(map(_constant_text, value)))
+    return repr(value)
 
 
 def _time_text(bars: Bars, index: int) -> str:

@@ -48,12 +48,13 @@ DIRECT_COMBOS: Final = 2
 """So few combinations are run one by one: a plan looks at all bars, whoever signals."""
 LANES: Final = 8
 """Exits that an engine takes at a time."""
+MAX_BARS: Final = 1 << 24
+MAX_DAYS: Final = (1 << 16) - 1
+"""Bars and days beyond which outcomes do not fit into the cells of the Rust engine."""
 TABLES: Final = 6
 """Tables of a shard's metrics that exist at a time: being computed, encoded, written."""
 SPARSE: Final = 8
 """Combinations to compute for each that is kept, above which each is worked out on its own."""
-FEW_SETS: Final = 64
-"""Signal sets up to which it is worth a look whether they trade most of the candidates at all."""
 APART_COST: Final = 1.5
 """What a trade costs that is followed for one combination alone, by what it costs in the table."""
 PROBED: Final = 8
@@ -122,7 +123,8 @@ class Evaluator:
     Raises
     ------
     ConfigError
-        If the tables of one shard alone take more.
+        If the tables of one shard, and the average true ranges of all, alone take more; or if there
+        are more bars or days than the engine's outcomes can tell apart.
     """
 
     def __init__(
@@ -133,7 +135,8 @@ class Evaluator:
         self.threads = threads
         self.max_memory = max_memory
         rows = min(MAX_ROWS, job.grid.size)
-        self.table_bytes = TABLES * 8 * len(METRICS) * job.n_scenarios * rows
+        self.table_bytes = TABLES * 8 * len(METRICS) * job.n_scenarios * rows + _range_bytes(job)
+        _require_size(job.bars, engine)
         self._room = max_memory - self.table_bytes
         self._require(0)
         self._exits_of: tuple[bytes | None, list[Exit]] = (None, [])
@@ -248,7 +251,9 @@ class Evaluator:
             combo_ids = combo_ids + column * np.int64(stride)
             digits.append(np.broadcast_to(column, mask.shape).ravel()[kept])
         combo_ids = combo_ids.ravel()[kept]
-        if self._best_apart(digits):
+        if len(combo_ids) == 0:
+            metrics = np.empty((self.job.n_scenarios, len(METRICS), 0))
+        elif self._best_apart(digits):
             metrics = self._rows_metrics(np.stack(digits, axis=1))
         elif isinstance(kept, slice):
             metrics = self._whole_box(grid, box)
@@ -263,10 +268,10 @@ class Evaluator:
         while it holds a position; where few sets share the table, most of it would be for nothing.
         """
         n_rows, grid = len(digits[0]), self.job.grid
-        if self._apart is None and n_rows > 0:
+        if self._apart is None:
             n_sets = math.prod(len(grid.axes[axis]) for axis in grid.strategy_axes)
             self._apart = False
-            if n_sets <= FEW_SETS and self.sources.shared:
+            if self.sources.shared:
                 step = -(-n_rows // PROBED)
                 probe = np.stack([column[::step] for column in digits], axis=1)
                 trades = self._rows_metrics(probe)[0, METRICS.index("total_trades")].mean()
@@ -292,13 +297,11 @@ class Evaluator:
         kept: NDArray[np.intp],
         digits: list[NDArray[np.int32]],
     ) -> NDArray[np.float64]:
-        """Return the metrics of the combinations of a box that are kept, perhaps none."""
+        """Return the metrics of the combinations of a box that are kept, at least one."""
         sets, set_places = _positions(box, grid.strategy_axes)
         exits, exit_places = _positions(box, _exit_axes(grid))
         wanted = mask[set_places[:, None] + exit_places]
         some_sets, some_exits = wanted.any(axis=1), wanted.any(axis=0)
-        if len(kept) == 0:
-            return np.empty((self.job.n_scenarios, len(METRICS), 0))
         places = set_places[some_sets][:, None] + exit_places[some_exits]
         if places.size > SPARSE * len(kept):
             return self._rows_metrics(np.stack(digits, axis=1))
@@ -390,9 +393,28 @@ class Evaluator:
         if self._room * 3 // 4 < outcomes or self._room < 0:
             needed = self.table_bytes + outcomes * 4 // 3
             raise ConfigError(
-                f"max_memory = {self.max_memory:,} bytes cannot be kept: tables and outcomes of "
-                f"this sweep take at least {needed:,}; give more, or sweep shorter data"
+                f"max_memory = {self.max_memory:,} bytes cannot be kept: tables, average true "
+                f"ranges and outcomes of this sweep take at least {needed:,}; give more, or sweep "
+                "shorter data"
             )
+
+
+def _range_bytes(job: SweepJob) -> int:
+    """Return what average true ranges take where a sweep varies them; they stay with the bars."""
+    axes = {axis.key: len(axis) for axis in job.grid.axes}
+    n = axes.get("rules.atr_period", 1) * axes.get("rules.atr_method", 1)
+    return 8 * len(job.bars) * n if n > 1 else 0
+
+
+def _require_size(bars: Bars, engine: Engine) -> None:
+    """Refuse bars beyond what the Rust engine's outcomes can tell apart."""
+    n_days = int(bars.day[-1]) - int(bars.day[0]) + 1
+    if engine.name == "rust" and (len(bars) > MAX_BARS or n_days > MAX_DAYS):
+        raise ConfigError(
+            f"a sweep on the Rust engine takes at most {MAX_BARS:,} bars and {MAX_DAYS:,} days, "
+            f"and here are {len(bars):,} bars and {n_days:,} days; sweep shorter data, or give "
+            'engine = "numba"'
+        )
 
 
 def _settled(exit_: Exit, scenario: int) -> Exit:

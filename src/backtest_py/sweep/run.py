@@ -12,7 +12,7 @@ from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.engines import resolve
 from backtest_py.errors import ConfigError, ParityError, StorageError
-from backtest_py.provenance import package_version, signals_hash
+from backtest_py.provenance import code_hash, package_version, signals_hash
 from backtest_py.records import METRICS, SEMANTICS_VERSION
 from backtest_py.rules import ExitRules
 from backtest_py.run import as_strategy, check_job, expect, prepare
@@ -143,6 +143,7 @@ def sweep(
     facts: dict[str, Any] = {"data": source_of(bars) if source is None else dict(source)}
     if out is None:
         return _in_memory(asked, means, gate, facts)
+    Evaluator(asked.job, asked.engine, max_memory=means.max_memory)  # refuses what cannot be done
     manifest = asked.manifest(facts)
     opened = SweepStore.resume(out, manifest) if resume else SweepStore.create(out, manifest)
     with opened as store:
@@ -298,7 +299,7 @@ class _Asked:
                 '"rules.intrabar" varies them; leave one of the two out'
             )
         signals = base.compute(bars) if isinstance(base, FunctionStrategy) else None
-        some, *others = _extremes(space)
+        some, *others = _extremes(space, bars)
         first = prepare(bars, some[0], signals, some[1], some[2], metrics, span)
         for each in others:
             check_job(replace(first, strategy=each[0], rules=each[1], contract=each[2]))
@@ -318,6 +319,17 @@ class _Asked:
         how = {"threads": means.threads, "max_memory": means.max_memory}
         return listening(lambda: pass_gate(job, engine, **how))
 
+    def _own_code(self) -> dict[str, str]:
+        """Return what tells whether a user's own strategy changed under its name."""
+        strategy = self.job.grid.strategy
+        if isinstance(strategy, FunctionStrategy) and self.signals is not None:
+            code = code_hash(type(strategy).function)
+            return {"signals": signals_hash(self.signals), "code": code}
+        kernel = type(strategy).kernel
+        if kernel is not None and not kernel.__module__.startswith("backtest_py."):
+            return {"code": code_hash(kernel.py_func)}
+        return {}
+
     def manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the sweep says of itself; ``identity`` holds all that decides a number."""
         job, build = self.job, self.engine.build
@@ -332,8 +344,7 @@ class _Asked:
             "build": {name: fact for name, fact in build.items() if name not in NO_IDENTITY},
             "layout": LAYOUT,
         }
-        if self.signals is not None:  # a function may change under its name
-            identity["signals"] = signals_hash(self.signals)
+        identity |= self._own_code()
         return {
             "identity": identity,
             "engine_reason": self.reason,
@@ -346,10 +357,13 @@ class _Asked:
         }
 
 
-def _extremes(space: Grid | SampledGrid) -> Iterator[tuple[Strategy, ExitRules, Contract]]:
+def _extremes(
+    space: Grid | SampledGrid, bars: Bars
+) -> Iterator[tuple[Strategy, ExitRules, Contract]]:
     """Yield combinations, one for each demand that settings can make on the bars.
 
-    Units and averages make theirs together; of a strategy's parameters the ends tell.
+    Units and averages make theirs together; of a strategy's parameters the ends tell, but where
+    bars have no volume every value is asked.
     """
     choices = [at for at in space.rules_axes if space.axes[at].parameter.kind == "choice"]
     values = (range(len(space.axes[at])) for at in choices)
@@ -358,8 +372,10 @@ def _extremes(space: Grid | SampledGrid) -> Iterator[tuple[Strategy, ExitRules, 
         return
     places = [dict(zip(choices, row, strict=True)) for row in itertools.product(*values)]
     for at in space.strategy_axes:
-        if len(space.axes[at]) > 1:
-            places += [{at: 0}, {at: len(space.axes[at]) - 1}]
+        last = len(space.axes[at]) - 1
+        if last > 0:
+            asked = {0, last} if bars.has_volume else range(last + 1)
+            places += [{at: digit} for digit in asked]
     found = (space.first_with(fixed) for fixed in places)
     for combo_id in dict.fromkeys(found):
         if combo_id is not None:

@@ -16,6 +16,7 @@ from backtest_py.errors import SweepCancelled
 from backtest_py.signals import Signals
 from backtest_py.strategies.base import Bound
 from backtest_py.strategies.user import FunctionStrategy
+from backtest_py.sweep.grid import MAX_JUDGED
 from backtest_py.sweep.sample import SampledGrid
 from backtest_py.sweep.space import all_hold
 
@@ -232,23 +233,29 @@ class Sources:
         return max(AT_LEAST, self._room // max(1, size))
 
     def _occurring(self) -> Digits:
-        """Return the sources that the strategy's own rules allow, in the order of their ranks.
+        """Return the sources that the strategy's rules and ``where`` allow, by their ranks.
 
-        The engines cannot be asked for others: a mean may not be faster than itself.
+        The engines, or a user's function, cannot be asked for others: a mean may not be faster
+        than itself.
         """
         grid, axes = self._grid, self.structural_axes
         if isinstance(grid, SampledGrid):
             structural = grid.digits[:, list(axes)]
             return structural[distinct_rows(structural)[0]]
-        own = [each for each in grid.rules_between if each.axes <= set(grid.strategy_axes)]
+        strategy = set(grid.strategy_axes)
+        own = [each for each in grid.rules_between if each.axes <= strategy]
         read = frozenset(axes).union(*(each.axes for each in own))
-        index = np.ix_(
-            *(np.arange(length if axis in read else 1) for axis, length in enumerate(grid.shape))
-        )
+        for condition in grid.conditions:
+            wider = read | condition.axes
+            if wider <= strategy and math.prod(grid.shape[at] for at in wider) <= MAX_JUDGED:
+                own.append(condition)
+                read = wider
+        shape = [length if axis in read else 1 for axis, length in enumerate(grid.shape)]
+        index = np.ix_(*map(np.arange, shape))
         other = tuple(axis for axis in range(len(grid.shape)) if axis not in axes)
         admitted = np.ones(self._lengths, np.bool_)
         if own:
-            admitted &= all_hold(own, index).any(axis=other)
+            admitted &= np.broadcast_to(all_hold(own, index), shape).any(axis=other)
         return np.argwhere(admitted)
 
     @property

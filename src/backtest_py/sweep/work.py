@@ -40,6 +40,8 @@ MAX_MEMORY: Final = 1 << 30
 """Bytes that a sweep takes at most, unless more or less are given."""
 ResultT = TypeVar("ResultT")
 
+MAX_WORKERS: Final = 1_024
+"""Threads or processes beyond which somebody has mistyped."""
 POLL_SECONDS: Final = 0.1
 STOP_SECONDS: Final = 0.5
 """How long an engine may take to notice that it shall stop."""
@@ -77,6 +79,11 @@ class Means:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(
                     f"{name} = {value!r} is not allowed; give a whole number of at least {least}"
+                )
+            if name != "max_memory" and value > MAX_WORKERS:
+                raise ConfigError(
+                    f"{name} = {value:,} is not allowed; give at most {MAX_WORKERS:,}, or 0 for "
+                    "what the machine has"
                 )
 
 
