@@ -144,6 +144,35 @@ def test_many_sets_of_long_trades_are_computed_apart(bars, engine):
     assert result.replay(399).metrics.total_trades == result.table()["total_trades"][399].as_py()
 
 
+@pytest.mark.parametrize("scenarios", [False, True])
+def test_combinations_that_share_nothing_are_runs(bars, engine, scenarios):
+    seen = []
+    axes = {
+        "strategy.lookback": {"start": 2, "stop": 21, "step": 1},
+        "strategy.confirm_breakout": [False, True],
+    }
+    rules = bt.ExitRules(stop=0.5, target=0.5, close_time="17:00")
+    result = bt.sweep(
+        bars, grid=axes, rules=rules, engine=engine, scenarios=scenarios, progress=seen.append
+    )
+    assert (seen[-1].combos, len(result)) == (40, 40)
+    rows = result.table().to_pylist()
+    for row in rows:
+        metrics = result.replay(row["combo_id"]).metrics
+        assert [row[name] for name in metrics] == pytest.approx(list(metrics.values()), 0, 0, True)
+    if scenarios:
+        assert any(row["sharpe"] != row["sharpe_target_first"] for row in rows)
+
+
+def test_runs_that_share_nothing_can_be_stopped(bars, engine):
+    def stop(progress):
+        raise RuntimeError("enough")
+
+    axes = {"strategy.lookback": {"start": 2, "stop": 200, "step": 1}}
+    with pytest.raises(RuntimeError, match="enough"):
+        bt.sweep(bars, grid=axes, engine=engine, progress=stop)
+
+
 def test_the_average_true_ranges_count_as_memory(bars, engine):
     axes = {"rules.atr_period": {"start": 2, "stop": 301, "step": 1}}
     with pytest.raises(bt.ConfigError, match="average true ranges"):

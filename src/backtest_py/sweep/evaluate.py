@@ -9,7 +9,9 @@ say, one lane for each set of rules and contract, called an exit.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from os import cpu_count
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -253,6 +255,8 @@ class Evaluator:
         combo_ids = combo_ids.ravel()[kept]
         if len(combo_ids) == 0:
             metrics = np.empty((self.job.n_scenarios, len(METRICS), 0))
+        elif self._nothing_shared:
+            metrics = self._directly(np.stack(digits, axis=1))
         elif self._best_apart(digits):
             metrics = self._rows_metrics(np.stack(digits, axis=1))
         elif isinstance(kept, slice):
@@ -260,6 +264,13 @@ class Evaluator:
         else:
             metrics = self._part_of_box(grid, box, mask.ravel(), kept, digits)
         return combo_ids, digits, metrics
+
+    @property
+    def _nothing_shared(self) -> bool:
+        """Whether every combination has signals of its own, so that a run of it is all there is."""
+        grid = self.job.grid
+        own = math.prod(len(grid.axes[axis]) for axis in self.sources.structural_axes)
+        return own == grid.size and not isinstance(grid.strategy, FunctionStrategy)
 
     def _best_apart(self, digits: list[NDArray[np.int32]]) -> bool:
         """Tell whether combinations make fewer trades than the outcome table has to follow.
@@ -332,19 +343,36 @@ class Evaluator:
         return out
 
     def _directly(self, digits: Digits) -> NDArray[np.float64]:
-        """Run combinations one by one."""
-        job, grid = self.job, self.job.grid
-        out = np.empty((job.n_scenarios, len(METRICS), len(digits)))
-        for row, at in enumerate(digits.tolist()):
-            strategy, exit_ = grid.strategy_at(at), (grid.rules_at(at), grid.contract_at(at), None)
-            signals = strategy.compute(job.bars) if isinstance(strategy, FunctionStrategy) else None
-            for scenario in range(job.n_scenarios):
-                rules, contract, _ = _settled(exit_, scenario)
-                single = Job(
-                    job.bars, strategy, signals, rules, contract, job.metrics, job.first, job.last
-                )
-                out[scenario, :, row] = self.engine.run(single).metrics
+        """Run combinations one by one, several at a time."""
+        out = np.empty((self.job.n_scenarios, len(METRICS), len(digits)))
+        rows = list(enumerate(digits.tolist()))
+        if len(rows) <= DIRECT_COMBOS:  # to start threads would take longer
+            for row, at in rows:
+                self._run(at, out[:, :, row])
+            return out
+        self._share = 1.0
+        with ThreadPoolExecutor(self.threads or cpu_count() or 1) as pool:
+            runs = [pool.submit(self._run, at, out[:, :, row]) for row, at in rows]
+            try:
+                for run in runs:
+                    run.result()
+                    self.sources.count_one()
+            finally:
+                pool.shutdown(cancel_futures=True)
         return out
+
+    def _run(self, at: list[int], out: NDArray[np.float64]) -> None:
+        """Run one combination in every scenario, and set its metrics."""
+        self.sources.require_going_on()
+        job, grid = self.job, self.job.grid
+        strategy, exit_ = grid.strategy_at(at), (grid.rules_at(at), grid.contract_at(at), None)
+        signals = strategy.compute(job.bars) if isinstance(strategy, FunctionStrategy) else None
+        for scenario in range(job.n_scenarios):
+            rules, contract, _ = _settled(exit_, scenario)
+            single = Job(
+                job.bars, strategy, signals, rules, contract, job.metrics, job.first, job.last
+            )
+            out[scenario] = self.engine.run(single).metrics
 
     # what both share
 

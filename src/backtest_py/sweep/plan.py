@@ -119,12 +119,17 @@ class Plan:
         """Return the plan as text, one line for each fact."""
         values = ", ".join(f"{key} ({count} values)" for key, count in self.conditions.items())
         followed = "as each combination trades them" if self.apart else "each once per exit"
+        candidates = "none; combinations are run one by one"
+        if self.candidates > 0:
+            candidates = f"{self.candidates:,} signals, followed {followed}"
         facts = {
             "Combinations": f"{self.combos:,} in {counted(self.shards, 'shard')}",
             "Signal sets": f"{self.signal_sets:,}, cut from the scores of {self.score_sets:,}",
             "Conditions": values or "none",
             "Exits": f"{counted(self.exits, 'set')} of rules and contract",
-            "Candidates": f"{self.candidates:,} signals, followed {followed}",
+            "Candidates": candidates
+            if self.candidates
+            else "none; combinations are run one by one",
             "Saved work": f"{self.saved:,.1f} combinations per pass over the bars",
             "Time": f"about {duration_text(self.seconds)}, the parity gate apart",
             "Memory": f"about {self.memory / 1e6:,.0f} MB, beside the bars",

@@ -107,6 +107,15 @@ class Sources:
         if self._plan is not None:
             self._plan.cancel()
 
+    def require_going_on(self) -> None:
+        """Raise ``SweepCancelled`` after :meth:`cancel`."""
+        if self._cancelled:
+            raise SweepCancelled("the sweep was stopped")
+
+    def count_one(self) -> None:
+        """Count a combination that no plan evaluates."""
+        self._done_before += 1
+
     def plans(
         self, rows: Digits
     ) -> Iterator[tuple[SweepPlan, slice | NDArray[np.intp], NDArray[np.uint32]]]:
