@@ -71,6 +71,10 @@ def finish(process):
     return process.returncode, out, err
 
 
+def n_shards(out):
+    return sum(1 for _ in (out / "results").glob("shard-*.parquet")) if out.exists() else 0
+
+
 def is_begun(out):
     return (out / "results").is_dir() and any((out / "results").glob("shard-*"))
 
@@ -105,13 +109,17 @@ def test_kill_at_20_random_moments_and_resume(folder, tmp_path):
     moments = 0
     while moments < 20:
         process = start(folder, out, "--resume", "--skip-gate")
-        if rng.random() < 0.8:  # else while it starts
-            wait_for((out / "manifest.json").exists, process)
-            time.sleep(rng.random() * 0.6)
+        if rng.random() < 0.8:
+            wanted = min(N_SHARDS, kept[-1] % N_SHARDS + rng.randint(1, 5))
+            while n_shards(out) < wanted and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(rng.random() * 0.05)
+        else:  # while it starts
+            time.sleep(rng.random() * 0.3)
         process.kill()
         process.communicate(timeout=60)
         moments += 1
-        kept.append(sum(1 for _ in (out / "results").glob("shard-*")) if out.exists() else 0)
+        kept.append(n_shards(out))
         if kept[-1] == N_SHARDS:  # and from the beginning
             for file in (out / "results").iterdir():
                 file.unlink()
