@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 import backtest_py as bt
+from backtest_py.bench.bench import SIZES, Case, standard_case
 from backtest_py.data import load_bars
-from backtest_py.report.bench import SIZES, Case, standard_case
-from backtest_py.sweep.sample import Sample
+from backtest_py.sweep.space.sample import Sample
 from benches.datasets import load_market
 
 __all__ = ["BARS", "OTHERS", "OWN_SECONDS", "SHARED", "common_case", "load_case"]

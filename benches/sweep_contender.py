@@ -21,9 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 import backtest_py as bt
-from backtest_py.engines import resolve
-from backtest_py.records import METRICS
-from backtest_py.report.bench import (
+from backtest_py.bench.bench import (
     MAX_IN_MEMORY,
     N_LOOPED,
     check_rows,
@@ -31,6 +29,8 @@ from backtest_py.report.bench import (
     peak_memory,
     straightforward_loop,
 )
+from backtest_py.engines import resolve
+from backtest_py.records import METRICS
 from benches.sweep_cases import OWN_SECONDS, load_case
 from benches.timing import ROOT, clock
 

@@ -53,7 +53,7 @@ def end_to_end(size: int, engine: str, *, gate: bool, level: str = "") -> dict[s
 def forget_verdicts() -> None:
     """Delete what the gate remembers."""
     from backtest_py._kernel_cache import cache_directory
-    from backtest_py.sweep.verdicts import KIND
+    from backtest_py.sweep.gate.verdicts import KIND
 
     directory = cache_directory(KIND)
     for file in directory.glob("*.json") if directory.is_dir() else ():
@@ -62,7 +62,7 @@ def forget_verdicts() -> None:
 
 def main() -> None:
     """Sweep, and tell how long the gate and the shards took."""
-    from backtest_py.report.bench import standard_case
+    from backtest_py.bench.bench import standard_case
 
     size, engine, gate, out = sys.argv[1:]
     case = standard_case(int(size))

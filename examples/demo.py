@@ -16,7 +16,7 @@ import backtest_py as bt
 from backtest_py.parity import require_same
 from backtest_py.report import tables
 from backtest_py.report.sweep_tables import show_best
-from backtest_py.sweep.gate import gate_text
+from backtest_py.sweep.gate.gate import gate_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

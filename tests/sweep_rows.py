@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backtest_py.records import METRICS
-from backtest_py.sweep.tables import scenario_column
+from backtest_py.sweep.store.tables import scenario_column
 
 
 def falling(bars, *, span: int = 3, gap: float = 0.0):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from backtest_py.records import COUNT_METRICS, METRICS
-from backtest_py.sweep.tables import coded_column, shard_table
+from backtest_py.sweep.store.tables import coded_column, shard_table
 
 STOPS = [0.5, 1.0, 1.5, 2.0]
 CLOCKS = ["09:00", "09:10", ""]
@@ -60,7 +60,7 @@ def python(script, *arguments, prefix=(), **options):
     preamble = (
         "import os, subprocess, sys\n"
         "from backtest_py.errors import *\n"
-        "from backtest_py.sweep.store import *\n"
+        "from backtest_py.sweep.store.store import *\n"
         "from tests.sweep_tables import *\n"
     )
     command = [*prefix, sys.executable, "-c", preamble + textwrap.dedent(script)]

@@ -185,7 +185,7 @@ assert set(bt.__all__) <= set(dir(bt)) and "__version__" in dir(bt)
 for name in bt.__all__:
     assert getattr(bt, name).__module__.startswith("backtest_py."), name
 assert callable(bt.run) and not hasattr(bt, "nothing_of_the_kind")
-import backtest_py.run
+import backtest_py.backtest.run
 assert callable(bt.run)
 """
     assert run(sys.executable, "-c", code).strip() == "[]"

@@ -16,6 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from backtest_py.backtest.run import run, run_signals
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.errors import (
@@ -31,7 +32,6 @@ from backtest_py.errors import (
     UnsupportedError,
 )
 from backtest_py.rules import ExitRules
-from backtest_py.run import run, run_signals
 from backtest_py.strategies import (
     BarraElefante,
     MovingAverageCross,
@@ -41,16 +41,16 @@ from backtest_py.strategies import (
 )
 
 if TYPE_CHECKING:
+    from backtest_py.backtest.result import BacktestResult
     from backtest_py.config import Config
     from backtest_py.data.readers import load_bars
     from backtest_py.data.synthetic import synthetic_bars
     from backtest_py.engines.registry import engine_status
-    from backtest_py.results import BacktestResult
     from backtest_py.strategies.user import register_strategy
     from backtest_py.sweep.progress import Progress
-    from backtest_py.sweep.result import SweepResult, open_sweep
+    from backtest_py.sweep.result.result import SweepResult, open_sweep
     from backtest_py.sweep.run import plan_sweep, sweep
-    from backtest_py.sweep.sample import Sample
+    from backtest_py.sweep.space.sample import Sample
 
     __version__: str
 
@@ -91,14 +91,14 @@ __all__ = [
 ]
 
 _LATER: Final = {
-    "BacktestResult": "backtest_py.results",
+    "BacktestResult": "backtest_py.backtest.result",
     "Config": "backtest_py.config",
     "Progress": "backtest_py.sweep.progress",
-    "Sample": "backtest_py.sweep.sample",
-    "SweepResult": "backtest_py.sweep.result",
+    "Sample": "backtest_py.sweep.space.sample",
+    "SweepResult": "backtest_py.sweep.result.result",
     "engine_status": "backtest_py.engines.registry",
     "load_bars": "backtest_py.data.readers",
-    "open_sweep": "backtest_py.sweep.result",
+    "open_sweep": "backtest_py.sweep.result.result",
     "plan_sweep": "backtest_py.sweep.run",
     "register_strategy": "backtest_py.strategies.user",
     "sweep": "backtest_py.sweep.run",

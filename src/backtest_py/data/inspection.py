@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.columns import PRICES
+from backtest_py.bars.columns import PRICES
+from backtest_py.bars.timestamps import time_text
+from backtest_py.bars.validation import BarsReport
 from backtest_py.parameters import clock_text, counted
-from backtest_py.timestamps import time_text
-from backtest_py.validation import BarsReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

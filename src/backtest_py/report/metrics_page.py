@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from backtest_py import metrics
-from backtest_py.report.metric_info import METRIC_INFO, SECTIONS, UNITS, MetricInfo, Section
+from backtest_py.metrics.titles import METRIC_INFO, SECTIONS, UNITS, MetricInfo, Section
 
 __all__ = ["main", "metrics_page"]
 
 _HEAD: Final = """\
 # Metrics
 
-This page is generated from `src/backtest_py/report/metric_info.py` by `make docs`; a test fails
+This page is generated from `src/backtest_py/metrics/titles.py` by `make docs`; a test fails
 when it is out of date. [semantics.md](semantics.md#5-metrics) is the contract; this page is the
 same to look things up in.
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
-    from backtest_py.results import BacktestResult
 
 __all__ = ["check_image", "plot"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
-from backtest_py.report.metric_info import METRIC_INFO
+from backtest_py.metrics.titles import METRIC_INFO
 from backtest_py.report.tables import facts_table, number, rows_table, show
 from backtest_py.sweep.progress import duration_text
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.table import Table
 
-    from backtest_py.sweep.result import SweepResult
+    from backtest_py.sweep.result.result import SweepResult
 
 __all__ = ["show_best", "show_sweep"]
 

@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from backtest_py.report.metric_info import METRIC_INFO, SECTIONS
+from backtest_py.metrics.titles import METRIC_INFO, SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from backtest_py.report.metric_info import Section, Unit
-    from backtest_py.results import BacktestResult, GroupBy, Metrics
+    from backtest_py.backtest.result import BacktestResult, GroupBy, Metrics
+    from backtest_py.metrics.titles import Section, Unit
 
 __all__ = [
     "facts_table",

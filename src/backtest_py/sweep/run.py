@@ -8,23 +8,23 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from backtest_py.backtest.run import as_strategy, check_job, expect, prepare
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
+from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
 from backtest_py.errors import ConfigError, ParityError, StorageError
 from backtest_py.provenance import code_hash, package_version, signals_hash
 from backtest_py.records import METRICS, SEMANTICS_VERSION
 from backtest_py.rules import ExitRules
-from backtest_py.run import as_strategy, check_job, expect, prepare
 from backtest_py.strategies.user import FunctionStrategy
-from backtest_py.sweep.bars_file import source_of
-from backtest_py.sweep.evaluate import DIRECT_COMBOS, Evaluator, SweepJob
-from backtest_py.sweep.gate import GATE_COMBOS, pass_gate
-from backtest_py.sweep.plan import Plan
-from backtest_py.sweep.sample import Sample, SampledGrid, build_grid
-from backtest_py.sweep.shards import LAYOUT, Shards
-from backtest_py.sweep.store import SweepStore
-from backtest_py.sweep.work import MAX_MEMORY, Means, Work, listening
+from backtest_py.sweep.compute.evaluator import DIRECT_COMBOS, Evaluator, SweepJob
+from backtest_py.sweep.compute.plan import Plan
+from backtest_py.sweep.compute.shards import LAYOUT, Shards
+from backtest_py.sweep.executors.work import MAX_MEMORY, Means, Work, listening
+from backtest_py.sweep.gate.gate import GATE_COMBOS, pass_gate
+from backtest_py.sweep.space.sample import Sample, SampledGrid, build_grid
+from backtest_py.sweep.store.store import SweepStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from backtest_py.engines.base import Engine
     from backtest_py.signals import Signals
     from backtest_py.strategies.base import Strategy
-    from backtest_py.sweep.grid import Grid
     from backtest_py.sweep.progress import Progress
-    from backtest_py.sweep.result import SweepResult
+    from backtest_py.sweep.result.result import SweepResult
+    from backtest_py.sweep.space.grid import Grid
 
     Moment = str | date | None
 
@@ -156,7 +156,7 @@ def sweep(
                 store.update(_ended_by(error))
             raise
         store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
-    from backtest_py.sweep.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
+    from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
 
     return SweepResult.open(out, bars=bars, grid=asked.job.grid)
 
@@ -170,7 +170,7 @@ def _ended_by(error: BaseException) -> dict[str, Any]:
 
 def _in_memory(asked: _Asked, means: Means, gate: int | None, facts: dict[str, Any]) -> SweepResult:
     """Sweep, and keep the tables."""
-    from backtest_py.sweep.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
+    from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
 
     job = asked.job
     needed = 8 * len(METRICS) * job.n_scenarios * job.grid.size

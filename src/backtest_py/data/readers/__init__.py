@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from backtest_py.bars import Bars, build_bars
+from backtest_py.bars.clocks import Clocks
+from backtest_py.bars.validation import EMPTY
 from backtest_py.data.readers._open import data_file, magic_of, read_text
 from backtest_py.errors import BacktestWarning, ConfigError, DataError
 from backtest_py.parameters import unknown_name
-from backtest_py.time import Clocks
-from backtest_py.validation import EMPTY
 
 if TYPE_CHECKING:
-    from backtest_py.columns import Columns
-    from backtest_py.validation import BarsReport
+    from backtest_py.bars.columns import Columns
+    from backtest_py.bars.validation import BarsReport
 
 __all__ = ["FORMATS", "load_bars"]
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from backtest_py.columns import (
+from backtest_py.bars.columns import (
     PRICES,
     VOLUMES,
     Columns,
@@ -25,18 +25,18 @@ from backtest_py.columns import (
     ignored_names,
     require,
 )
+from backtest_py.bars.timestamps import parse_times
+from backtest_py.bars.validation import BarsReport
 from backtest_py.data.readers._numbers import decimal_mark, text_bytes, to_floats
 from backtest_py.data.readers._open import MAX_ROWS, TextFile
 from backtest_py.errors import DataError
-from backtest_py.timestamps import parse_times
-from backtest_py.validation import BarsReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from backtest_py.timestamps import Times
+    from backtest_py.bars.timestamps import Times
 
 __all__ = ["Dialect", "Head", "read_head", "read_table", "texts_of"]
 

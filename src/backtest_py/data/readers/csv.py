@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from backtest_py.columns import GENERIC
+from backtest_py.bars.columns import GENERIC
 from backtest_py.data.readers._text import Dialect, Head
 
 if TYPE_CHECKING:

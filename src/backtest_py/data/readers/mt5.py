@@ -9,7 +9,7 @@ from backtest_py.data.readers._text import Dialect, Head
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backtest_py.columns import Synonyms
+    from backtest_py.bars.columns import Synonyms
 
 __all__ = ["DIALECT"]
 

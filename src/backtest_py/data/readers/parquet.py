@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import ipc
 
-from backtest_py.columns import (
+from backtest_py.bars.columns import (
     PRICES,
     Columns,
     assign_roles,
@@ -18,12 +18,12 @@ from backtest_py.columns import (
     ignored_names,
     require,
 )
+from backtest_py.bars.timestamps import Times, as_times, parse_times
+from backtest_py.bars.validation import BarsReport
 from backtest_py.data.readers._numbers import as_numpy, to_floats
 from backtest_py.data.readers._open import MAX_ROWS, MAX_TEXT
 from backtest_py.data.readers._text import texts_of
 from backtest_py.errors import DataError
-from backtest_py.timestamps import Times, as_times, parse_times
-from backtest_py.validation import BarsReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from backtest_py.timestamps import At
+    from backtest_py.bars.timestamps import At
 
 __all__ = ["read_feather", "read_parquet"]
 

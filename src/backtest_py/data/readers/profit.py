@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from backtest_py.columns import PRICES, assign_roles
+from backtest_py.bars.columns import PRICES, assign_roles
 from backtest_py.data.readers._text import Dialect, Head
 from backtest_py.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backtest_py.columns import Synonyms
+    from backtest_py.bars.columns import Synonyms
 
 __all__ = ["DIALECT"]
 

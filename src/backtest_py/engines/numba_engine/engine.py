@@ -103,7 +103,7 @@ class NumbaEngine:
     ) -> SweepPlan:
         """Return the plan of a sweep."""
         # only a sweep needs vectors, which load numba at once
-        from backtest_py.engines.numba_engine.sweep import NumbaSweepPlan  # noqa: PLC0415
+        from backtest_py.engines.numba_engine.sweep.plan import NumbaSweepPlan  # noqa: PLC0415
 
         return NumbaSweepPlan(
             bars, strategies=strategies, signals=signals, loosest=loosest, threads=threads

@@ -1,0 +1,82 @@
+//! The extension as Python sees it: this module alone knows Python.
+//!
+//! It borrows `NumPy` columns without copying them, lets go of the interpreter, calls the plain
+//! functions of the other modules, and hands whole columns back.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use crate::error::EngineError;
+use crate::simd::Level;
+use crate::strategies;
+use crate::types::SEMANTICS_VERSION;
+
+mod run;
+mod series;
+mod settings;
+mod sweep;
+
+mod exceptions {
+    #![allow(missing_docs)]
+    pyo3::import_exception!(backtest_py.errors, EngineError);
+}
+
+impl From<EngineError> for PyErr {
+    fn from(error: EngineError) -> Self {
+        exceptions::EngineError::new_err(error.to_string())
+    }
+}
+
+#[pyfunction]
+#[pyo3(name = "strategies")]
+fn py_strategies(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let known = PyDict::new(py);
+    for entry in strategies::REGISTRY {
+        known.set_item(entry.name, PyList::new(py, entry.parameters)?)?;
+    }
+    Ok(known)
+}
+
+#[pyfunction]
+#[pyo3(name = "build_info")]
+fn py_build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let info = PyDict::new(py);
+    info.set_item("version", env!("CARGO_PKG_VERSION"))?;
+    info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    info.set_item("rustc", env!("ENGINE_RUSTC"))?;
+    info.set_item("target", env!("ENGINE_TARGET"))?;
+    let planted = if cfg!(feature = "planted-difference") { "planted-difference" } else { "none" };
+    info.set_item("features", planted)?;
+    info.set_item("level", Level::widest().name())?;
+    info.set_item("levels", Level::available_names().join(","))?;
+    Ok(info)
+}
+
+#[pymodule(name = "_engine_rust", gil_used = false)]
+mod python_module {
+    #[pymodule_export]
+    use super::run::{
+        py_average_true_range, py_column_addresses, py_optimize, py_run_backtest, py_signals,
+        py_signals_of_chunk,
+    };
+    #[pymodule_export]
+    use super::series::{
+        py_annual_return_pct, py_avg_loss, py_avg_win, py_calmar_ratio, py_drawdown_pct_series,
+        py_drawdown_series, py_equity_from_pnl, py_expectancy, py_max_drawdown,
+        py_max_drawdown_pct, py_payoff_ratio, py_profit_factor, py_recovery_factor,
+        py_returns_from_equity, py_sharpe_ratio, py_sortino_ratio, py_sqn, py_volatility,
+        py_win_rate,
+    };
+    use super::{Bound, PyModule, PyModuleMethods, PyResult, SEMANTICS_VERSION};
+    #[pymodule_export]
+    use super::{py_build_info, py_strategies};
+
+    #[pymodule_export]
+    use super::sweep::{PySweepPlan, py_outcome_table_bytes};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("SEMANTICS_VERSION", SEMANTICS_VERSION)
+    }
+}

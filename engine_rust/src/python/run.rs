@@ -1,0 +1,191 @@
+//! One run, a series of runs, and the parts of a run.
+
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::settings::{PyBars, PyContract, PyRules, PySettings, PyStrategy, optional};
+use crate::error::EngineError;
+use crate::simd::Level;
+use crate::types::{Backtest, Contract, N_METRICS, Range, Rules, Settings, SignalColumns, Trades};
+use crate::{backtest_engine, optimizer, strategy};
+
+/// One run of a series: strategy, average true range, rules, contract, settings, first and last.
+pub(super) type PyRun<'py> =
+    (PyStrategy, Option<PyReadonlyArray1<'py, f64>>, PyRules, PyContract, PySettings, usize, usize);
+
+fn trade_columns(py: Python<'_>, trades: Trades) -> PyResult<Bound<'_, PyDict>> {
+    let columns = PyDict::new(py);
+    columns.set_item("signal_bar", trades.signal_bar.into_pyarray(py))?;
+    columns.set_item("entry_bar", trades.entry_bar.into_pyarray(py))?;
+    columns.set_item("exit_bar", trades.exit_bar.into_pyarray(py))?;
+    columns.set_item("side", trades.side.into_pyarray(py))?;
+    columns.set_item("entry_price", trades.entry_price.into_pyarray(py))?;
+    columns.set_item("exit_price", trades.exit_price.into_pyarray(py))?;
+    columns.set_item("stop_price", trades.stop_price.into_pyarray(py))?;
+    columns.set_item("target_price", trades.target_price.into_pyarray(py))?;
+    columns.set_item("points", trades.points.into_pyarray(py))?;
+    columns.set_item("pnl", trades.pnl.into_pyarray(py))?;
+    columns.set_item("fees", trades.fees.into_pyarray(py))?;
+    columns.set_item("mae", trades.mae.into_pyarray(py))?;
+    columns.set_item("mfe", trades.mfe.into_pyarray(py))?;
+    columns.set_item("reason", trades.reason.into_pyarray(py))?;
+    columns.set_item("ambiguous", trades.ambiguous.into_pyarray(py))?;
+    Ok(columns)
+}
+
+#[pyfunction]
+#[pyo3(name = "run_backtest_rust", signature = (bars, rules, contract, metrics, first, last, *,
+    strategy=None, side=None, risk=None, atr=None, level=None))]
+#[allow(clippy::too_many_arguments)]
+pub(super) fn py_run_backtest<'py>(
+    py: Python<'py>,
+    bars: PyBars<'py>,
+    rules: PyRules,
+    contract: PyContract,
+    metrics: PySettings,
+    first: usize,
+    last: usize,
+    strategy: Option<PyStrategy>,
+    side: Option<PyReadonlyArray1<'py, i8>>,
+    risk: Option<PyReadonlyArray1<'py, f64>>,
+    atr: Option<PyReadonlyArray1<'py, f64>>,
+    level: Option<&str>,
+) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyArray1<f64>>)> {
+    let bars = bars.view()?;
+    let range = Range { first, last };
+    range.check(bars.len())?;
+    let level = Level::named(level)?;
+    let rules = Rules::try_from(rules)?;
+    let (contract, settings) = (Contract::from(contract), Settings::from(metrics));
+    let atr = optional("atr", atr.as_ref(), bars.len())?;
+    let side = optional("side", side.as_ref(), bars.len())?;
+    let risk = optional("risk", risk.as_ref(), bars.len())?;
+    let strategy = match strategy {
+        Some((name, values)) if side.is_empty() => Some(strategy::build(&name, &values)?),
+        None if !side.is_empty() => None,
+        _ => return Err(EngineError::Signals.into()),
+    };
+    let has_risk = strategy.as_ref().map_or(!risk.is_empty(), |strategy| strategy.gives_risk());
+    rules.check(atr, has_risk)?;
+    let given = SignalColumns { side, risk };
+    given.check()?;
+    let result: Backtest = py.detach(|| {
+        let run = |signals: SignalColumns<'_>| {
+            backtest_engine::backtest(&bars, atr, signals, &rules, &contract, &settings, range)
+        };
+        match strategy {
+            Some(strategy) => run(strategy::detect(&bars, strategy.as_ref(), level).columns()),
+            None => run(given),
+        }
+    });
+    let metrics = PyArray1::from_slice(py, &result.metrics);
+    Ok((trade_columns(py, result.trades)?, metrics))
+}
+
+#[pyfunction]
+#[pyo3(name = "optimize_rust", signature = (bars, runs, *, level=None))]
+pub(super) fn py_optimize<'py>(
+    py: Python<'py>,
+    bars: PyBars<'py>,
+    runs: Vec<PyRun<'py>>,
+    level: Option<&str>,
+) -> PyResult<Bound<'py, PyArray2<f64>>> {
+    let bars = bars.view()?;
+    let level = Level::named(level)?;
+    let n_runs = runs.len();
+    let mut strategies = Vec::with_capacity(n_runs);
+    let mut atrs = Vec::with_capacity(n_runs);
+    let mut settings = Vec::with_capacity(n_runs);
+    for (strategy, atr, rules, contract, metrics, first, last) in runs {
+        strategies.push(strategy::build(&strategy.0, &strategy.1)?);
+        atrs.push(atr);
+        settings.push((
+            Rules::try_from(rules)?,
+            Contract::from(contract),
+            Settings::from(metrics),
+            Range { first, last },
+        ));
+    }
+    let mut runs = Vec::with_capacity(n_runs);
+    for ((strategy, atr), (rules, contract, settings, range)) in
+        strategies.iter().zip(&atrs).zip(settings)
+    {
+        let atr = optional("atr", atr.as_ref(), bars.len())?;
+        let strategy = strategy.as_ref();
+        runs.push(optimizer::Run { strategy, atr, rules, contract, settings, range });
+    }
+    let rows = py.detach(|| optimizer::optimize(&bars, &runs, level))?;
+    rows.into_pyarray(py).reshape([n_runs, N_METRICS])
+}
+
+#[pyfunction]
+#[pyo3(name = "signals", signature = (bars, strategy, *, level=None))]
+#[allow(clippy::type_complexity)]
+pub(super) fn py_signals<'py>(
+    py: Python<'py>,
+    bars: PyBars<'py>,
+    strategy: PyStrategy,
+    level: Option<&str>,
+) -> PyResult<(Bound<'py, PyArray1<i8>>, Option<Bound<'py, PyArray1<f64>>>)> {
+    let bars = bars.view()?;
+    let level = Level::named(level)?;
+    let strategy = strategy::build(&strategy.0, &strategy.1)?;
+    let signals = py.detach(|| strategy::detect(&bars, strategy.as_ref(), level));
+    let risk = strategy.gives_risk().then(|| signals.risk.into_pyarray(py));
+    Ok((signals.side.into_pyarray(py), risk))
+}
+
+#[pyfunction]
+#[pyo3(name = "signals_of_chunk", signature = (bars, strategy, start, stop, *, level=None))]
+#[allow(clippy::type_complexity)]
+pub(super) fn py_signals_of_chunk<'py>(
+    py: Python<'py>,
+    bars: PyBars<'py>,
+    strategy: PyStrategy,
+    start: usize,
+    stop: usize,
+    level: Option<&str>,
+) -> PyResult<(Bound<'py, PyArray1<i8>>, Option<Bound<'py, PyArray1<f64>>>)> {
+    let bars = bars.view()?;
+    Range { first: start, last: stop }.check(bars.len())?;
+    let level = Level::named(level)?;
+    let strategy = strategy::build(&strategy.0, &strategy.1)?;
+    let mut side = vec![0_i8; stop - start];
+    let mut risk = vec![0.0; if strategy.gives_risk() { stop - start } else { 0 }];
+    py.detach(|| strategy.detect(&bars, level, start, &mut side, &mut risk));
+    let risk = strategy.gives_risk().then(|| risk.into_pyarray(py));
+    Ok((side.into_pyarray(py), risk))
+}
+
+#[pyfunction]
+#[pyo3(name = "average_true_range", signature = (bars, period, method, *, level=None))]
+pub(super) fn py_average_true_range<'py>(
+    py: Python<'py>,
+    bars: PyBars<'py>,
+    period: usize,
+    method: i64,
+    level: Option<&str>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let bars = bars.view()?;
+    let level = Level::named(level)?;
+    let atr = py.detach(|| {
+        strategy::average_true_range(bars.high, bars.low, bars.close, period, method, level)
+    })?;
+    Ok(atr.into_pyarray(py))
+}
+
+#[pyfunction]
+#[pyo3(name = "column_addresses")]
+pub(super) fn py_column_addresses(bars: PyBars<'_>) -> PyResult<[usize; 7]> {
+    let bars = bars.view()?;
+    Ok([
+        bars.open.as_ptr() as usize,
+        bars.high.as_ptr() as usize,
+        bars.low.as_ptr() as usize,
+        bars.close.as_ptr() as usize,
+        bars.volume.as_ptr() as usize,
+        bars.minute.as_ptr() as usize,
+        bars.day.as_ptr() as usize,
+    ])
+}

@@ -1,0 +1,1 @@
+"""One backtest: what is asked, the run, and its result."""

@@ -1,0 +1,521 @@
+"""What a backtest gives back: trades, metrics, equity, tables and where they come from.
+
+The engine's columns are kept as they are. Frames, hashes and texts are built when somebody asks,
+so that a run which only wants a metric pays for nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from backtest_py._io.files import replace_file
+from backtest_py.bars import read_only
+from backtest_py.errors import ConfigError, StorageError
+from backtest_py.parameters import counted, unknown_name
+from backtest_py.provenance import EngineFacts, Provenance, configuration, sha256
+from backtest_py.records import COUNT_METRICS, METRICS, Reason
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from backtest_py.engines.base import Engine, EngineOutput, Job
+
+__all__ = ["TABLES", "TRADE_COLUMNS", "BacktestResult", "GroupBy", "Metrics"]
+
+MetricValue: TypeAlias = "float | int | bool"
+GroupBy: TypeAlias = Literal["month", "weekday", "hour", "side", "reason"]
+
+TRADE_COLUMNS: Final = (
+    "signal_bar",
+    "entry_bar",
+    "exit_bar",
+    "signal_time",
+    "entry_time",
+    "exit_time",
+    "side",
+    "entry_price",
+    "exit_price",
+    "stop_price",
+    "target_price",
+    "points",
+    "pnl",
+    "fees",
+    "mae",
+    "mfe",
+    "reason",
+    "ambiguous",
+    "bars_held",
+)
+"""Columns of the trades, in the order of every frame and file."""
+
+TABLES: Final[tuple[GroupBy, ...]] = ("month", "weekday", "hour", "side", "reason")
+"""What trades can be grouped by."""
+
+_INDEX: Final[dict[str, int]] = {name: index for index, name in enumerate(METRICS)}
+_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+class Metrics(Mapping[str, MetricValue]):
+    """Metrics of one backtest: an immutable mapping whose names are attributes too.
+
+    Counts are ``int``, ``ruined`` is ``bool``, the rest ``float``; nan means undefined. Two are
+    equal when every number is the same bit for bit, nan included.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n_metrics,)
+        In the order of ``records.METRICS``, as an engine returns them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> metrics = Metrics(np.zeros(39))
+    >>> metrics["total_trades"], metrics.sharpe, metrics.ruined
+    (0, 0.0, False)
+    """
+
+    __slots__ = ("_values",)
+    _values: NDArray[np.float64]
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        vector = np.array(values, dtype=np.float64)
+        if vector.shape != (len(METRICS),):
+            raise ValueError(
+                f"metrics have the shape {vector.shape} instead of ({len(METRICS)},); "
+                "give one number for each name of records.METRICS"
+            )
+        vector.flags.writeable = False
+        object.__setattr__(self, "_values", vector)
+
+    def __getitem__(self, name: str) -> MetricValue:
+        if name not in _INDEX:
+            raise KeyError(str(unknown_name("metric", name, METRICS)))
+        value = float(self._values[_INDEX[name]])
+        if name == "ruined":
+            return bool(value)
+        return int(value) if name in COUNT_METRICS else value
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _INDEX:
+            raise AttributeError(str(unknown_name("metric", name, METRICS)))
+        return self[name]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"metrics cannot be changed: {name} = {value!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"metrics cannot be changed: {name}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(METRICS)
+
+    def __len__(self) -> int:
+        return len(METRICS)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *METRICS]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Metrics):
+            return NotImplemented
+        return self._values.tobytes() == other._values.tobytes()
+
+    def __hash__(self) -> int:
+        return hash(self._values.tobytes())
+
+    def __reduce__(self) -> tuple[type[Metrics], tuple[NDArray[np.float64]]]:
+        return Metrics, (self._values,)
+
+    def __repr__(self) -> str:
+        width = max(map(len, METRICS))
+        return "\n".join(f"{name:<{width}}  {_number_text(self[name])}" for name in METRICS)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{name}</th><td>{_number_text(self[name])}</td></tr>" for name in METRICS
+        )
+        return f"<table>{rows}</table>"
+
+    def to_mapping(self) -> dict[str, MetricValue | str]:
+        """Return names and values, ready for JSON: nan and infinities as texts."""
+        return {name: _json_number(value) for name, value in self.items()}
+
+
+class BacktestResult:
+    """One backtest, done.
+
+    Attributes
+    ----------
+    job : Job
+        What was asked for: bars, strategy or signals, rules, contract, metric settings, range.
+    output : EngineOutput
+        What the engine answered, which parity compares.
+    metrics : Metrics
+        Immutable mapping of the metrics, with attributes.
+    columns : mapping of str to ndarray, shape (n_trades,)
+        The trades as the engine returned them: ``records.TRADE_DTYPE``, read-only.
+    """
+
+    def __init__(
+        self, job: Job, output: EngineOutput, engine: Engine | EngineFacts, reason: str
+    ) -> None:
+        self.job = job
+        self.output = output
+        self.metrics = Metrics(output.metrics)
+        output.metrics.flags.writeable = False
+        self.columns: Mapping[str, NDArray[Any]] = MappingProxyType(
+            {name: read_only(column) for name, column in output.trades.items()}
+        )
+        self._engine = engine
+        self._reason = reason
+        self._trades: pd.DataFrame | None = None
+        self._provenance: Provenance | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes with the provenance: that tells of here, not of there."""
+        return _restored, (self.job, self.output, self.provenance)
+
+    def __len__(self) -> int:
+        """Return the number of trades."""
+        return len(self.columns["entry_bar"])
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that ran."""
+        return self._engine.name
+
+    @property
+    def reason(self) -> str:
+        """Why that engine ran."""
+        return self._reason
+
+    @property
+    def provenance(self) -> Provenance:
+        """Engine and why, versions, build, hashes of bars and configuration."""
+        if self._provenance is None:
+            self._provenance = Provenance.of(self.job, self._engine, self._reason)
+        return self._provenance
+
+    @property
+    def trades(self) -> pd.DataFrame:
+        """The trades, one row each, with the columns of :data:`TRADE_COLUMNS`.
+
+        Times are UTC, or without a zone where the bars have none; a stop or target that is off is
+        infinite by side. Each access gives a frame of its own, to be changed at will.
+        """
+        if self._trades is None:
+            self._trades = self._frame()
+        return self._trades.copy()
+
+    @property
+    def trades_arrow(self) -> pa.Table:
+        """The trades as a pyarrow table, laid out as ``trades.parquet``."""
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+        zone = None if self.job.bars.is_naive else "UTC"
+        arrays = {}
+        for name in TRADE_COLUMNS:
+            kind = pa.timestamp("ns", tz=zone) if name.endswith("_time") else None
+            kind = pa.string() if name == "reason" else kind
+            arrays[name] = pa.array(self._column(name), type=kind)
+        return pa.table(arrays)
+
+    @property
+    def balance(self) -> NDArray[np.float64]:
+        """Account balance at the start and after each exit, shape (n_trades + 1,).
+
+        Added up trade by trade, as the metrics are.
+        """
+        return np.cumsum(np.append(self.job.contract.initial_capital, self.columns["pnl"]))
+
+    @property
+    def equity(self) -> pd.Series[float]:
+        """Account balance after each exit, by exit time."""
+        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
+
+        times = pd.DatetimeIndex(self._column("exit_time"), name="exit_time")
+        if not self.job.bars.is_naive:
+            times = times.tz_localize("UTC")
+        return pd.Series(self.balance[1:], index=times, name="equity")
+
+    def table(self, by: GroupBy) -> pd.DataFrame:
+        """Return the trades grouped by one of :data:`TABLES`, on the session's wall clock.
+
+        Parameters
+        ----------
+        by : {"month", "weekday", "hour", "side", "reason"}
+            The month is that of the exit, which books the profit; weekday and hour are those of
+            the entry.
+
+        Returns
+        -------
+        DataFrame
+            One row for each group with a trade, in natural order: ``trades``, ``wins``,
+            ``win_rate``, ``pnl``, ``avg_pnl`` (money) and ``profit_factor``, defined as the
+            metrics of the same names.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such table.
+        """
+        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
+
+        labels, codes = self._groups(by)
+        pnl = self.columns["pnl"]
+        trades = np.bincount(codes, minlength=len(labels))
+        wins = np.bincount(codes[pnl > 0], minlength=len(labels))
+        # bincount adds one number after the other, in the order of the trades
+        total = np.bincount(codes, weights=pnl, minlength=len(labels))
+        gain = np.bincount(codes, weights=np.where(pnl > 0, pnl, 0.0), minlength=len(labels))
+        loss = np.bincount(codes, weights=np.where(pnl < 0, -pnl, 0.0), minlength=len(labels))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            frame = pd.DataFrame(
+                {
+                    "trades": trades,
+                    "wins": wins,
+                    "win_rate": wins / trades,
+                    "pnl": total,
+                    "avg_pnl": total / trades,
+                    "profit_factor": gain / loss,
+                },
+                index=pd.Index(labels, name=by),
+            )
+        return frame[trades > 0]
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the trades as CSV; every number reads back as the same float64.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; what stood there is then left as it was.
+        """
+        text = self._frame().to_csv(index=False, lineterminator="\n")
+        replace_file(Path(path), text.encode())
+
+    def save(self, directory: str | Path) -> Path:
+        """Write ``trades.parquet``, ``metrics.json`` and ``manifest.json`` into a directory.
+
+        Each file is complete or absent, whatever happens. The manifest comes last and holds the
+        SHA-256 of the other two, so a mixture of two runs shows.
+
+        Parameters
+        ----------
+        directory : str or Path
+            Made if it does not exist; the same files of an earlier run are replaced.
+
+        Returns
+        -------
+        Path
+            The directory.
+
+        Raises
+        ------
+        ConfigError
+            If the directory is a file, or holds the manifest of something else.
+        StorageError
+            If it cannot be written.
+        """
+        directory = Path(directory)
+        _check_manifest(directory / "manifest.json")
+        files = {
+            "trades.parquet": self._parquet(),
+            "metrics.json": _pretty_json(self.metrics.to_mapping()),
+        }
+        hashes = {name: sha256(content) for name, content in files.items()}
+        files["manifest.json"] = _pretty_json({**self.manifest(), "files": hashes})
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                replace_file(directory / name, content)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigError(f"{directory} cannot be a directory: a file stands there") from error
+        except OSError as error:
+            raise StorageError(
+                f"{directory} cannot be written: {error.strerror or error}; give another directory"
+            ) from error
+        return directory
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what was asked for and what answered, ready for JSON."""
+        bars = self.job.bars
+        span = np.datetime_as_string(bars.time[[0, -1]].astype("datetime64[ns]"), unit="s")
+        zone = "" if bars.is_naive else "Z"
+        return {
+            "kind": "run",
+            "bars": {
+                "path": bars.report.path,
+                "n_bars": len(bars),
+                "first": f"{span[0]}{zone}",
+                "last": f"{span[1]}{zone}",
+                "timezone": bars.timezone,
+                "session_timezone": bars.session_timezone,
+            },
+            "configuration": configuration(self.job),
+            "provenance": self.provenance.to_mapping(),
+        }
+
+    def plot(
+        self,
+        path: str | Path | None = None,
+        *,
+        start: str | None = None,
+        end: str | None = None,
+        title: str | None = None,
+    ) -> Figure:
+        """Draw price with entries, exits and stops, the equity and its drawdown.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Image file to write, of the kind that its suffix names. Without one, the figure is
+            handed to the notebook or window of matplotlib.
+        start, end : str, optional
+            Part of the bars to draw, half-open, on the session's clock.
+        title : str, optional
+            Instead of the strategy and its result.
+
+        Returns
+        -------
+        Figure
+
+        Raises
+        ------
+        BacktestError
+            If matplotlib is not installed; the message says how to install it.
+        ConfigError
+            If the range is empty or the suffix is unknown.
+        """
+        # The one import against the flow: a result shows itself, but nothing here needs a report.
+        from backtest_py.report.plot import plot  # noqa: PLC0415
+
+        return plot(self, path, start=start, end=end, title=title)
+
+    def __repr__(self) -> str:
+        return "\n  ".join(self._summary())
+
+    def _repr_html_(self) -> str:
+        first, *rest = self._summary()
+        lines = "<br>".join(map(escape, rest))
+        return f"<h4>{escape(first)}</h4><p>{lines}</p>{self.metrics._repr_html_()}"
+
+    def _summary(self) -> list[str]:
+        metrics, bars = self.metrics, self.job.bars
+        name = "signals" if self.job.strategy is None else self.job.strategy.name
+        dates = bars.session_dates
+        profit = (
+            f"{_number_text(metrics.total_return)} ({_number_text(metrics.total_return_pct)} %)"
+        )
+        loss = f"{_number_text(metrics.max_drawdown)} ({_number_text(metrics.max_drawdown_pct)} %)"
+        return [
+            f"{name} on {counted(len(bars), 'bar')} from {dates[0]} to {dates[-1]}",
+            f"engine {self.engine}: {self._reason}",
+            f"{counted(len(self), 'trade')}, win rate {_number_text(metrics.win_rate)}",
+            f"total return {profit}, profit factor {_number_text(metrics.profit_factor)}",
+            f"max drawdown {loss}, sharpe {_number_text(metrics.sharpe)}",
+            *(["ruined: the account was empty before the end"] if metrics.ruined else []),
+        ]
+
+    def _frame(self) -> pd.DataFrame:
+        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
+
+        columns = {name: pd.Series(self._column(name)) for name in TRADE_COLUMNS}
+        columns["reason"] = pd.Series(self._column("reason"), dtype="str")
+        if not self.job.bars.is_naive:
+            for name in ("signal_time", "entry_time", "exit_time"):
+                columns[name] = columns[name].dt.tz_localize("UTC")
+        return pd.DataFrame(columns)
+
+    def _column(self, name: str) -> NDArray[Any]:
+        """Return one column of the trades, times as datetime64[ns] and reasons as texts."""
+        columns = self.columns
+        column: NDArray[Any]
+        if name == "bars_held":
+            column = columns["exit_bar"] - columns["entry_bar"]
+        elif name == "reason":
+            column = np.array([reason.name for reason in Reason], dtype=object)[columns["reason"]]
+        elif name.endswith("_time"):
+            bar = columns[f"{name.removesuffix('_time')}_bar"]
+            column = self.job.bars.time[bar].view("datetime64[ns]")
+        else:
+            column = columns[name]
+        return column
+
+    def _groups(self, by: str) -> tuple[list[Any], NDArray[np.int64]]:
+        """Return the labels of a table in order, and the number of each trade's label."""
+        columns, bars = self.columns, self.job.bars
+        if by == "side":
+            return ["long", "short"], (columns["side"] < 0).astype(np.int64)
+        if by == "reason":
+            return [reason.name for reason in Reason], columns["reason"].astype(np.int64)
+        if by == "hour":
+            return list(range(24)), (bars.minute[columns["entry_bar"]] // 60).astype(np.int64)
+        if by == "weekday":
+            dates = bars.session_dates[bars.day[columns["entry_bar"]]]
+            # 1970-01-01 was a Thursday
+            return list(_WEEKDAYS), (dates.astype(np.int64) + 3) % 7
+        if by == "month":
+            dates = bars.session_dates[bars.day[columns["exit_bar"]]]
+            months, codes = np.unique(dates.astype("datetime64[M]"), return_inverse=True)
+            return [str(month) for month in months], codes
+        raise unknown_name("table", by, TABLES)
+
+    def _parquet(self) -> bytes:
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        buffer = pa.BufferOutputStream()
+        pq.write_table(self.trades_arrow, buffer, compression="zstd")
+        content: bytes = buffer.getvalue().to_pybytes()
+        return content
+
+
+def _restored(job: Job, output: EngineOutput, provenance: Provenance) -> BacktestResult:
+    facts = EngineFacts(provenance.engine, provenance.build)
+    result = BacktestResult(job, output, facts, provenance.reason)
+    result._provenance = provenance  # noqa: SLF001 - a second constructor
+    return result
+
+
+def _check_manifest(path: Path) -> None:
+    """Refuse to replace what is not the manifest of a run, such as that of a sweep."""
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError:
+        return  # there is none; what else is wrong shows on writing
+    except ValueError:
+        found = None
+    kind = found.get("kind") if isinstance(found, dict) else None
+    if kind != "run":
+        what = f"of kind {kind!r}" if isinstance(kind, str) else "of something else"
+        raise ConfigError(f"{path} is a manifest {what}, no run; give another directory")
+
+
+def _json_number(value: MetricValue) -> MetricValue | str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _number_text(value: MetricValue) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) or not math.isfinite(value):
+        return f"{value:,}"
+    return f"{value:,.2f}" if abs(value) >= 100 else f"{value:,.4g}"
+
+
+def _pretty_json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()

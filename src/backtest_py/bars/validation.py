@@ -1,0 +1,290 @@
+"""What makes bars valid, and the one way from columns as they were read to columns that are.
+
+Whoever builds bars comes through :func:`settle`, so that arrays, frames and every kind of file
+are held to the same rules and refused in the same words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from backtest_py.bars.clocks import Clocks, minutes_and_days, wall_clock
+from backtest_py.bars.columns import PRICES, Columns
+from backtest_py.bars.timestamps import time_text
+from backtest_py.errors import DataError
+from backtest_py.parameters import unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["EMPTY", "BarsReport", "settle"]
+
+EMPTY: Final = ("refuse", "drop")
+
+
+@dataclass(frozen=True, slots=True)
+class BarsReport:
+    """Where bars came from and what was done to them on the way.
+
+    Attributes
+    ----------
+    source : str
+        Name of the file, or "".
+    path : str
+        The path of the file as it was given, or "".
+    format : str
+        ``csv``, ``mt5``, ``profit``, ``parquet``, ``feather``, ``frame`` or ``arrays``.
+    encoding : str
+        Encoding of a text file.
+    rows_read : int
+        Rows of the source, before any was dropped.
+    newest_first : bool
+        Whether the source ran backwards and was turned round.
+    identical_dropped, empty_dropped : int
+        Rows that repeated the row before them; rows in which nothing traded.
+    volume_kind : str
+        ``volume`` (units, such as contracts), ``ticks`` (ticks or trades), ``money`` or ``none``.
+    columns : mapping of str to str
+        The source's name of each column that was used.
+    ignored : tuple of str
+        Columns that were not used.
+    notes, warnings : tuple of str
+        What is worth knowing, and what often means a mistake.
+    """
+
+    source: str = ""
+    path: str = ""
+    format: str = "arrays"
+    encoding: str = ""
+    rows_read: int = 0
+    newest_first: bool = False
+    identical_dropped: int = 0
+    empty_dropped: int = 0
+    volume_kind: str = "none"
+    columns: Mapping[str, str] | None = None
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Keep a copy of the names that nobody can change."""
+        if self.columns is not None:
+            object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes by names and values: a read-only mapping cannot."""
+        return _report, (self.to_mapping(),)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return names and values, ready for JSON."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return values | {"columns": None if self.columns is None else dict(self.columns)}
+
+
+def _report(values: dict[str, Any]) -> BarsReport:
+    return BarsReport(**values)
+
+
+def settle(
+    columns: Columns,
+    clocks: Clocks,
+    report: BarsReport,
+    *,
+    empty: str,
+    identical: str = "refuse",
+) -> dict[str, Any]:
+    """Return the attributes of valid bars, or refuse the columns.
+
+    Parameters
+    ----------
+    columns : Columns
+        Rows, oldest first.
+    clocks : Clocks
+        The clocks of the file and of the session.
+    report : BarsReport
+        What is known of the source; counts of dropped rows are added.
+    empty : {"refuse", "drop"}
+        What becomes of rows in which nothing traded.
+    identical : {"refuse", "drop"}
+        What becomes of rows that repeat the one before them.
+
+    Raises
+    ------
+    DataError
+        If there is no row, or a rule is broken.
+    ConfigError
+        If ``empty`` is unknown.
+    """
+    if empty not in EMPTY:
+        raise unknown_name("choice for empty", empty, EMPTY)
+    if len(columns) == 0:
+        raise DataError(f"{report.source or 'bars'}: there is no bar; at least one is needed")
+    n_identical = 0
+    if identical == "drop":  # first, or a repeated row would be taken for the hour's repetition
+        columns, n_identical = _without_identical(columns, clocks)
+    # Clocks come before what is dropped as empty: which of two instants a time is depends on the
+    # row before it, on that one too.
+    instants = clocks.instants(columns.times, lambda row: columns.at("time", row))
+    columns, instants, n_empty = _without_empty(columns, instants, empty)
+    _check_prices(columns)
+    _check_volume_and_atr(columns)
+    _check_time(columns, instants)
+    timezone, session_timezone = clocks.resolve(columns.times)
+    minute, day = minutes_and_days(wall_clock(instants, session_timezone))
+    # Adding 0.0 copies, so that nobody else can change the column, and makes -0.0 a +0.0.
+    prices = {name: getattr(columns, name) + 0.0 for name in (*PRICES, "volume")}
+    return {
+        "time": instants.copy(),
+        **prices,
+        "minute": minute,
+        "day": day,
+        "atr_column": None if columns.atr is None else columns.atr + 0.0,
+        "has_volume": bool(prices["volume"].any()),
+        "timezone": timezone,
+        "session_timezone": session_timezone,
+        "report": replace(
+            report,
+            identical_dropped=n_identical,
+            empty_dropped=n_empty,
+            notes=(*report.notes, *_notes(columns, clocks)),
+        ),
+    }
+
+
+def _notes(columns: Columns, clocks: Clocks) -> tuple[str, ...]:
+    if not columns.times.has_zone or clocks.session_timezone:
+        return ()
+    note = (
+        "times are instants and session_timezone is empty: minutes and days are those of UTC; "
+        "name the market's clock in session_timezone"
+    )
+    return (note,)
+
+
+def _broken(
+    columns: Columns, broken: NDArray[np.bool_], column: str, says: str, rule: str
+) -> DataError:
+    """Build the error that names the value, the rule, the first row and the count."""
+    row = int(broken.argmax())
+    value = float(getattr(columns, column)[row])
+    return DataError(
+        f"{columns.at(column, row)} = {value!r} {says} (at "
+        f"{time_text(int(columns.times.ns[row]))}; {np.count_nonzero(broken):,} of "
+        f"{len(columns):,} bars break the rule '{rule}'); correct the source"
+    )
+
+
+def _without_empty(
+    columns: Columns, instants: NDArray[np.int64], empty: str
+) -> tuple[Columns, NDArray[np.int64], int]:
+    """Drop or refuse bars in which nothing traded: all prices nan, volume 0."""
+    gaps = np.isnan(columns.open)
+    if not gaps.any():
+        return columns, instants, 0
+    gaps &= np.isnan(columns.high) & np.isnan(columns.low) & np.isnan(columns.close)
+    gaps &= columns.volume == 0
+    n_gaps = int(np.count_nonzero(gaps))
+    if n_gaps == 0:
+        return columns, instants, 0
+    if empty == "refuse":
+        row = int(gaps.argmax())
+        raise DataError(
+            f"{columns.at('open', row)} = nan: nothing traded in this bar (at "
+            f"{time_text(int(columns.times.ns[row]))}; {n_gaps:,} of {len(columns):,} bars break "
+            "the rule 'all prices are finite', with four prices nan and volume 0); choose "
+            'empty = "drop" to leave such bars out'
+        )
+    if n_gaps == len(columns):
+        raise DataError(
+            f"{columns.at('open', 0)} = nan: nothing traded in any of the {n_gaps:,} bars; "
+            "no bar is left to test on"
+        )
+    return columns.take(~gaps), instants[~gaps], n_gaps
+
+
+def _check_prices(columns: Columns) -> None:
+    low, high = columns.low, columns.high
+    # One pass for the usual case: nan fails every comparison, and between finite extremes
+    # open and close are finite.
+    valid = (low <= columns.open) & (low <= columns.close)
+    valid &= (high >= columns.open) & (high >= columns.close)
+    valid &= np.isfinite(low) & np.isfinite(high)
+    if valid.all():
+        return
+    infinite = {name: ~np.isfinite(getattr(columns, name)) for name in PRICES}
+    anywhere = np.logical_or.reduce(list(infinite.values()))
+    if anywhere.any():
+        first = int(anywhere.argmax())
+        name = next(name for name in PRICES if infinite[name][first])
+        raise _broken(columns, anywhere, name, "is no price", "all prices are finite")
+    row = int((~valid).argmax())
+    rules = (
+        ("high", "low", high < low, "is below", "high >= low"),
+        ("low", "open", low > columns.open, "is above", "low <= min(open, close)"),
+        ("low", "close", low > columns.close, "is above", "low <= min(open, close)"),
+        ("high", "open", high < columns.open, "is below", "high >= max(open, close)"),
+        ("high", "close", high < columns.close, "is below", "high >= max(open, close)"),
+    )
+    for name, other, broken, says, rule in rules:
+        if broken[row]:
+            value = float(getattr(columns, other)[row])
+            raise _broken(columns, broken, name, f"{says} {other} = {value!r}", rule)
+
+
+def _check_volume_and_atr(columns: Columns) -> None:
+    volume = columns.volume
+    broken = ~(np.isfinite(volume) & (volume >= 0))
+    if broken.any():
+        raise _broken(columns, broken, "volume", "is no volume", "volume is finite and >= 0")
+    if columns.atr is not None:
+        broken = (columns.atr < 0) | np.isinf(columns.atr)
+        if broken.any():
+            raise _broken(
+                columns, broken, "atr", "is no true range", "atr is nan, or finite and >= 0"
+            )
+
+
+def _without_identical(columns: Columns, clocks: Clocks) -> tuple[Columns, int]:
+    """Drop rows that repeat the time, as it is written, and all values of the row before."""
+    same = columns.times.ns[1:] == columns.times.ns[:-1]
+    if not same.any():
+        return columns, 0
+    for name in (*PRICES, "volume", "atr"):
+        values = getattr(columns, name)
+        if values is not None:
+            same &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+    repeats = np.append([False], same)
+    clocks.check_repeats(columns.times, repeats, lambda row: columns.at("time", row))
+    return columns.take(~repeats), int(np.count_nonzero(repeats))
+
+
+def _check_time(columns: Columns, instants: NDArray[np.int64]) -> None:
+    step = np.diff(instants)
+    broken = step <= 0
+    if not broken.any():
+        return
+    row = int(broken.argmax()) + 1
+    here, before = (time_text(int(columns.times.ns[i])) for i in (row, row - 1))
+    n_broken = int(np.count_nonzero(broken))
+    share = f"{n_broken:,} of {len(columns):,} bars break the rule 'time strictly increases'"
+    if step[row - 1] == 0 and here != before:
+        raise DataError(
+            f"{columns.at('time', row)} = {here} is the same instant as the bar above it, at "
+            f"{before} ({share}); remove one of the rows, or name the clock that wrote the times "
+            "in timezone"
+        )
+    if step[row - 1] == 0:
+        raise DataError(
+            f"{columns.at('time', row)} = {here} is the time of the bar before it as well: one "
+            f"time with two rows ({share}); keep one row for each time"
+        )
+    raise DataError(
+        f"{columns.at('time', row)} = {here} lies before the bar above it, at {before} ({share}); "
+        "sort the rows by time, or check the clock"
+    )

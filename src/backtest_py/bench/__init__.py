@@ -1,0 +1,1 @@
+"""What ``backtest-py bench`` measures."""

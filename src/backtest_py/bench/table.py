@@ -1,0 +1,60 @@
+"""What a benchmark found, as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backtest_py.report import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["print_bench"]
+
+_HEAD = (
+    "contender",
+    "seconds",
+    "combinations/s",
+    "distinct/s",
+    "ns per trade",
+    "peak memory",
+)
+
+
+def print_bench(report: Mapping[str, Any]) -> None:
+    """Print what :func:`backtest_py.bench.bench.bench` returns."""
+    rows = report["rows"]
+    first, agreement = rows[0], report["agreement"]
+    lines = []
+    for row in rows:
+        extrapolated = row["timed_combos"] < row["combos"]
+        peak = row["peak_bytes"]
+        lines.append(
+            (
+                row["contender"],
+                f"{row['extrapolated_seconds']:#.3g}" + (" *" if extrapolated else ""),
+                f"{row['combos_per_second']:,.0f}",
+                f"{row['distinct_per_second']:,.0f}",
+                f"{row['ns_per_trade']:,.1f}",
+                f"{peak / 1e6:,.0f} MB" if peak else "-",
+            )
+        )
+    notes = [
+        f"* extrapolated from {row['timed_combos']:,} combinations"
+        for row in rows
+        if row["timed_combos"] < row["combos"]
+    ]
+    agreed = f"{agreement['single_runs']} rows equal single runs, bit for bit"
+    if agreement["rows_compared"]:
+        agreed = f"{' and '.join(agreement['engines'])} agree on every row; {agreed}"
+    tables.show(
+        f"{first['case']} combinations on {first['bars']:,} bars, {first['threads']} threads, "
+        f"{first['trades']:,} trades",
+        tables.rows_table(_HEAD, lines),
+        *notes,
+        agreed,
+        *(
+            f"{engine}: {ratio:,.0f} times as fast as {rows[-1]['contender']} in processes"
+            for engine, ratio in report["ratios"].items()
+        ),
+    )

@@ -1,0 +1,442 @@
+"""The command line.
+
+Commands are thin: they read, call the package and print. Everything heavy is imported inside the
+command that needs it, so that ``--help`` and mistakes in arguments answer at once.
+
+Exit status: 0 done; 1 the run failed; 2 wrong usage or configuration; 3 parity broken;
+130 interrupted. Errors are one message on standard error, with a traceback only on ``--debug``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from backtest_py.cli import sweep
+from backtest_py.cli.options import ConfigFile, EngineName, Json, Threads, json_value, print_json
+from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, ParityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+    from backtest_py.backtest.result import BacktestResult, GroupBy
+    from backtest_py.config import Config
+
+__all__ = ["app", "main"]
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_PARITY: Final = 3
+EXIT_INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name="backtest-py",
+    help="Backtests that two independent engines agree on, bit for bit.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.add_typer(sweep.commands)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; by default those of the process.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _status_of(given)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    status = _status_of(given)
+    for each in (signal.SIGINT, signal.SIGTERM):  # there is nothing left to interrupt
+        signal.signal(each, signal.SIG_IGN)
+    if any(thread.name.startswith("backtest-py") for thread in threading.enumerate()):
+        # an engine that is deep in its work; what is on disk is whole at any moment
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _status_of(given: list[str]) -> int:
+    """Run a command, say what went wrong, and return the exit status."""
+    # --debug concerns this function alone, so it may stand before or after the command
+    arguments = [item for item in given if item != "--debug"]
+    try:
+        with _warnings_on_stderr():
+            app(arguments, prog_name="backtest-py")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else EXIT_FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)  # noqa: T201 - standard error is the interface
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a command line says what went wrong, and how to see more
+        if len(arguments) < len(given):
+            traceback.print_exc()
+        print(f"error: {_message(error)}", file=sys.stderr)  # noqa: T201
+        return _status(error)
+    return 0
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, ConfigError):
+        return EXIT_USAGE
+    return EXIT_PARITY if isinstance(error, ParityError) else EXIT_FAILED
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, BacktestError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return (
+        f"{type(error).__name__}: {error}; this is a bug in backtest-py, "
+        "--debug shows where it happened"
+    )
+
+
+@contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """Show each warning once, as one line."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        text = str(message)
+        if text not in shown:
+            shown.add(text)
+            print(f"warning: {text}", file=sys.stderr)  # noqa: T201
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", BacktestWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if value:
+        from backtest_py.provenance import package_version  # noqa: PLC0415
+
+        typer.echo(f"backtest-py {package_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Backtests that two independent engines agree on, bit for bit."""
+
+
+@app.command()
+def run(
+    file: ConfigFile,
+    *,
+    engine: EngineName = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write trades.parquet, metrics.json and manifest.json."),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GROUP", help="Also group the trades by month, weekday, hour, side or reason."
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="IMAGE", help="Draw price, trades and equity.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run one backtest and print its metrics."""
+    from backtest_py.config import Config  # noqa: PLC0415
+
+    config = Config.load(file)
+    groups = _checked_groups(by or [])
+    if plot is not None:
+        from backtest_py.report.plot import check_image  # noqa: PLC0415
+
+        check_image(plot)
+    result = config.backtest(engine=engine)
+    if out is not None:
+        result.save(out)
+    if plot is not None:
+        result.plot(plot)
+    if as_json:
+        printed = {**result.manifest(), "metrics": result.metrics.to_mapping()}
+        if groups:
+            printed["tables"] = {name: _json_table(result.table(name)) for name in groups}
+        print_json(printed)
+        return
+    _print_result(config, result, groups)
+    if out is not None:
+        typer.echo(f"Wrote trades.parquet, metrics.json and manifest.json to {out}")
+    if plot is not None:
+        typer.echo(f"Wrote {plot}")
+
+
+def _checked_groups(names: list[str]) -> list[GroupBy]:
+    from backtest_py.backtest.result import TABLES  # noqa: PLC0415
+    from backtest_py.parameters import unknown_name  # noqa: PLC0415
+
+    for name in names:
+        if name not in TABLES:
+            raise unknown_name("table", name, TABLES)
+    return [name for name in TABLES if name in names]
+
+
+def _print_result(config: Config, result: BacktestResult, groups: list[GroupBy]) -> None:
+    from backtest_py.config import toml_value  # noqa: PLC0415
+    from backtest_py.report import tables  # noqa: PLC0415
+
+    bars, job = result.job.bars, result.job
+    span = "all bars"
+    if job.last - job.first < len(bars):
+        span = f"signals from {bars.time_text(job.first)} to {bars.time_text(job.last - 1)}"
+    params = ", ".join(
+        f"{name} = {toml_value(value)}" for name, value in config.strategy.to_mapping().items()
+    )
+    facts = {
+        "Bars": f"{config.path.name}: {len(bars):,}, {bars.time_text(0)} to "
+        f"{bars.time_text(len(bars) - 1)}",
+        "Range": span,
+        "Strategy": f"{config.strategy.name} ({params})",
+        "Engine": f"{result.engine}: {result.reason}",
+    }
+    tables.show(
+        tables.facts_table(facts),
+        "",
+        tables.metric_table(result.metrics),
+        *(tables.group_table(result, name) for name in groups),
+    )
+
+
+@app.command()
+def parity(file: ConfigFile, *, as_json: Json = False) -> None:
+    """Compare both engines on one backtest.
+
+    Every trade and every metric must be the same, bit for bit.
+    """
+    from backtest_py.config import Config  # noqa: PLC0415
+    from backtest_py.engines.registry import resolve  # noqa: PLC0415
+    from backtest_py.parameters import counted  # noqa: PLC0415
+    from backtest_py.parity import compare  # noqa: PLC0415
+
+    config = Config.load(file)
+    for name in ("numba", "rust"):
+        resolve(name)
+    bars = config.load_bars()
+    numba = config.backtest(bars, engine="numba")
+    rust = config.backtest(bars, engine="rust")
+    comparison = compare(numba.output, rust.output)
+    if as_json:
+        print_json(
+            {
+                "kind": "parity",
+                "same": comparison.same,
+                "n_trades": {"numba": len(numba), "rust": len(rust)},
+                "n_metrics": len(numba.metrics),
+                "largest_relative_difference": json_value(comparison.largest),
+                "differences": [
+                    {
+                        "field": item.field,
+                        "trade": item.trade,
+                        "signal_bar": item.bar,
+                        "numba": json_value(item.left),
+                        "rust": json_value(item.right),
+                        "ulps": item.ulps,
+                    }
+                    for item in comparison.differences
+                ],
+                "provenance": {
+                    "numba": numba.provenance.to_mapping(),
+                    "rust": rust.provenance.to_mapping(),
+                },
+            }
+        )
+    if not comparison.same:
+        raise ParityError(f"numba and rust disagree:\n{comparison.describe('numba', 'rust')}")
+    if not as_json:
+        typer.echo(
+            f"numba and rust agree, bit for bit: {counted(len(numba), 'trade')} on "
+            f"{counted(len(bars), 'bar')}, "
+            f"{len(numba.metrics)} metrics"
+        )
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File with bars.")],
+    *,
+    layout: Annotated[
+        str, typer.Option("--format", help="auto, csv, mt5, profit, parquet or feather.")
+    ] = "auto",
+    timezone: Annotated[str, typer.Option(help="The file's clock.")] = "",
+    session_timezone: Annotated[str, typer.Option(help="The clock of minutes and days.")] = "",
+    empty: Annotated[
+        str, typer.Option(help="Bars in which nothing traded: refuse or drop.")
+    ] = "refuse",
+    decimal: Annotated[str, typer.Option(help='Decimal mark: auto, "." or ",".')] = "auto",
+    ambiguous: Annotated[
+        str, typer.Option(help="A local time that occurs twice: infer, earlier, later or refuse.")
+    ] = "infer",
+    nonexistent: Annotated[
+        str, typer.Option(help="A local time that never occurs: refuse or shift_forward.")
+    ] = "refuse",
+    tick_size: Annotated[
+        float | None, typer.Option(help="Also tell how many prices are off this tick grid.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a file of bars holds.
+
+    Rows, span, interval, gaps, sessions by month, tick grid, volume, and what looks wrong.
+    """
+    from backtest_py.contract import Contract  # noqa: PLC0415
+    from backtest_py.data import load_bars  # noqa: PLC0415
+    from backtest_py.data.inspection import inspect_bars  # noqa: PLC0415
+
+    if tick_size is not None:
+        Contract(tick_size=tick_size)
+    with warnings.catch_warnings():
+        # what the reader warns of is listed with the rest
+        warnings.simplefilter("ignore", BacktestWarning)
+        bars = load_bars(
+            file,
+            format=layout,
+            timezone=timezone,
+            session_timezone=session_timezone,
+            empty=empty,
+            decimal=decimal,
+            ambiguous=ambiguous,
+            nonexistent=nonexistent,
+        )
+    facts = inspect_bars(bars)
+    off_grid = None if tick_size is None else bars.off_grid_share(tick_size)
+    if as_json:
+        print_json({"kind": "inspect", **facts.to_mapping(), "off_grid_share": off_grid})
+        return
+    from backtest_py.report.inspection import print_inspection  # noqa: PLC0415
+
+    print_inspection(facts, tick_size=tick_size, off_grid_share=off_grid)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="File to write.")] = Path(
+        "backtest.toml"
+    ),
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a commented configuration file.
+
+    It holds every key, its default and what it accepts.
+    """
+    from backtest_py.config import commented_toml  # noqa: PLC0415
+
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as stream:
+            stream.write(commented_toml())
+    except FileExistsError as error:
+        raise ConfigError(f"{file} exists; give another name, or --force to replace it") from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from error
+    typer.echo(f"Wrote {file}; set data.path, then: backtest-py run {file}")
+
+
+@app.command()
+def engines(*, as_json: Json = False) -> None:
+    """Show which engines can run here.
+
+    With their builds, and the one that `auto` takes.
+    """
+    from backtest_py.engines.registry import engine_status, resolve  # noqa: PLC0415
+
+    found = engine_status()
+    taken, reason = resolve("auto")
+    if as_json:
+        print_json(
+            {
+                "kind": "engines",
+                "engines": [
+                    {
+                        "name": item.name,
+                        "available": item.available,
+                        "reason": item.reason,
+                        "build": item.build,
+                    }
+                    for item in found
+                ],
+                "auto": {"engine": taken.name, "reason": reason},
+            }
+        )
+        return
+    from backtest_py.report import tables  # noqa: PLC0415
+
+    rows = (
+        (
+            item.name,
+            "yes" if item.available else "no",
+            item.reason or ", ".join(f"{name} {value}" for name, value in item.build.items()),
+        )
+        for item in found
+    )
+    tables.show(
+        tables.rows_table(("engine", "available", "build"), rows, n_texts=3),
+        f"auto: {taken.name} ({reason})",
+    )
+
+
+@app.command()
+def bench(
+    *,
+    size: Annotated[
+        int, typer.Option(help="Combinations of the standard grid: 1, 1000, 100000 or 4233600.")
+    ] = 100_000,
+    rounds: Annotated[int, typer.Option(help="How often each contender is timed.")] = 3,
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """Time a sweep on both engines and as a plain loop.
+
+    Engines must agree bit for bit before anything is timed.
+    """
+    from backtest_py.bench.bench import bench as measure  # noqa: PLC0415
+    from backtest_py.bench.table import print_bench  # noqa: PLC0415
+
+    found = measure(size, rounds=rounds, threads=threads)
+    if as_json:
+        print_json(found)
+    else:
+        print_bench(found)
+
+
+def _json_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = frame.reset_index().to_dict("records")
+    return [{str(name): json_value(value) for name, value in row.items()} for row in rows]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

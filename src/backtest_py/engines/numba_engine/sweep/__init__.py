@@ -1,0 +1,1 @@
+"""A sweep on the Numba engine. Mirrors ``engine_rust/src/sweep``."""

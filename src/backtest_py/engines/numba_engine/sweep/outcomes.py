@@ -1,0 +1,188 @@
+"""How the trade of every candidate ends under every set of rules: computed once for a sweep.
+
+Mirrors ``engine_rust/src/outcomes.rs``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from backtest_py._jit import kernel
+from backtest_py.engines.numba_engine.backtest_engine import settle, trade_outcome
+from backtest_py.engines.numba_engine.sweep.vectors import LANES
+from backtest_py.engines.numba_engine.types import N_REASONS, ContractView, RulesView
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "AMBIGUOUS",
+    "CONTRACT_DTYPE",
+    "FIELD_BITS",
+    "LONGS",
+    "LOSSES",
+    "MOST_COUNTED",
+    "N_FIELDS",
+    "RULES_DTYPE",
+    "WINS",
+    "Candidates",
+    "Cells",
+    "contract_of",
+    "empty_cells",
+    "follow",
+    "rules_of",
+    "table_bytes",
+]
+
+AMBIGUOUS, WINS, LOSSES, LONGS = range(N_REASONS, N_REASONS + 4)
+"""Fields of a tally behind those of the reasons."""
+N_FIELDS = N_REASONS + 4
+FIELD_BITS = 5
+"""Bits of a field; eleven fields fit a word."""
+MOST_COUNTED = (1 << FIELD_BITS) - 1
+"""So many tallies can be added before a field overflows."""
+
+CELL_DTYPE = np.dtype(
+    [
+        ("pnl", np.float64, LANES),
+        ("tally", np.int64, LANES),
+        ("bars_held", np.int32, LANES),
+        ("days", np.int32, LANES),
+    ]
+)
+"""The outcomes of one candidate under eight exits: three cache lines."""
+CACHE_LINE = 64
+
+RULES_DTYPE = np.dtype(
+    [
+        ("stop", np.float64),
+        ("target", np.float64),
+        ("target_r", np.float64),
+        ("trail", np.float64),
+        ("unit", np.int64),
+        ("round_to_tick", np.bool_),
+        ("target_through_ticks", np.float64),
+        ("close_minute", np.int64),
+        ("max_bars", np.int64),
+        ("intrabar", np.int64),
+    ],
+    align=True,
+)
+"""A row of this type holds a :class:`RulesView`."""
+CONTRACT_DTYPE = np.dtype([(name, np.float64) for name in ContractView._fields])
+"""A row of this type holds a :class:`ContractView`."""
+
+
+class Candidates(NamedTuple):
+    """Bars at which some combination of a sweep may act on a signal, in their order.
+
+    ``risk`` is in points, nan where undefined.
+    """
+
+    bar: NDArray[np.uint32]
+    side: NDArray[np.int8]
+    risk: NDArray[np.float64]
+
+
+class Cells(NamedTuple):
+    """The outcomes of all candidates under all exits, each of shape (n_blocks, n_candidates, 8).
+
+    ``tally`` is 1 in each field that counts the trade. ``bars_held`` is -1 where the signal is
+    dropped. ``days`` are those from the signal to the exit.
+    """
+
+    pnl: NDArray[np.float64]
+    tally: NDArray[np.int64]
+    bars_held: NDArray[np.int32]
+    days: NDArray[np.int32]
+
+
+def table_bytes(n_candidates: int, n_exits: int) -> int:
+    """Return how many bytes a table takes."""
+    return n_candidates * -(-n_exits // LANES) * CELL_DTYPE.itemsize
+
+
+def empty_cells(n_candidates: int, n_exits: int) -> Cells:
+    """Return a table in which every signal is dropped; its rows begin with a cache line."""
+    size = table_bytes(n_candidates, n_exits)
+    shape = (-(-n_exits // LANES), n_candidates)
+    raw = np.zeros(size + CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
+    table = raw[start : start + size].view(CELL_DTYPE).reshape(shape)
+    table["bars_held"] = -1
+    return Cells(table["pnl"], table["tally"], table["bars_held"], table["days"])
+
+
+@kernel(allocates=False)
+def rules_of(row):
+    """Return the rules of a row of ``RULES_DTYPE``."""
+    return RulesView(
+        row["stop"],
+        row["target"],
+        row["target_r"],
+        row["trail"],
+        row["unit"],
+        row["round_to_tick"],
+        row["target_through_ticks"],
+        row["close_minute"],
+        row["max_bars"],
+        row["intrabar"],
+    )
+
+
+@kernel(allocates=False)
+def contract_of(row):
+    """Return the contract of a row of ``CONTRACT_DTYPE``."""
+    return ContractView(
+        row["tick_size"],
+        row["point_value"],
+        row["quantity"],
+        row["fee_per_side"],
+        row["fee_rate"],
+        row["slippage_ticks"],
+        row["initial_capital"],
+    )
+
+
+@kernel(allocates=False)
+def tally_of(outcome, side, pnl):
+    """Return a word with a 1 in every field that counts the trade."""
+    tally = 1 << (FIELD_BITS * outcome.reason)
+    if outcome.ambiguous:
+        tally |= 1 << (FIELD_BITS * AMBIGUOUS)
+    if pnl > 0.0:
+        tally |= 1 << (FIELD_BITS * WINS)
+    if pnl < 0.0:
+        tally |= 1 << (FIELD_BITS * LOSSES)
+    if side > 0:
+        tally |= 1 << (FIELD_BITS * LONGS)
+    return tally
+
+
+@kernel(allocates=False)
+def follow(bars, atr, candidates, start, stop, rules, contracts, exits, cells):
+    """Fill the cells of candidates ``start`` to ``stop`` under those ``exits`` that use ``atr``.
+
+    Tell whether every position closes on the day of its signal.
+    """
+    same_day = True
+    for row in range(start, stop):
+        bar, side = np.int64(candidates.bar[row]), candidates.side[row]
+        for k in exits:
+            block, lane = k // LANES, k % LANES
+            contract = contract_of(contracts[k])
+            outcome = trade_outcome(
+                bars, atr, candidates.risk[row], rules_of(rules[k]), contract, bar, side
+            )
+            if outcome.exit_bar < 0:
+                continue
+            pnl = settle(outcome, side, contract).pnl
+            days = bars.day[outcome.exit_bar] - bars.day[bar]
+            same_day = same_day and days == 0
+            cells.pnl[block, row, lane] = pnl
+            cells.tally[block, row, lane] = tally_of(outcome, side, pnl)
+            cells.bars_held[block, row, lane] = outcome.exit_bar - (bar + 1)
+            cells.days[block, row, lane] = days
+    return same_day

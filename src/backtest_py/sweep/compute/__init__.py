@@ -1,0 +1,1 @@
+"""From a shard of the grid to its table."""

@@ -1,0 +1,1 @@
+"""What a sweep gives: the best rows, slices and replays, read where they lie."""

@@ -1,0 +1,1 @@
+"""What a sweep varies: axes, conditions, and the combinations that they admit."""

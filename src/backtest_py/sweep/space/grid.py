@@ -1,0 +1,414 @@
+"""The grid of a sweep: combinations of parameters, numbered and judged but never listed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from backtest_py.errors import ConfigError
+from backtest_py.parameters import unknown_name
+from backtest_py.sweep.space.axis import Axis, GridRange, GridSpan, count_text
+from backtest_py.sweep.space.space import (
+    Constraint,
+    Judge,
+    ParameterSpace,
+    all_hold,
+    build_arguments,
+    prepare_axes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from backtest_py.contract import Contract
+    from backtest_py.rules import ExitRules
+    from backtest_py.strategies.base import Strategy
+    from backtest_py.sweep.space.space import Section
+
+__all__ = ["Axis", "Grid", "GridRange", "GridSpan"]
+
+MAX_SIZE: Final = 2**62
+"""Combinations of a grid, so that ``combo_id`` and what is computed from it fit int64."""
+
+MAX_JUDGED: Final = 2**24
+"""Value tuples of one section that are judged one by one; each costs a microsecond and a byte."""
+
+_SCAN: Final = 2**14
+"""Combinations that are looked at together in a search that may end early."""
+
+
+@dataclass(frozen=True)
+class Grid(ParameterSpace):
+    """Every combination of the values of its axes; the last axis varies fastest.
+
+    Nothing is listed: a combination is its number, whose digits are positions on the axes.
+
+    Examples
+    --------
+    >>> from backtest_py import BarraElefante, Contract, ExitRules
+    >>> grid = Grid.build(
+    ...     BarraElefante(),
+    ...     ExitRules(close_time="13:30"),
+    ...     Contract(),
+    ...     {"rules.stop": GridRange(0.5, 3.0, 0.5), "rules.target": [1.0, 2.0, 3.0]},
+    ...     where="rules.target > rules.stop",
+    ... )
+    >>> grid.size, grid.count()
+    (18, 9)
+    >>> grid.values(5)
+    {'rules.stop': 1.0, 'rules.target': 3.0}
+    >>> strategy, rules, contract = grid.settings(5)
+    >>> rules.target
+    3.0
+    """
+
+    @classmethod
+    def build(
+        cls,
+        strategy: Strategy,
+        rules: ExitRules,
+        contract: Contract,
+        grid: Mapping[str, object],
+        *,
+        where: str = "",
+        invalid: str = "refuse",
+    ) -> Grid:
+        """Build a grid from what the user wrote.
+
+        Parameters
+        ----------
+        strategy, rules, contract
+            The base: values of the parameters that do not vary.
+        grid : mapping
+            Full keys, as ``"rules.stop"``, and for each a list of values, a :class:`GridRange` or
+            a mapping of ``start``, ``stop`` and ``step``. Of whole numbers and times of day,
+            ``min`` and ``max`` are every value between them.
+        where : str, optional
+            A condition between parameters, swept or not; see :mod:`backtest_py.sweep.space.where`.
+        invalid : {"refuse", "skip"}
+            What :meth:`check` says of combinations that the settings' own rules refuse.
+
+        Raises
+        ------
+        ConfigError
+            If a key, a value or the condition is not allowed, or there are too many combinations.
+        """
+        axes, options = prepare_axes(strategy, rules, grid, where, invalid)
+        for axis in axes:
+            if axis.span is not None:
+                raise ConfigError(
+                    f'the grid\'s "{axis.key}" runs from {axis.span.min!r} to {axis.span.max!r} '
+                    "without steps, as only a sample can; ask for a sample, or give a range with "
+                    "start, stop and step"
+                )
+        built = cls(strategy, rules, contract, axes, **options)
+        if built.size > MAX_SIZE:
+            lengths = " x ".join(f"{len(axis):,}" for axis in axes)
+            raise ConfigError(
+                f"the grid has {count_text(built.size)} combinations ({lengths}); at most "
+                f"{MAX_SIZE:,} can be numbered, so give fewer values or sweep fewer parameters"
+            )
+        _ = built.conditions  # a condition with a mistake is refused here
+        return built
+
+    @classmethod
+    def from_mapping(
+        cls, mapping: Mapping[str, Any], strategy: type[Strategy] | None = None
+    ) -> Grid:
+        """Build the grid again that :meth:`to_mapping` described.
+
+        Parameters
+        ----------
+        mapping : mapping
+            The description.
+        strategy : type of Strategy, optional
+            The strategy's class, where it is not registered.
+
+        Raises
+        ------
+        ConfigError
+            If the description fits no strategy or breaks a rule.
+        """
+        return cls.build(**build_arguments(mapping, strategy))
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Number of values of every axis."""
+        return tuple(map(len, self.axes))
+
+    @cached_property
+    def strides(self) -> tuple[int, ...]:
+        """By how much ``combo_id`` grows with one step on every axis."""
+        return tuple(math.prod(self.shape[at + 1 :]) for at in range(len(self.shape)))
+
+    @cached_property
+    def size(self) -> int:
+        """Number of combinations, admitted or not."""
+        return math.prod(self.shape)
+
+    # numbers and what they mean
+
+    def digits(self, combo_id: int) -> tuple[int, ...]:
+        """Return the positions on every axis of a combination.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such combination.
+        """
+        # the type too, because True and 1.0 equal 1
+        whole = isinstance(combo_id, Integral) and not isinstance(combo_id, bool)
+        if not whole or not 0 <= combo_id < self.size:
+            raise ConfigError(
+                f"combo_id = {combo_id!r} is not in the grid; give a whole number from 0 to "
+                f"{self.size - 1:,}"
+            )
+        digits, rest = [], int(combo_id)
+        for stride in self.strides:
+            digit, rest = divmod(rest, stride)
+            digits.append(digit)
+        return tuple(digits)
+
+    def digit_rows(self, combo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions on every axis of many combinations, shape (n, n_axes)."""
+        rest = np.asarray(combo_ids, dtype=np.int64)
+        rows = np.empty((len(rest), len(self.axes)), dtype=np.int64)
+        for at, stride in enumerate(self.strides):
+            rows[:, at], rest = np.divmod(rest, np.int64(stride))
+        return rows
+
+    def values(self, combo_id: int) -> dict[str, Any]:
+        """Return the swept values of a combination, by full key in the order of the axes."""
+        return self.values_at(self.digits(combo_id))
+
+    def settings(self, combo_id: int) -> tuple[Strategy, ExitRules, Contract]:
+        """Return what :func:`backtest_py.run` would take for a combination.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such combination, or the settings' own rules refuse it.
+        """
+        return self.settings_at(self.digits(combo_id))
+
+    def combo_id(self, values: Mapping[str, object]) -> int:
+        """Return the number of the combination with these values, by full key.
+
+        Raises
+        ------
+        ConfigError
+            If a key is missing or unknown, or a value is not on its axis.
+        """
+        for key in values:
+            if key not in self.keys:
+                raise unknown_name("key of the grid", key, self.keys)
+        missing = [key for key in self.keys if key not in values]
+        if missing:
+            raise ConfigError(f"a combination needs a value of {', '.join(missing)}")
+        return sum(
+            axis.index(values[axis.key]) * stride
+            for axis, stride in zip(self.axes, self.strides, strict=True)
+        )
+
+    # admitted combinations
+
+    def box_mask(self, slices: Sequence[range]) -> NDArray[np.bool_]:
+        """Return which combinations of a box are valid and admitted by ``where``.
+
+        Parameters
+        ----------
+        slices : sequence of range
+            Positions on every axis.
+
+        Returns
+        -------
+        ndarray of bool
+            Of the box's shape.
+        """
+        mask = np.empty(tuple(map(len, slices)), dtype=np.bool_)
+        mask[...] = self.admits(_box_index(slices))
+        return mask
+
+    def count(self) -> int:
+        """Return the number of combinations that are valid and admitted by ``where``."""
+        total = self.size
+        for axes, members in _components((*self.conditions, *self.rules_between)):
+            boxes = _boxes(
+                [len(self.axes[at]) if at in axes else 1 for at in range(len(self.axes))]
+            )
+            total //= math.prod(len(self.axes[at]) for at in axes)
+            total *= sum(int(np.sum(self._box_holds(box, members))) for box in boxes)
+        return total
+
+    def check(self) -> None:
+        """Refuse a grid with an invalid combination, or one of which nothing is left.
+
+        With ``invalid = "refuse"`` the first combination is named that the settings' own rules
+        refuse and ``where`` admits. It is found from the few axes that interact.
+
+        Raises
+        ------
+        ConfigError
+            If there is such a combination, or none that is valid and admitted.
+        """
+        if self.size == 1 and not self.where:
+            self._check_only()
+            return
+        if self.invalid == "refuse":
+            firsts = [self._first((*self.conditions, _negated(r))) for r in self.rules_between]
+            broken = min((first for first in firsts if first is not None), default=None)
+            if broken is not None:
+                raise self.refusal(self.digits(broken), f"combination {broken:,} of the grid")
+        if self._first((*self.conditions, *self.rules_between)) is None:
+            excluded = f"where = {self.where!r}" if self.where else "the rules between parameters"
+            raise ConfigError(
+                f"nothing is left of the grid's {self.size:,} combinations: {excluded} excludes "
+                "all of them"
+            )
+
+    def _check_only(self) -> None:
+        """Check a grid of one combination, which its settings do themselves."""
+        try:
+            self.settings(0)
+        except ConfigError as error:
+            if self.invalid == "refuse":
+                raise self.refusal(self.digits(0), "combination 0 of the grid") from error
+            raise ConfigError(f"nothing is left of the grid's one combination: {error}") from error
+
+    def first_with(self, digits: Mapping[int, int]) -> int | None:
+        """Return the first combination that is admitted and stands at these positions on axes."""
+        fixed = (_at(axis, digit) for axis, digit in digits.items())
+        return self._first((*self.conditions, *self.rules_between, *fixed))
+
+    def _first(self, constraints: Sequence[Constraint]) -> int | None:
+        """Return the first combination that meets all constraints.
+
+        Constraints that share no axis are searched apart: with the first of each, the sum of all
+        digits times strides is smallest.
+        """
+        combo_id = 0
+        for axes, members in _components(constraints):
+            shape = [len(self.axes[at]) if at in axes else 1 for at in range(len(self.axes))]
+            for box in _boxes(shape):
+                holds = self._box_holds(box, members)
+                if holds.any():
+                    hit = np.unravel_index(int(np.argmax(holds)), holds.shape)
+                    combo_id += sum(
+                        (positions[int(at)]) * stride
+                        for positions, at, stride in zip(box, hit, self.strides, strict=True)
+                    )
+                    break
+            else:
+                return None
+        return combo_id
+
+    def _box_holds(
+        self, box: Sequence[range], constraints: Sequence[Constraint]
+    ) -> NDArray[np.bool_]:
+        shape = tuple(map(len, box))
+        return np.broadcast_to(all_hold(constraints, _box_index(box)), shape)
+
+    @cached_property
+    def rules_between(self) -> tuple[Constraint, ...]:
+        """Constraints from the rules between fields, as a table over the fields that they read."""
+        varied = (section for section in self.sections if section.swept)
+        constraints = (self._table_constraint(section) for section in varied)
+        return tuple(constraint for constraint in constraints if constraint.axes)
+
+    def _table_constraint(self, section: Section) -> Constraint:
+        positions, table = self._table(section)
+        return Constraint(
+            frozenset(positions),
+            lambda index: np.asarray(table[tuple(index[at] for at in positions)]),
+        )
+
+    def _table(self, section: Section) -> tuple[list[int], NDArray[np.bool_]]:
+        """Judge all values of the axes that the rules of a section read, no others.
+
+        Which ones they read may depend on the values; a field that turns up late starts anew.
+        """
+        judge = Judge(section)
+        swept = dict(section.swept)
+        judge.set({name: self.axes[at].values[0] for name, at in section.swept})
+        names: list[str] = []
+        while True:
+            axes = [self.axes[swept[name]] for name in names]
+            count = math.prod(map(len, axes))
+            if count > MAX_JUDGED:
+                raise ConfigError(
+                    f"the values of {', '.join(axis.key for axis in axes)} must fit together, and "
+                    f"{count_text(count)} combinations of them are too many to try; give these "
+                    f"parameters fewer values, at most {MAX_JUDGED:,} combinations"
+                )
+            table = np.empty(tuple(map(len, axes)), dtype=np.bool_)
+            flat = table.reshape(-1)
+            late: list[str] = []
+            for at, row in enumerate(itertools.product(*(axis.values for axis in axes))):
+                flat[at] = judge(names, row)
+                if len(judge.reads) > len(names):
+                    late = [name for name in swept if name in judge.reads and name not in names]
+                    if late:
+                        break
+            if not late:
+                return [swept[name] for name in names], table
+            names = [name for name in swept if name in names or name in late]
+
+
+def _at(axis: int, digit: int) -> Constraint:
+    return Constraint(frozenset({axis}), lambda index: np.equal(index[axis], digit))
+
+
+def _negated(constraint: Constraint) -> Constraint:
+    return Constraint(constraint.axes, lambda index: ~constraint.holds(index))
+
+
+def _components(
+    constraints: Sequence[Constraint],
+) -> list[tuple[frozenset[int], list[Constraint]]]:
+    """Return groups of constraints, so that no two groups share an axis."""
+    groups: list[tuple[frozenset[int], list[Constraint]]] = []
+    for constraint in constraints:
+        axes, members = constraint.axes, [constraint]
+        apart = []
+        for group in groups:
+            if group[0] & axes:
+                axes, members = axes | group[0], group[1] + members
+            else:
+                apart.append(group)
+        groups = [*apart, (axes, members)]
+    return groups
+
+
+def _box_index(slices: Sequence[range]) -> list[NDArray[np.int64]]:
+    """Return the positions of a box on every axis, each along its own dimension."""
+    index = []
+    for axis, r in enumerate(slices):
+        shape = [1] * len(slices)
+        shape[axis] = len(r)
+        index.append(np.arange(r.start, r.stop, r.step, dtype=np.int64).reshape(shape))
+    return index
+
+
+def _boxes(shape: Sequence[int]) -> Iterator[tuple[range, ...]]:
+    """Cut a shape into boxes of at most ``_SCAN`` combinations, in their order."""
+    at, inner = len(shape), 1
+    while at > 0 and inner * shape[at - 1] <= _SCAN:
+        at -= 1
+        inner *= shape[at]
+    whole = [range(length) for length in shape[at:]]
+    if at == 0:
+        yield tuple(whole)
+        return
+    step = max(1, _SCAN // inner)
+    for outer in itertools.product(*map(range, shape[: at - 1])):
+        for start in range(0, shape[at - 1], step):
+            cut = range(start, min(start + step, shape[at - 1]))
+            yield (*(range(i, i + 1) for i in outer), cut, *whole)

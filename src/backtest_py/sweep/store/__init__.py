@@ -1,0 +1,1 @@
+"""A sweep on disk: shards that are whole or absent."""

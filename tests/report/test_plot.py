@@ -1,0 +1,194 @@
+"""The plot: that it shows what happened, not only that it does not fail."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from backtest_py.backtest.result import BacktestResult
+from backtest_py.bars import Bars
+from backtest_py.contract import Contract, MetricSettings
+from backtest_py.engines.base import EngineOutput, Job
+from backtest_py.errors import BacktestError, ConfigError
+from backtest_py.records import METRICS, TRADE_DTYPE
+from backtest_py.rules import ExitRules
+from backtest_py.strategies import BarraElefante
+
+ENGINE = SimpleNamespace(name="rust", build={})
+
+
+def make_result(n_bars=300, n_trades=8):
+    rng = np.random.default_rng(7)
+    close = 100_000 + 5 * np.cumsum(rng.integers(-20, 21, n_bars)).astype(float)
+    opened = np.append(close[0], close[:-1])
+    time = np.datetime64("2023-02-01T12:00", "ns").astype(np.int64)
+    bars = Bars(
+        time + 300_000_000_000 * np.arange(n_bars),
+        opened,
+        np.maximum(opened, close) + 25.0,
+        np.minimum(opened, close) - 25.0,
+        close,
+        rng.integers(1, 100, n_bars).astype(float),
+        timezone="UTC",
+        session_timezone="America/Sao_Paulo",
+    )
+    entry = np.linspace(5, n_bars - 30, n_trades).astype(np.int64)
+    held = rng.integers(1, max(2, (n_bars - 30) // max(n_trades, 1)), n_trades)
+    leave = np.minimum(entry + held, n_bars - 1)
+    side = np.where(np.arange(n_trades) % 2, -1, 1)
+    points = side * (close[leave] - opened[entry])
+    columns = {
+        "signal_bar": entry - 1,
+        "entry_bar": entry,
+        "exit_bar": leave,
+        "side": side,
+        "entry_price": opened[entry],
+        "exit_price": close[leave],
+        "stop_price": opened[entry] - side * 150.0,
+        "target_price": np.where(side > 0, math.inf, -math.inf),
+        "points": points,
+        "pnl": points * 2.0,
+    }
+    trades = {
+        name: np.asarray(columns.get(name, np.zeros(n_trades)), dtype)
+        for name, dtype in TRADE_DTYPE.items()
+    }
+    if n_trades:
+        trades["stop_price"][-1] = -math.inf
+    metrics = np.zeros(len(METRICS))
+    metrics[METRICS.index("total_trades")] = n_trades
+    job = Job(bars, BarraElefante(), None, ExitRules(), Contract(), MetricSettings(), 0, len(bars))
+    return BacktestResult(job, EngineOutput(trades, metrics), ENGINE, "asked for")
+
+
+def pixels(path):
+    image = mpl.image.imread(path)[..., :3]
+    return (image * 255).round().astype(np.uint8)
+
+
+def share_of(image, color):
+    wanted = (np.array(mpl.colors.to_rgb(color)) * 255).round()
+    return float((np.abs(image - wanted).max(axis=2) < 12).mean())
+
+
+def test_a_png_shows_price_trades_equity_and_drawdown(tmp_path):
+    figure = make_result().plot(tmp_path / "plot.png")
+    image = pixels(tmp_path / "plot.png")
+    assert image.shape[0] > 600
+    assert image.shape[1] > 1000
+    assert share_of(image, "white") < 0.98
+    for color in ("#0072B2", "#E69F00", "#009E73", "#D55E00"):
+        assert share_of(image, color) > 1e-4, color
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["price", "equity", "drawdown, %"]
+
+
+def test_every_trade_is_drawn_at_its_bars_and_prices(tmp_path):
+    result = make_result()
+    price = result.plot(tmp_path / "plot.png").axes[0]
+    drawn = {
+        collection.get_label().split(" (")[0]: np.asarray(collection.get_offsets())
+        for collection in price.collections
+        if "entry" in str(collection.get_label()) or "exit" in str(collection.get_label())
+    }
+    columns = result.columns
+    for label, mask, bar, value in (
+        ("long entry", columns["side"] > 0, "entry_bar", "entry_price"),
+        ("short entry", columns["side"] < 0, "entry_bar", "entry_price"),
+        ("exit with a profit", columns["pnl"] > 0, "exit_bar", "exit_price"),
+        ("exit without profit", columns["pnl"] <= 0, "exit_bar", "exit_price"),
+    ):
+        expected = np.column_stack((columns[bar][mask], columns[value][mask]))
+        np.testing.assert_array_equal(drawn[label], expected)
+
+
+def test_only_finite_stops_are_drawn(tmp_path):
+    result = make_result()
+    price = result.plot(tmp_path / "plot.png").axes[0]
+    (stops,) = (item for item in price.collections if item.get_label() == "first stop")
+    assert len(stops.get_segments()) == np.isfinite(result.columns["stop_price"]).sum() == 7
+
+
+def test_equity_and_drawdown_are_those_of_the_result(tmp_path):
+    result = make_result()
+    _, equity, _ = result.plot(tmp_path / "plot.png").axes
+    line = equity.lines[0]
+    np.testing.assert_array_equal(line.get_ydata()[:-1], result.balance)
+    np.testing.assert_array_equal(line.get_xdata()[1:-1], result.columns["exit_bar"])
+
+
+def test_a_part_can_be_drawn(tmp_path):
+    result = make_result()
+    figure = result.plot(tmp_path / "plot.png", start="2023-02-01 12:00", end="2023-02-01 18:00")
+    first, last = result.job.bars.bounds("2023-02-01 12:00", "2023-02-01 18:00")
+    assert figure.axes[2].get_xlim() == (first - 0.5, last - 0.5)
+    equity = figure.axes[1].lines[0]
+    exits = result.columns["exit_bar"]
+    inside = exits[(exits >= first) & (exits < last)]
+    assert 0 < len(inside) < len(exits)
+    before = exits[exits < first][-1]
+    np.testing.assert_array_equal(equity.get_xdata(), [before, *inside, last - 1])
+
+
+def test_labels_are_the_clock_of_the_session(tmp_path):
+    figure = make_result().plot(tmp_path / "plot.png")
+    axes = figure.axes[2]
+    assert axes.xaxis.get_major_formatter()(0) == "2023-02-01\n09:00"
+    assert axes.xaxis.get_major_formatter()(-3) == ""
+    assert axes.get_xlabel() == "session time, America/Sao_Paulo"
+
+
+def test_many_bars_become_an_envelope_that_keeps_every_extreme(tmp_path):
+    result = make_result(n_bars=30_000, n_trades=300)
+    figure = result.plot(tmp_path / "plot.png", title="thinned")
+    price = figure.axes[0]
+    assert price.get_title(loc="left") == "thinned"
+    envelope = price.collections[0].get_paths()[0].vertices[:, 1]
+    assert envelope.max() == result.job.bars.high.max()
+    assert envelope.min() == result.job.bars.low.min()
+    assert len(price.lines[0].get_xdata()) <= 2_000
+
+
+@pytest.mark.parametrize("n_bars", [1, 300])
+def test_without_a_trade_the_plot_is_still_drawn(tmp_path, n_bars):
+    result = make_result(n_bars=300, n_trades=0)
+    if n_bars == 1:
+        job = result.job
+        one = Job(job.bars[:1], job.strategy, None, job.rules, job.contract, job.metrics, 0, 1)
+        result = BacktestResult(one, result.output, ENGINE, "asked for")
+    result.plot(tmp_path / "plot.png")
+    assert share_of(pixels(tmp_path / "plot.png"), "white") < 0.99
+
+
+def test_without_a_path_the_figure_goes_to_pyplot(monkeypatch):
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure = make_result().plot()
+    assert plt.fignum_exists(figure.number)
+    plt.close(figure)
+
+
+def test_an_unknown_image_format_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="png"):
+        make_result().plot(tmp_path / "plot.xyz")
+
+
+@pytest.mark.parametrize("path", [None, "plot.png"])
+def test_without_matplotlib_the_remedy_is_named(monkeypatch, path):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.split(".")[0] == "matplotlib":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    result = make_result()
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(BacktestError, match=r'pip install "backtest-py\[plot\]"'):
+        result.plot(path)
