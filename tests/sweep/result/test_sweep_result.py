@@ -22,8 +22,8 @@ from backtest_py.engines import resolve
 from backtest_py.errors import BacktestError, ConfigError, DataError
 from backtest_py.records import METRICS
 from backtest_py.strategies.user import FunctionStrategy
-from backtest_py.sweep.result.groups import Groups
-from backtest_py.sweep.result.ranking import Front, Ranking
+from backtest_py.sweep.result.ranking import BestRows, ParetoFront
+from backtest_py.sweep.result.reductions import ReducedGroups
 from backtest_py.sweep.result.result import SweepResult, open_sweep
 from backtest_py.sweep.space.sample import Sample, build_grid
 from backtest_py.sweep.store.store import SweepStore
@@ -237,17 +237,24 @@ values = st.sampled_from([0.0, -0.0, 1.0, 2.0, 3.0, np.inf, -np.inf, np.nan])
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.lists(values, max_size=12), max_size=5), st.integers(1, 8), st.randoms())
+@given(
+    st.lists(st.lists(st.tuples(values, st.booleans()), max_size=12), max_size=5),
+    st.integers(1, 8),
+    st.randoms(),
+)
 def test_ranking_in_batches_is_one_sort(batches, n, chance):
-    keys = np.array(list(itertools.chain(*batches)))
+    rows = list(itertools.chain(*batches))
+    keys = np.array([key for key, _ in rows])
+    ruined = np.array([ruin for _, ruin in rows], np.bool_)
     ids = np.arange(len(keys))
     chance.shuffle(ids)
-    ranking, start = Ranking(n), 0
+    ranking, start = BestRows(n), 0
     for source, batch in enumerate(batches):
         end = start + len(batch)
-        ranking.add(keys[start:end], ids[start:end], source)
+        ranking.add(keys[start:end], ids[start:end], ruined=ruined[start:end], source=source)
         start = end
-    expected = pd.DataFrame({"key": keys, "id": ids}).sort_values(["key", "id"])["id"][:n]
+    expected = pd.DataFrame({"ruined": ruined, "key": keys, "id": ids})
+    expected = expected.sort_values(["ruined", "key", "id"])["id"][:n]
     assert ranking.ids.tolist() == expected.tolist()
     sources = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
     assert ranking.sources.tolist() == [sources[ids.tolist().index(i)] for i in ranking.ids]
@@ -273,9 +280,9 @@ def test_front_in_batches_is_the_front_of_all(n_keys, sizes, seed):
     keys = rng.integers(0, 7, (sum(sizes), n_keys)).astype(float)
     keys[rng.random(keys.shape) < 0.05] = np.nan
     keys[rng.random(keys.shape) < 0.05] = np.inf
-    front, ends = Front(n_keys), np.cumsum([0, *sizes])
+    front, ends = ParetoFront(n_keys), np.cumsum([0, *sizes])
     for source, (start, end) in enumerate(itertools.pairwise(ends)):
-        front.add(keys[start:end].T, np.arange(start, end), source)
+        front.add(keys[start:end].T, np.arange(start, end), source=source)
     assert set(front.ids.tolist()) == unbeaten(keys)
     assert len(front.ids) == len(set(front.ids.tolist()))
     np.testing.assert_array_equal(front.keys, keys[front.ids].T)
@@ -286,9 +293,9 @@ def test_front_of_many_rows():
     rng = np.random.default_rng(0)
     keys = rng.normal(size=(3, 2000))
     keys[2] -= keys[0]  # a trade-off, so that hundreds stand on the front
-    front = Front(3)
+    front = ParetoFront(3)
     for at in range(0, 2000, 500):
-        front.add(keys[:, at : at + 500], np.arange(at, at + 500), 0)
+        front.add(keys[:, at : at + 500], np.arange(at, at + 500), source=0)
     assert len(front.ids) > 64
     assert set(front.ids.tolist()) == unbeaten(keys.T)
 
@@ -414,7 +421,7 @@ def test_heatmap_needs_two_parameters(swept):
 def test_groups_are_what_numpy_gives(rows, reduction):
     codes = np.array([row[0] for row in rows], np.int64)
     numbers = np.array([row[1] for row in rows])
-    groups = Groups(4, reduction)
+    groups = ReducedGroups(4, reduction)
     for at in range(0, len(rows), 7):
         groups.add(codes[at : at + 7], numbers[at : at + 7])
     for code, found in enumerate(groups.values()):
@@ -425,7 +432,7 @@ def test_groups_are_what_numpy_gives(rows, reduction):
 
 
 def test_median_of_numbers_whose_sum_is_too_large():
-    groups = Groups(1, "median")
+    groups = ReducedGroups(1, "median")
     groups.add(np.array([0, 0]), np.array([1.7e308, 1.5e308]))
     np.testing.assert_allclose(groups.values(), [1.6e308])
 
