@@ -138,9 +138,7 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
 def top(
     directory: Directory,
     *,
-    by: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Metric or parameter to rank by.")
-    ] = "sharpe",
+    by: Annotated[str, typer.Option(metavar="COLUMN", help="What to rank by.")] = "sharpe",
     n: Annotated[int, typer.Option("-n", help="How many.")] = 20,
     where: Annotated[
         str, typer.Option(metavar="CONDITION", help='Such as "total_trades >= 100".')
