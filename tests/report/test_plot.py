@@ -214,21 +214,21 @@ def ranged(start, end):
 def test_only_the_range_that_ran_is_drawn(tmp_path):
     bars = synthetic_bars(n_days=20)
     days = [str(day) for day in bars.session_dates]
-    result = ranged(days[5], days[7])
+    result = ranged(days[5], days[8])
     job = result.job
     last = max(job.last, int(result.columns["exit_bar"].max()) + 1)
     assert last > job.last, "a trade of the range is open at its end"
     figure = result.plot(tmp_path / "plot.png")
     price, _, drawdown = figure.axes
     assert drawdown.get_xlim() == (job.first - 0.5, last - 0.5)
-    assert len(price.patches) == last - job.first  # a candle for each bar
+    np.testing.assert_array_equal(price.lines[0].get_xdata(), np.arange(job.first, last))
     title = price.get_title(loc="left")
-    assert f"{days[5]} to {days[6]}" in title
+    assert f"{days[5]} to {days[7]}" in title
     # each side that is given counts, the other is the range's
     drawn = result.plot(start=days[6]).axes[2].get_xlim()
     assert drawn == (bars.bounds(days[6])[0] - 0.5, last - 0.5)
-    drawn = result.plot(end=days[6]).axes[2].get_xlim()
-    assert drawn == (job.first - 0.5, bars.bounds(None, days[6])[1] - 0.5)
+    drawn = result.plot(end=days[7]).axes[2].get_xlim()
+    assert drawn == (job.first - 0.5, bars.bounds(None, days[7])[1] - 0.5)
     drawn = result.plot(start=days[0], end=days[2]).axes[2].get_xlim()
     assert drawn == (-0.5, bars.bounds(None, days[2])[1] - 0.5)
     drawn = result.plot(start=days[15]).axes[2].get_xlim()  # outside the range

@@ -328,11 +328,15 @@ class BacktestResult:
     def _summary(self) -> list[str]:
         metrics, bars = self.metrics, self.job.bars
         name = "signals" if self.job.strategy is None else self.job.strategy.name
-        dates = bars.session_dates
+        dates, job = bars.session_dates, self.job
+        span = []
+        if job.last - job.first < len(bars):
+            span = [f"range {bars.time_text(job.first)} to {bars.time_text(job.last - 1)}"]
         profit = f"{number_text(metrics.total_return)} ({number_text(metrics.total_return_pct)} %)"
         loss = f"{number_text(metrics.max_drawdown)} ({number_text(metrics.max_drawdown_pct)} %)"
         return [
             f"{name} on {counted(len(bars), 'bar')} from {dates[0]} to {dates[-1]}",
+            *span,
             f"engine {self.engine}: {self._reason}",
             f"{counted(len(self), 'trade')}, win rate {number_text(metrics.win_rate)}",
             f"total return {profit}, profit factor {number_text(metrics.profit_factor)}",
