@@ -55,7 +55,7 @@ def print_bench(report: Mapping[str, Any]) -> None:
         *notes,
         agreed,
         *(
-            f"{engine}: {ratio:,.0f} times as fast as {rows[-1]['contender']} in processes"
+            f"{engine}: {ratio:,.1f} times as fast as {rows[-1]['contender']} in processes"
             for engine, ratio in report["ratios"].items()
         ),
     )
