@@ -424,7 +424,7 @@ def bench(
     Engines must agree bit for bit before anything is timed.
     """
     from backtest_py.bench.bench import bench as measure  # noqa: PLC0415
-    from backtest_py.bench.table import print_bench  # noqa: PLC0415
+    from backtest_py.bench.printing import print_bench  # noqa: PLC0415
 
     found = measure(size, rounds=rounds, threads=threads)
     if as_json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from backtest_py.errors import ConfigError
-from backtest_py.parameters import unknown_name
+from backtest_py.parameters import counted, unknown_name
 from backtest_py.sweep.space.axis import Axis, GridRange, GridSpan, count_text
 from backtest_py.sweep.space.space import (
     Constraint,
@@ -270,8 +270,8 @@ class Grid(ParameterSpace):
         if self._first((*self.conditions, *self.rules_between)) is None:
             excluded = f"where = {self.where!r}" if self.where else "the rules between parameters"
             raise ConfigError(
-                f"nothing is left of the grid's {self.size:,} combinations: {excluded} excludes "
-                "all of them"
+                f"nothing is left of the grid's {counted(self.size, 'combination')}: "
+                f"{excluded} excludes all of them"
             )
 
     def _check_only(self) -> None:

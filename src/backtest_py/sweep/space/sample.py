@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from backtest_py.errors import ConfigError
-from backtest_py.parameters import Settings, parameter
+from backtest_py.parameters import Settings, counted, parameter
 from backtest_py.sweep.space.grid import Grid
 from backtest_py.sweep.space.space import ParameterSpace, all_hold, build_arguments, prepare_axes
 
@@ -95,8 +95,8 @@ class Sample(Settings):
 
         if self.n > grid.size:
             raise ConfigError(
-                f"sample.n = {self.n:,} is more than the grid's {grid.size:,} combinations; give a "
-                "smaller n, or sweep the whole grid"
+                f"sample.n = {self.n:,} is more than the grid's "
+                f"{counted(grid.size, 'combination')}; give a smaller n, or sweep the whole grid"
             )
         draws = min(grid.size, self.draws) if self.kind == "random" else self.draws
         return np.sort(_collect(self.n, draw, admit, draws))
