@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Constraint",
     "Index",
-    "Judge",
     "ParameterSpace",
+    "RuleProbe",
     "Section",
-    "all_hold",
     "build_arguments",
     "check_grid",
     "grid_parameters",
+    "meet_all",
     "prepare_axes",
 ]
 
@@ -45,11 +45,27 @@ Index: TypeAlias = "Sequence[NDArray[np.integer[Any]]]"
 """Positions on every axis, as arrays that broadcast against each other."""
 
 
+def _unknown(_box: Sequence[range]) -> tuple[bool, bool]:
+    return False, True
+
+
 class Constraint(NamedTuple):
-    """Something that combinations must meet, and the axes that decide it."""
+    """Something that combinations must meet, and the axes that decide it.
+
+    Attributes
+    ----------
+    axes : frozenset of int
+        Positions of the axes that it looks at.
+    holds : callable
+        Given positions on every axis, returns where it is met.
+    bounds : callable, optional
+        Given a range of positions on every axis, returns whether it is surely met everywhere in
+        that box, and whether it may be met anywhere.
+    """
 
     axes: frozenset[int]
     holds: Callable[[Index], NDArray[np.bool_]]
+    bounds: Callable[[Sequence[range]], tuple[bool, bool]] = _unknown
 
 
 def grid_parameters(strategy: Strategy) -> dict[str, Parameter]:
@@ -66,7 +82,7 @@ class Section(NamedTuple):
     swept: tuple[tuple[str, int], ...]
 
 
-class Judge:
+class RuleProbe:
     """Runs the rules between the fields of one section, and notes which swept fields they read.
 
     Its probe is the settings class without the checks of single fields, which an axis has passed.
@@ -213,7 +229,7 @@ class ParameterSpace:
         ndarray of bool
             Of a shape that broadcasts to theirs: an axis that decides nothing may have length 1.
         """
-        return all_hold((*self.conditions, *self.rules_between), index)
+        return meet_all((*self.conditions, *self.rules_between), index)
 
     def refusal(self, digits: Sequence[int], what: str) -> ConfigError:
         """Build the error for a combination that the settings' own rules refuse."""
@@ -298,7 +314,7 @@ class ParameterSpace:
         return tuple(self._row_constraint(section) for section in self.sections if section.swept)
 
     def _row_constraint(self, section: Section) -> Constraint:
-        judge = Judge(section)
+        judge = RuleProbe(section)
         names = [name for name, _ in section.swept]
         positions = [at for _, at in section.swept]
         objects = [np.array(self.axes[at].values, dtype=np.object_) for at in positions]
@@ -403,11 +419,19 @@ def _condition_constraint(
             {key: values[0 if at is None else index[at]] for key, (at, values) in used.items()}
         )
 
-    return Constraint(frozenset(at for at, _ in used.values() if at is not None), holds)
+    def bounds(box: Sequence[range]) -> tuple[bool, bool]:
+        return condition.bounds(
+            {
+                key: values if at is None else values[box[at].start : box[at].stop]
+                for key, (at, values) in used.items()
+            }
+        )
+
+    return Constraint(frozenset(at for at, _ in used.values() if at is not None), holds, bounds)
 
 
-def all_hold(constraints: Sequence[Constraint], index: Index) -> NDArray[np.bool_]:
-    """Return where every constraint holds."""
+def meet_all(constraints: Sequence[Constraint], index: Index) -> NDArray[np.bool_]:
+    """Return where combinations meet every constraint."""
     result = np.ones((), dtype=np.bool_)
     for constraint in constraints:
         result = np.logical_and(result, constraint.holds(index))
