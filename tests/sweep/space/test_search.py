@@ -195,7 +195,7 @@ def test_a_sample_is_the_same_however_little_is_searched(monkeypatch, kind, inva
     drawn = []
     for boxes, judged in [(None, 10**6), (1, 10**6), (1, 1)]:
         monkeypatch.setattr(sample_module, "_BOXES", boxes)
-        monkeypatch.setattr(sample_module, "_JUDGED", judged)
+        monkeypatch.setattr(sample_module, "_TRIED", judged)
         grid = build(axes, where="stop < slow - fast", invalid=invalid)
         drawn.append(Sample(kind=kind, n=200, seed=4).combo_ids(grid))
     np.testing.assert_array_equal(drawn[0], drawn[1])

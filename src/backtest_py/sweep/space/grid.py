@@ -1,4 +1,4 @@
-"""The grid of a sweep: combinations of parameters, numbered and judged but never listed."""
+"""The grid of a sweep: combinations of parameters, numbered and checked but never listed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MAX_SIZE: Final = 2**62
 """Combinations of a grid, so that ``combo_id`` and what is computed from it fit int64."""
 
 MAX_JUDGED: Final = 2**24
-"""Value tuples of one section that are judged one by one; each costs a microsecond and a byte."""
+"""Value tuples that the rules of one section are tried on; each costs a microsecond and a byte."""
 
 
 @dataclass(frozen=True)
@@ -259,17 +259,14 @@ class Grid(ParameterSpace):
     def check(self) -> None:
         """Refuse a grid with an invalid combination, or one of which nothing is left.
 
-        With ``invalid = "refuse"`` the first combination is named that the settings' own rules
-        refuse and ``where`` admits. It is found from the few axes that interact.
+        With ``invalid = "refuse"`` the error names the first combination that ``where`` admits and
+        the settings' own rules refuse.
 
         Raises
         ------
         ConfigError
             If there is such a combination, or none that is valid and admitted.
         """
-        if self.size == 1 and not self.where:
-            self._check_only()
-            return
         self.check_rules(self.rules_between)
 
     def check_rules(self, rules: Sequence[Constraint], boxes: int | None = None) -> None:
@@ -289,6 +286,9 @@ class Grid(ParameterSpace):
         Unsettled
             If a search was too long.
         """
+        if self.size == 1 and not self.where:
+            self._check_only()
+            return
         if self.invalid == "refuse":
             firsts = [self._first((*self.conditions, _negated(r)), boxes) for r in rules]
             broken = min((first for first in firsts if first is not None), default=None)
@@ -344,14 +344,14 @@ class Grid(ParameterSpace):
         Parameters
         ----------
         most : int
-            Value tuples of a section that may be judged in advance.
+            Value tuples that the rules of a section may be tried on in advance.
 
         Returns
         -------
         tables : list of Constraint
             As :attr:`rules_between`, of sections whose rules read no more than so many.
         others : list of Constraint
-            Of the other sections, which judge row by row.
+            Of the other sections: their rules run row by row.
         """
         tables, others = [], []
         for section in self._varied:
@@ -367,10 +367,10 @@ class Grid(ParameterSpace):
         return [section for section in self.sections if section.swept]
 
     def _table(self, section: Section, most: int) -> tuple[list[int], NDArray[np.bool_] | None]:
-        """Return the axes that the rules of a section read, and their verdicts on all values there.
+        """Return the axes that the rules of a section read, and which of their values are allowed.
 
-        Which fields they read may depend on the values; a field that turns up late starts anew.
-        The table is None if it would have more entries than allowed.
+        Which fields the rules read may depend on the values: when they read another one, the
+        table is started anew. It is None if it would have more than ``most`` entries.
         """
         probe = RuleProbe(section)
         swept = dict(section.swept)

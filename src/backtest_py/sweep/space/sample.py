@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 __all__ = ["Sample", "SampledGrid", "build_grid", "grid_from_mapping"]
 
 DRAWS: Final = 1_000_000
-"""Draws, or a hundred a combination, after which a sample gives up: almost none is admitted."""
+"""A sample gives up after so many draws, or a hundred per row if those are more."""
 
 _BATCH: Final = 2**18
-_JUDGED: Final = 2**18
-"""Value tuples that the rules of a section judge in advance; each costs a microsecond."""
+_TRIED: Final = 2**18
+"""Value tuples that the rules of a section are tried on in advance; each costs a microsecond."""
 
 _BOXES: Final = 2**12
 """Boxes of the grid that each search looks at; most take a tenth of a millisecond."""
@@ -111,7 +111,7 @@ class Sample(Settings):
                 f"sample.n = {self.n:,} is more than the grid's {grid.size:,} combinations; give a "
                 "smaller n, or sweep the whole grid"
             )
-        tables, others = grid.rules_for_rows(max(_JUDGED, self.n))
+        tables, others = grid.rules_for_rows(max(_TRIED, self.n))
         # what would take too long to find in the whole grid is looked for in the sample
         with suppress(Unsettled):
             grid.check_rules(tables, _BOXES)

@@ -85,7 +85,7 @@ class Section(NamedTuple):
 class RuleProbe:
     """Runs the rules between the fields of one section, and notes which swept fields they read.
 
-    Its probe is the settings class without the checks of single fields, which an axis has passed.
+    It leaves out the checks of single fields: the values of an axis have passed them.
 
     Attributes
     ----------
@@ -241,7 +241,7 @@ class ParameterSpace:
                 f"{what} is not allowed ({shown}): {error}; exclude such combinations by a where, "
                 'or set invalid = "skip"'
             )
-        raise AssertionError(f"{what} was judged invalid ({shown}), but its settings are not")
+        raise AssertionError(f"{what} ({shown}) was found invalid, but its settings are valid")
 
     def to_mapping(self) -> dict[str, Any]:
         """Return everything that defines the space, ready for JSON and for a hash."""
@@ -310,19 +310,19 @@ class ParameterSpace:
 
     @cached_property
     def rules_between(self) -> tuple[Constraint, ...]:
-        """Constraints from the rules between the fields of each section, judged row by row."""
+        """Constraints from the rules between the fields of each section, run row by row."""
         return tuple(self._row_constraint(section) for section in self.sections if section.swept)
 
     def _row_constraint(self, section: Section) -> Constraint:
-        judge = RuleProbe(section)
+        allows = RuleProbe(section)
         names = [name for name, _ in section.swept]
         positions = [at for _, at in section.swept]
         objects = [np.array(self.axes[at].values, dtype=np.object_) for at in positions]
 
         def holds(index: Index) -> NDArray[np.bool_]:
             values = [column[index[at]] for column, at in zip(objects, positions, strict=True)]
-            verdicts = np.frompyfunc(lambda *row: judge(names, row), len(names), 1)(*values)
-            return np.asarray(verdicts, dtype=np.bool_)
+            allowed = np.frompyfunc(lambda *row: allows(names, row), len(names), 1)(*values)
+            return np.asarray(allowed, dtype=np.bool_)
 
         return Constraint(frozenset(positions), holds)
 
