@@ -40,7 +40,7 @@ MAX_DEPTH: Final = 50
 # other: only what this matches reaches it, and names and values are read from here
 _TOKEN: Final = re.compile(
     r"""(?P<space>\s)
-      | (?P<number>(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?![\w.])
+      | (?P<number>(?:[0-9]+\.[0-9]*|\.[0-9]+|0+|[1-9][0-9]*)(?:[eE][+-]?[0-9]+)?)(?![\w.])
       | (?P<logic>(?:and|or)\b) | (?P<inverse>not\b)
       | (?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)?)(?![\w.])
       | (?P<text>"[^"\\\x00-\x1f]*"|'[^'\\\x00-\x1f]*')
