@@ -259,6 +259,12 @@ def test_bounds_decide_where_they_can(text, bounds):
     assert parse_condition(text, NAMES).bounds(columns) == bounds
 
 
+def test_bounds_claim_nothing_after_an_overflow():
+    columns = {"a": np.array([1.0, 1e308]), "b": np.array([1e308])}
+    for text in ("a * 10 - a * 10 <= b * 10", "not (a * 10 - a * 10 > 1)", "b * 10 * (a - a) == 0"):
+        assert parse_condition(text, NAMES).bounds(columns) == (False, True)
+
+
 def test_columns_broadcast():
     condition = parse_condition("a < b and a > 0", NAMES)
     holds = condition.evaluate({"a": np.arange(3.0)[:, None], "b": np.arange(4.0)})
