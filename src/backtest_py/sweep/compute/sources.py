@@ -18,7 +18,7 @@ from backtest_py.strategies.base import Bound
 from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.space.grid import MAX_JUDGED
 from backtest_py.sweep.space.sample import SampledGrid
-from backtest_py.sweep.space.space import all_hold
+from backtest_py.sweep.space.space import meet_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -264,7 +264,7 @@ class Sources:
         other = tuple(axis for axis in range(len(grid.shape)) if axis not in axes)
         admitted = np.ones(self._lengths, np.bool_)
         if own:
-            admitted &= np.broadcast_to(all_hold(own, index), shape).any(axis=other)
+            admitted &= np.broadcast_to(meet_all(own, index), shape).any(axis=other)
         return np.argwhere(admitted)
 
     @property

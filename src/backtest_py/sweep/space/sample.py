@@ -10,6 +10,7 @@ shifted by the seed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from types import MappingProxyType
@@ -20,23 +21,31 @@ import numpy as np
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, counted, parameter
 from backtest_py.sweep.space.grid import Grid
-from backtest_py.sweep.space.space import ParameterSpace, all_hold, build_arguments, prepare_axes
+from backtest_py.sweep.space.search import Unsettled
+from backtest_py.sweep.space.space import ParameterSpace, build_arguments, meet_all, prepare_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from backtest_py.contract import Contract
     from backtest_py.rules import ExitRules
     from backtest_py.strategies.base import Strategy
+    from backtest_py.sweep.space.space import Constraint
 
 __all__ = ["Sample", "SampledGrid", "build_grid", "grid_from_mapping"]
 
 DRAWS: Final = 1_000_000
-"""Draws, or a hundred a combination, after which a sample gives up: almost none is admitted."""
+"""A sample gives up after so many draws, or a hundred per row if those are more."""
 
 _BATCH: Final = 2**18
+_TRIED: Final = 2**18
+"""Value tuples that the rules of a section are tried on in advance; each costs a microsecond."""
+
+_BOXES: Final = 2**12
+"""Boxes of the grid that each search looks at; most take a tenth of a millisecond."""
+
 _ROUNDS: Final = 6
 
 
@@ -70,6 +79,8 @@ class Sample(Settings):
     def combo_ids(self, grid: Grid) -> NDArray[np.int64]:
         """Return combinations of a grid that are valid and admitted, without repetition.
 
+        The work goes with the sample and not with the grid.
+
         Returns
         -------
         ndarray of int64, shape (n,)
@@ -78,7 +89,9 @@ class Sample(Settings):
         Raises
         ------
         ConfigError
-            If the grid has fewer of them, or they are too rare to be found.
+            If the grid has fewer of them, or they are too rare to be found; or if ``invalid`` is
+            ``"refuse"``, and the settings' own rules refuse a combination that ``where`` admits.
+            In the whole grid it is looked for as long as that is quick, then in the sample.
         """
 
         def draw(start: int, stop: int) -> NDArray[np.int64]:
@@ -91,15 +104,26 @@ class Sample(Settings):
             return ids
 
         def admit(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-            return grid.admits(list(grid.digit_rows(ids).T))
+            return _admitted(conditions, rules, grid.digit_rows(ids))
 
         if self.n > grid.size:
             raise ConfigError(
                 f"sample.n = {self.n:,} is more than the grid's "
                 f"{counted(grid.size, 'combination')}; give a smaller n, or sweep the whole grid"
             )
+        tables, others = grid.rules_for_rows(max(_TRIED, self.n))
+        # what would take too long to find in the whole grid is looked for in the sample
+        with suppress(Unsettled):
+            grid.check_rules(tables, _BOXES)
+        conditions = grid.conditions
+        rules = (*tables, *others) if grid.invalid == "skip" else ()
         draws = min(grid.size, self.draws) if self.kind == "random" else self.draws
-        return np.sort(_collect(self.n, draw, admit, draws))
+        ids = np.sort(_collect(self.n, draw, admit, draws))
+        held = _admitted((), (*tables, *others), grid.digit_rows(ids))
+        if not held.all():
+            broken = int(ids[np.argmin(held)])
+            raise grid.refusal(grid.digits(broken), f"combination {broken:,} of the grid")
+        return ids
 
     def points(self, start: int, stop: int, width: int) -> NDArray[np.float64]:
         """Return points ``start`` to ``stop`` of the unit cube, shape (stop - start, width)."""
@@ -169,16 +193,12 @@ class SampledGrid(ParameterSpace):
             As :meth:`Grid.build` and :meth:`Grid.check`, or if there are not enough combinations.
         """
         axes, options = prepare_axes(strategy, rules, grid, where, invalid)
+        frame = cls(strategy, rules, contract, axes, **options, sample=sample, **_NO_ROWS)
         if any(axis.span for axis in axes):
-            frame = cls(strategy, rules, contract, axes, **options, sample=sample, **_NO_ROWS)
             return frame._drawn()
-        whole = Grid.build(strategy, rules, contract, grid, where=where, invalid=invalid)
-        whole.check()
+        whole = Grid.from_axes(strategy, rules, contract, axes, **options)
         ids = sample.combo_ids(whole)
-        digits = whole.digit_rows(ids).astype(np.int32)
-        return cls(
-            strategy, rules, contract, axes, **options, sample=sample, combo_ids=ids, digits=digits
-        )
+        return replace(frame, combo_ids=ids, digits=whole.digit_rows(ids).astype(np.int32))
 
     def _drawn(self) -> SampledGrid:
         """Return this space with the rows of its sample."""
@@ -195,17 +215,13 @@ class SampledGrid(ParameterSpace):
 
         def admit(points: NDArray[np.float64]) -> NDArray[np.bool_]:
             space = self._at(points)
-            constraints = space.conditions
-            if self.invalid == "skip":
-                constraints += space.rules_between
-            return all_hold(constraints, list(space.digits.T))
+            rules = space.rules_between if self.invalid == "skip" else ()
+            return _admitted(space.conditions, rules, space.digits)
 
         drawn = self._at(_collect(self.sample.n, draw, admit, self.sample.draws))
-        valid = np.broadcast_to(
-            all_hold(drawn.rules_between, list(drawn.digits.T)), drawn.combo_ids.shape
-        )
-        if not valid.all():
-            row = int(np.argmin(valid))
+        held = _admitted((), drawn.rules_between, drawn.digits)
+        if not held.all():
+            row = int(np.argmin(held))
             raise drawn.refusal(drawn.digits[row], f"combination {row:,} of the sample")
         return drawn
 
@@ -324,6 +340,15 @@ def grid_from_mapping(
     return build_grid(**build_arguments(mapping, strategy), sample=sample)
 
 
+def _admitted(
+    conditions: Sequence[Constraint], rules: Sequence[Constraint], digits: NDArray[np.integer[Any]]
+) -> NDArray[np.bool_]:
+    """Return which rows meet everything; the rules, which cost more, are asked of what is left."""
+    held = np.array(np.broadcast_to(meet_all(conditions, list(digits.T)), len(digits)))
+    held[held] = meet_all(rules, list(digits[held].T))
+    return held
+
+
 def _collect(
     n: int,
     draw: Callable[[int, int], NDArray[Any]],
@@ -336,7 +361,7 @@ def _collect(
     while start < draws:
         stop = min(start + count, draws)
         batch = draw(start, stop)
-        found.append(batch[np.broadcast_to(admit(batch), len(batch))])
+        found.append(batch[admit(batch)])
         start, count = stop, min(2 * count, _BATCH)
         if sum(map(len, found)) >= n:
             rows = np.concatenate(found)
