@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from backtest_py._io.random_numbers import splitmix64
 from backtest_py.backtest.run import as_strategy, prepare
 from backtest_py.contract import Contract
-from backtest_py.data.synthetic import splitmix64, synthetic_bars
+from backtest_py.data.synthetic import synthetic_bars
 from backtest_py.engines import resolve
 from backtest_py.engines.base import Job
 from backtest_py.engines.registry import engine_status
