@@ -10,7 +10,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -180,7 +180,7 @@ class Columns:
         origin = np.arange(len(self))[rows]
         name = self.at
         return Columns(
-            Times(self.times.ns[rows], self.times.has_zone),
+            replace(self.times, ns=self.times.ns[rows]),
             open=self.open[rows],
             high=self.high[rows],
             low=self.low[rows],
@@ -273,9 +273,11 @@ def columns_from_arrays(times: Times, values: Mapping[str, Any]) -> Columns:
 
 
 def columns_from_frame(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame, *, dayfirst: bool = False
 ) -> tuple[Columns, dict[str, str], tuple[str, ...], str]:
     """Return the columns of a DataFrame, their names, those ignored, and the kind of volume.
+
+    ``dayfirst`` says that texts such as 01/02/2023 start with the day.
 
     Raises
     ------
@@ -304,7 +306,7 @@ def columns_from_frame(
         return f"frame[{str(names[roles[column]])!r}].iloc[{row}]"
 
     given = index if index is not None else frame.iloc[:, roles["time"]]
-    times = as_times(given, lambda row: at("time", row), integers="magnitude")
+    times = as_times(given, lambda row: at("time", row), integers="magnitude", dayfirst=dayfirst)
 
     def read(role: str) -> NDArray[np.float64]:
         return _frame_floats(frame.iloc[:, roles[role]], str(names[roles[role]]))

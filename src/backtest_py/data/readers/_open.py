@@ -20,7 +20,15 @@ from backtest_py.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["MAX_ROWS", "MAX_TEXT", "TextFile", "data_file", "magic_of", "read_text"]
+__all__ = [
+    "MAX_ROWS",
+    "MAX_TEXT",
+    "TextFile",
+    "data_file",
+    "magic_of",
+    "most_unpacked",
+    "read_text",
+]
 
 MAX_ROWS: Final = 100_000_000
 """Rows that one file may hold: two centuries of one-minute bars."""
@@ -28,7 +36,7 @@ MAX_TEXT: Final = 2 * 1024**3
 """Bytes of text that one file may hold, or one column of text: what 32-bit offsets can count."""
 _FREE_TEXT: Final = 64 * 1024**2
 _MAX_RATIO: Final = 200
-"""Text of bars packs 4 to 20 times; what unpacks to more than 200 times its size is no bars."""
+"""Bars pack 4 to 20 times; what unpacks to more than 200 times its size does not hold bars."""
 _CHUNK: Final = 4 * 1024**2
 
 _DAMAGE: Final = (
@@ -83,6 +91,11 @@ def magic_of(file: Path) -> str:
     with file.open("rb") as stream:
         head = stream.read(8)
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
+
+
+def most_unpacked(size: int) -> int:
+    """Return how many bytes a file of so many bytes may unpack to."""
+    return _FREE_TEXT + _MAX_RATIO * size
 
 
 class _Stream(Protocol):
@@ -149,13 +162,13 @@ def _from_zip(archive: zipfile.ZipFile, size: int, name: str) -> bytes:
 
 def _bounded(stream: _Stream, size: int, name: str) -> bytes:
     """Read all of a compressed stream, but never more than is sane for its size."""
-    limit = min(MAX_TEXT, _FREE_TEXT + _MAX_RATIO * size)
+    limit = min(MAX_TEXT, most_unpacked(size))
     text = io.BytesIO()
     while chunk := stream.read(_CHUNK):
         text.write(chunk)
         if text.tell() > limit:
             raise DataError(
-                f"{name}: {size:,} bytes unpack to more than {limit:,}; this is no file of bars"
+                f"{name}: {size:,} bytes unpack to more than {limit:,}; this does not hold bars"
             )
     return text.getvalue()
 
