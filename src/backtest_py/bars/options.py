@@ -42,7 +42,9 @@ class ReadOptions(Settings):
     )
     timezone: str = parameter("", "text", 'the file\'s clock, such as "America/Sao_Paulo"')
     session_timezone: str = parameter(
-        "", "text", 'the clock of minutes and days; "" is that of timezone'
+        "",
+        "text",
+        'the clock of minutes and days; "" is that of timezone, or the zone that times carry',
     )
     empty: str = parameter(
         "refuse", "choice", "bars in which nothing traded", choices=("refuse", "drop")

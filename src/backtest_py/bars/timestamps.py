@@ -108,7 +108,7 @@ def as_times(values: Any, at: At, *, integers: str = "ns", dayfirst: bool | None
     if zone is not None:
         unit = getattr(dtype, "unit", "ns")
         return zoned_times(_nanoseconds(np.asarray(values, dtype=f"M8[{unit}]"), at), zone)
-    arrow = getattr(dtype, "pyarrow_dtype", None)
+    arrow: Any = getattr(dtype, "pyarrow_dtype", None)
     if str(arrow).startswith("timestamp["):
         missing = np.datetime64("NaT", arrow.unit)
         stamps = values.to_numpy(dtype=f"M8[{arrow.unit}]", na_value=missing)

@@ -8,6 +8,7 @@ only a file has, reads the file, and writes a commented one.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -294,7 +295,7 @@ class Config:
         """
         from backtest_py.sweep.run import sweep  # noqa: PLC0415 - reading a file needs no engine
 
-        source = {**self.data.to_mapping(), "path": str(self.path.resolve())}
+        source = {**self.data.to_mapping(), "path": os.path.realpath(self.path)}
         asked = {**self._sweep_settings(engine), "source": source, **how}
         return sweep(self.load_bars() if bars is None else bars, **asked)
 

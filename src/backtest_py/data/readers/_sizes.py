@@ -40,12 +40,13 @@ def parquet_bytes(source: pq.ParquetFile, names: list[str]) -> int:
         for position in range(metadata.num_columns)
         if source.schema.column(position).path in names
     ]
-    pages = sum(
+    pages: int = sum(
         metadata.row_group(group).column(leaf).total_uncompressed_size
         for group in range(metadata.num_row_groups)
         for leaf in leaves
     )
-    return max(pages, metadata.num_rows * sum(_width(schema.field(name).type) for name in names))
+    rows: int = metadata.num_rows * sum(_width(schema.field(name).type) for name in names)
+    return max(pages, rows)
 
 
 def _width(kind: pa.DataType) -> int:
