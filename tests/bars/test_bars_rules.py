@@ -211,5 +211,5 @@ class TestEmptyBars:
         ]
 
     def test_unknown_choice(self):
-        with pytest.raises(ConfigError, match="data.empty = 'fill' is not allowed"):
+        with pytest.raises(ConfigError, match=r"data\.empty = 'fill' is not allowed"):
             make(empty="fill")
