@@ -76,7 +76,7 @@ def data_file(path: str | PathLike[str]) -> Path:
         if not file.exists():
             raise ConfigError(f"data file '{file}' does not exist; check the path")
         if not file.is_file():
-            raise ConfigError(f"data file '{file}' is no regular file; copy it to one")
+            raise ConfigError(f"data file '{file}' is not a regular file; copy it to one")
         with file.open("rb"):
             return file
     except (OSError, ValueError) as error:
