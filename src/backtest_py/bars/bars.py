@@ -234,7 +234,7 @@ class Bars:
         Raises
         ------
         ConfigError
-            If it is no pandas DataFrame.
+            If it is not a pandas DataFrame.
         DataError
             If a column is missing or a rule is broken. Rows are never sorted here.
 
@@ -402,7 +402,7 @@ class Bars:
         return first, last
 
     def off_grid_share(self, tick_size: float) -> float:
-        """Return the share of prices, 0 to 1, that are no multiple of the tick.
+        """Return the share of prices, 0 to 1, that are not multiples of the tick.
 
         Prices within a millionth of a tick, or the rounding of a double, count as on the grid.
         """

@@ -1,7 +1,7 @@
 """Tables of bars as they come: which column is what, and their numbers.
 
-Tables of bars come from many hands: the names here are those that charting platforms, exchanges
-and the people who convert their files are known to write, in any case, with or without accents.
+The names are those that charting platforms, exchanges and people who convert their files are known
+to write, in any case, with or without accents.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Synonyms = Mapping[str, Sequence[str]]
-"""Names of each role. Of a role's first name that is present the column is taken."""
+"""Names of each role, best first: the first one that is present gives the column."""
 
 PRICES: Final = ("open", "high", "low", "close")
 VOLUMES: Final = ("volume", "ticks", "money")
@@ -197,7 +197,7 @@ def choose_volume(
     """Return the best kind of volume that is not zero throughout, and its values.
 
     Units traded (contracts) come before ticks, ticks before money; of the ``kinds`` that there
-    are, those after the first that serves are not even read. Without any, the volume is zero and
+    are, those after the first that serves are not read. Without any, the volume is zero and
     its kind ``none``.
     """
     present = [kind for kind in VOLUMES if kind in kinds]
@@ -228,11 +228,11 @@ def _floats(values: Any, where: str) -> NDArray[np.float64]:
 _NUMBER: Final = re.compile(
     r"\s*[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)\s*", re.ASCII | re.IGNORECASE
 )
-"""Texts of numbers. Python takes ``1_000`` and digits of every script as well."""
+"""Texts of numbers; Python would accept ``1_000`` and digits of any script as well."""
 
 
 def _check_objects(array: NDArray[Any], where: str) -> None:
-    """Refuse what Python would take for a number, but is none in a table."""
+    """Refuse values that Python turns into numbers but that are mistakes in a table of bars."""
     for row, item in enumerate(array.tolist()):
         if isinstance(item, (bool, np.bool_, bytes)) or (
             isinstance(item, str) and _NUMBER.fullmatch(item) is None
@@ -249,7 +249,7 @@ def columns_from_arrays(times: Times, values: Mapping[str, Any]) -> Columns:
     Raises
     ------
     DataError
-        If one is no column of numbers, or their lengths differ.
+        If one is not a column of numbers, or their lengths differ.
     """
     arrays = {
         name: _floats(value, f"bars.{name}") for name, value in values.items() if value is not None
@@ -282,7 +282,7 @@ def columns_from_frame(
     Raises
     ------
     ConfigError
-        If it is no DataFrame.
+        If it is not a DataFrame.
     DataError
         If a column is missing, or could be two things.
     """
@@ -341,7 +341,7 @@ def _expect_frame(frame: object) -> None:
 
 
 def _time_index(frame: pd.DataFrame, roles: Mapping[str, int]) -> pd.Index[Any] | None:
-    """Return the index where it holds the times: no column does, and it is no plain count."""
+    """Return the index if it holds the times: no column does, and it does not just count rows."""
     if "time" in roles:
         return None
     dtype = frame.index.dtype

@@ -101,7 +101,7 @@ def as_times(values: Any, at: At, *, integers: str = "ns", dayfirst: bool | None
     Raises
     ------
     DataError
-        If the values are no times, one is missing, or one lies outside 1678 to 2261.
+        If the values are not times, one is missing, or one lies outside 1678 to 2261.
     """
     dtype = getattr(values, "dtype", None)
     zone = getattr(dtype, "tz", None)

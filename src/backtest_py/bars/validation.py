@@ -1,7 +1,7 @@
-"""What makes bars valid, and the one way from columns as they were read to columns that are.
+"""The rules of valid bars, and the only way from columns as they were read to bars.
 
-Whoever builds bars comes through :func:`settle`, so that arrays, frames and every kind of file
-are held to the same rules and refused in the same words.
+Arrays, frames and every kind of file pass through :func:`settle`, so that all of them are held to
+the same rules and refused in the same words.
 """
 
 from __future__ import annotations

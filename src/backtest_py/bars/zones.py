@@ -41,7 +41,7 @@ def named_zone(name: str) -> ZoneInfo:
     Raises
     ------
     ConfigError
-        If there is none of that name.
+        If no zone has that name.
     """
     try:
         return ZoneInfo(name)

@@ -1,4 +1,4 @@
-"""Where the bars of a sweep came from, so that a row can be replayed without being given them."""
+"""Where the bars of a sweep came from, so that its rows can be replayed without giving them again."""
 
 from __future__ import annotations
 

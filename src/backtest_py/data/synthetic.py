@@ -1,4 +1,4 @@
-"""Bars made by rule: for the demo, the tests and the benchmarks.
+"""Synthetic bars for the demo, the tests and the benchmarks.
 
 All choices come from splitmix64 and prices move by whole ticks, so that the same arguments give
 the same bytes on every platform and with every version of NumPy.

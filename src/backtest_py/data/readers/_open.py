@@ -119,7 +119,7 @@ def read_text(file: Path) -> TextFile:
     Raises
     ------
     DataError
-        If the file is empty, is no text, is damaged, or unpacks to more than is sane.
+        If the file is empty, is not text, is damaged, or unpacks to far more than bars would.
     """
     name = file.name
     try:
@@ -161,7 +161,7 @@ def _from_zip(archive: zipfile.ZipFile, size: int, name: str) -> bytes:
 
 
 def _bounded(stream: _Stream, size: int, name: str) -> bytes:
-    """Read all of a compressed stream, but never more than is sane for its size."""
+    """Read all of a compressed stream, but never more than bars of its size unpack to."""
     limit = min(MAX_TEXT, most_unpacked(size))
     text = io.BytesIO()
     while chunk := stream.read(_CHUNK):
@@ -174,9 +174,9 @@ def _bounded(stream: _Stream, size: int, name: str) -> bytes:
 
 
 def _decoded(name: str, raw: bytes) -> TextFile:
-    """Decode by byte order mark, else as strict UTF-8: never by trying what does not fail.
+    """Decode by the byte order mark, else as strict UTF-8.
 
-    Any bytes of even length are valid UTF-16, so it is read only where its mark is.
+    UTF-16 is never tried without its mark: nearly any bytes of even length are valid UTF-16.
     """
     notes: tuple[str, ...] = ()
     encoding = "utf-8"

@@ -1,6 +1,6 @@
 """Delimited text of bars: header, columns, times and numbers, whatever platform wrote it.
 
-What the platforms do differently is a :class:`Dialect`; all else is the same here.
+What differs between platforms is a :class:`Dialect`; everything else is done here, once.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def read_table(
     Raises
     ------
     DataError
-        If a column is missing, a row has too few cells, or a value is no time or number.
+        If a column is missing, a row has too few cells, or a value is not a time or a number.
     """
     names = list(head.cells) if head.is_header else dialect.positions(head.cells)
     if names is None:
