@@ -175,6 +175,10 @@ class Columns:
     def __len__(self) -> int:
         return len(self.open)
 
+    def time_at(self, row: int) -> str:
+        """Name the time of a row in errors."""
+        return self.at("time", row)
+
     def take(self, rows: NDArray[Any] | slice) -> Columns:
         """Return some of the rows; errors go on naming them as the source does."""
         origin = np.arange(len(self))[rows]

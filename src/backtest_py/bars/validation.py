@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.bars.options import ReadOptions
-    from backtest_py.bars.timestamps import At, Times
+    from backtest_py.bars.timestamps import Times
 
 __all__ = ["BarsReport", "settle"]
 
@@ -140,17 +140,14 @@ def settle(
         columns, n_identical = _without_identical(columns, options)
     # Clocks come before empty rows are dropped: which of two instants a time is depends on the row
     # before it, on an empty one too.
-    instants = to_instants(options, columns.times, lambda row: columns.at("time", row))
+    instants = to_instants(options, columns.times, columns.time_at)
     columns, instants, n_empty = _without_empty(columns, instants, options.empty)
-
-    def time_at(row: int) -> str:
-        return columns.at("time", row)
-
     _check_prices(columns)
     _check_volume_and_atr(columns)
     _check_time(columns, instants)
-    timezone, session_timezone = resolve_clocks(options, columns.times, time_at)
-    minute, day = minutes_and_days(wall_clock(instants, session_timezone, time_at))
+    timezone, session_timezone = resolve_clocks(options, columns.times, columns.time_at)
+    wall = wall_clock(instants, session_timezone, columns.time_at)
+    minute, day = minutes_and_days(wall)
     # Adding 0.0 copies, so that nobody else can change the column, and makes -0.0 a +0.0.
     prices = {name: getattr(columns, name) + 0.0 for name in (*PRICES, "volume")}
     return {
@@ -167,7 +164,7 @@ def settle(
             identical_dropped=n_identical,
             empty_dropped=n_empty,
             notes=(*report.notes, *columns.times.notes, *_clock_notes(columns.times, options)),
-            warnings=(*report.warnings, *_clock_warnings(columns.times, options, time_at)),
+            warnings=(*report.warnings, *_clock_warnings(columns, options)),
         ),
     }
 
@@ -190,14 +187,14 @@ def _clock_notes(times: Times, options: ReadOptions) -> tuple[str, ...]:
     return (note,)
 
 
-def _clock_warnings(times: Times, options: ReadOptions, at: At) -> tuple[str, ...]:
+def _clock_warnings(columns: Columns, options: ReadOptions) -> tuple[str, ...]:
     """Warn of a session in UTC where times show that somebody's clock is another."""
-    if not times.offset or options.session_timezone:
+    if not columns.times.offset or options.session_timezone:
         return ()
     warning = (
-        f"{at(0)} and others carry an offset from UTC but no zone, so the session's clock is UTC: "
-        "days, entry windows, close_time and ranges go by it; name the market's clock, as in "
-        'session_timezone = "America/Sao_Paulo" (or "UTC", if that is meant)'
+        f"{columns.time_at(0)} and others carry an offset from UTC but no zone, so the session's "
+        "clock is UTC: days, entry windows, close_time and ranges go by it; name the market's "
+        'clock, as in session_timezone = "America/Sao_Paulo" (or "UTC", if that is meant)'
     )
     return (warning,)
 
@@ -295,7 +292,7 @@ def _without_identical(columns: Columns, options: ReadOptions) -> tuple[Columns,
         if values is not None:
             same &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
     repeats = np.append([False], same)
-    check_repeats(options, columns.times, repeats, lambda row: columns.at("time", row))
+    check_repeats(options, columns.times, repeats, columns.time_at)
     return columns.take(~repeats), int(np.count_nonzero(repeats))
 
 

@@ -1,4 +1,4 @@
-"""Where the bars of a sweep came from, so that its rows can be replayed without giving them again."""
+"""Where the bars of a sweep came from, so that its rows can be replayed without them."""
 
 from __future__ import annotations
 
