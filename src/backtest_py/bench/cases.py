@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from backtest_py._io.random_numbers import splitmix64
 from backtest_py.backtest.run import as_strategy
 from backtest_py.contract import Contract
-from backtest_py.data.synthetic import splitmix64, synthetic_bars
+from backtest_py.data.synthetic import synthetic_bars
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import counted
 from backtest_py.rules import ExitRules

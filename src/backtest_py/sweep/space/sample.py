@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from backtest_py._io.random_numbers import splitmix64_at
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, counted, parameter
 from backtest_py.sweep.space.grid import Grid
@@ -130,7 +131,7 @@ class Sample(Settings):
         if self.kind == "halton":
             return _halton(start, stop, width, self.seed)
         counters = np.arange(start * width, stop * width, dtype=np.uint64)
-        return _unit(_splitmix64(self.seed, counters)).reshape(-1, width)
+        return _unit(splitmix64_at(self.seed, counters)).reshape(-1, width)
 
 
 @dataclass(frozen=True)
@@ -376,15 +377,6 @@ def _collect(
     )
 
 
-def _splitmix64(seed: int, counters: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the outputs of splitmix64 from a seed, by their numbers from 0."""
-    step = np.uint64(0x9E3779B97F4A7C15)
-    z: NDArray[np.uint64] = np.array([seed], dtype=np.uint64) + (counters + np.uint64(1)) * step
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
 def _unit(numbers: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Return the upper 53 bits as numbers from 0, included, to 1, excluded."""
     return (numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -398,12 +390,12 @@ def _permuted(index: NDArray[np.uint64], size: int, seed: int) -> NDArray[np.int
     """
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     low = np.uint64((1 << half) - 1)
-    keys = _splitmix64(seed, np.arange(_ROUNDS, dtype=np.uint64))
+    keys = splitmix64_at(seed, np.arange(_ROUNDS, dtype=np.uint64))
 
     def network(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
         left, right = x >> np.uint64(half), x & low
         for key in keys:
-            left, right = right, left ^ (_splitmix64(int(key), right) & low)
+            left, right = right, left ^ (splitmix64_at(int(key), right) & low)
         return left << np.uint64(half) | right
 
     result = network(index)
@@ -421,9 +413,9 @@ def _halton(start: int, stop: int, width: int, seed: int) -> NDArray[np.float64]
     follow each other closely at first, and the points are shifted, modulo 1.
     """
     points = np.empty((stop - start, width), dtype=np.float64)
-    shifts = _unit(_splitmix64(seed, np.arange(width, dtype=np.uint64)))
+    shifts = _unit(splitmix64_at(seed, np.arange(width, dtype=np.uint64)))
     for at, (base, shift) in enumerate(zip(_primes(width), shifts, strict=True)):
-        keys = _splitmix64(seed ^ base, np.arange(base - 1, dtype=np.uint64))
+        keys = splitmix64_at(seed ^ base, np.arange(base - 1, dtype=np.uint64))
         digit_of = np.concatenate([[0], 1 + np.argsort(keys, kind="stable")]).astype(np.float64)
         rest = np.arange(start + 1, stop + 1, dtype=np.int64)
         column, scale = np.full(len(rest), shift), 1.0
