@@ -85,6 +85,7 @@ def _per_bar(bars: Bars, given: object, where: str, what: str) -> NDArray[Any]:
         )
     if values.dtype.kind in _NUMBERS:
         return values
+    kinds: tuple[type, ...]
     kinds, wanted = (bool, np.bool_, Integral), "integers, bools or whole floats: -1, 0 or 1"
     if what == "risk":
         kinds, wanted = (Real, type(None)), "numbers, nan where undefined"

@@ -266,13 +266,17 @@ class Grid(ParameterSpace):
             firsts = [self._first((*self.conditions, _negated(r))) for r in self.rules_between]
             broken = min((first for first in firsts if first is not None), default=None)
             if broken is not None:
-                raise self.refusal(self.digits(broken), f"combination {broken:,} of the grid")
+                others = self._first((*self.conditions, *self.rules_between)) is not None
+                what = f"combination {broken:,} of the grid"
+                raise self.refusal(self.digits(broken), what, others=others)
         if self._first((*self.conditions, *self.rules_between)) is None:
-            excluded = f"where = {self.where!r}" if self.where else "the rules between parameters"
-            raise ConfigError(
-                f"nothing is left of the grid's {self.size:,} combinations: {excluded} excludes "
-                "all of them"
-            )
+            reason = f"where = {self.where!r} excludes all of them"
+            if self._first(self.conditions) is not None:
+                reason = "the settings' own rules refuse them"
+                fixed = self.target_in_the_way()
+                if fixed:
+                    reason += f"; {fixed} is set in [rules]: delete that line, or set it to 0"
+            raise ConfigError(f"nothing is left of the grid's {self.size:,} combinations: {reason}")
 
     def _check_only(self) -> None:
         """Check a grid of one combination, which its settings do themselves."""
@@ -280,7 +284,8 @@ class Grid(ParameterSpace):
             self.settings(0)
         except ConfigError as error:
             if self.invalid == "refuse":
-                raise self.refusal(self.digits(0), "combination 0 of the grid") from error
+                what = "combination 0 of the grid"
+                raise self.refusal(self.digits(0), what, others=False) from error
             raise ConfigError(f"nothing is left of the grid's one combination: {error}") from error
 
     def first_with(self, digits: Mapping[int, int]) -> int | None:

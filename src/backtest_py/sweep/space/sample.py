@@ -206,7 +206,8 @@ class SampledGrid(ParameterSpace):
         )
         if not valid.all():
             row = int(np.argmin(valid))
-            raise drawn.refusal(drawn.digits[row], f"combination {row:,} of the sample")
+            what = f"combination {row:,} of the sample"
+            raise drawn.refusal(drawn.digits[row], what, others=bool(valid.any()))
         return drawn
 
     def _at(self, points: NDArray[np.float64]) -> SampledGrid:
