@@ -65,10 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _status_of(given)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = _status_of(given)
-    for each in (signal.SIGINT, signal.SIGTERM):  # there is nothing left to interrupt
+    for each in (signal.SIGINT, signal.SIGTERM):  # the work is over: there is nothing to stop
         signal.signal(each, signal.SIG_IGN)
     if any(thread.name.startswith("backtest-py") for thread in threading.enumerate()):
-        # an engine that is deep in its work; what is on disk is whole at any moment
+        # an engine is still computing and cannot be stopped; files on disk are always whole
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status_of(given: list[str]) -> int:
     """Run a command, say what went wrong, and return the exit status."""
-    # --debug concerns this function alone, so it may stand before or after the command
+    # only this function uses --debug, so it may stand before or after the command
     arguments = [item for item in given if item != "--debug"]
     try:
         with _warnings_on_stderr():
@@ -280,8 +280,7 @@ def parity(file: ConfigFile, *, as_json: Json = False) -> None:
     if not as_json:
         typer.echo(
             f"numba and rust agree, bit for bit: {counted(len(numba), 'trade')} on "
-            f"{counted(len(bars), 'bar')}, "
-            f"{len(numba.metrics)} metrics"
+            f"{counted(len(bars), 'bar')}, {len(numba.metrics)} metrics"
         )
 
 
@@ -305,7 +304,7 @@ def inspect(
         str, typer.Option(help="A local time that never occurs: refuse or shift_forward.")
     ] = "refuse",
     tick_size: Annotated[
-        float | None, typer.Option(help="Also tell how many prices are off this tick grid.")
+        float | None, typer.Option(help="Also count the prices that are not on this tick grid.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -320,7 +319,7 @@ def inspect(
     if tick_size is not None:
         Contract(tick_size=tick_size)
     with warnings.catch_warnings():
-        # what the reader warns of is listed with the rest
+        # the reader's warnings are part of what is printed below
         warnings.simplefilter("ignore", BacktestWarning)
         bars = load_bars(
             file,
@@ -415,7 +414,9 @@ def bench(
     size: Annotated[
         int, typer.Option(help="Combinations of the standard grid: 1, 1000, 100000 or 4233600.")
     ] = 100_000,
-    rounds: Annotated[int, typer.Option(help="How often each contender is timed.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(max=1_000, help="How many times each contender is timed.")
+    ] = 3,
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
