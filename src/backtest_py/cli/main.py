@@ -80,6 +80,7 @@ def _status_of(given: list[str]) -> int:
     # only this function uses --debug, so it may stand before or after the command
     arguments = [item for item in given if item != "--debug"]
     try:
+        _refuse_nul(arguments)
         with _warnings_on_stderr():
             app(arguments, prog_name="backtest-py")
     except SystemExit as stop:
@@ -93,6 +94,16 @@ def _status_of(given: list[str]) -> int:
         print(f"error: {_message(error)}", file=sys.stderr)  # noqa: T201
         return _status(error)
     return 0
+
+
+def _refuse_nul(arguments: Sequence[str]) -> None:
+    """Refuse what the system cannot take as part of a path; it comes from callers of ``main``."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise ConfigError(
+                f"the argument {argument!r} holds a NUL character, which no name of a file can; "
+                "remove it"
+            )
 
 
 def _status(error: Exception) -> int:

@@ -174,7 +174,7 @@ def explain(lines: list[str], number: int, error: str) -> str:
             if match:
                 written = (in_list + line)[match.start("value") : match.end("value")]
                 key = _key_before(lines, number, match.start("value"))
-                return _of_value(key, written, mistake, alone=match[0][0] == "=")
+                return _of_value(key, written, mistake, alone=match[0][0] not in "[,")
     found = found or _of_shape(line, bare) or _unclosed(lines, number, error)
     return f"{shortened(line.strip())}: {found or RULES.get(error, error)}"
 
