@@ -51,6 +51,5 @@ def test_a_size_of_thousands_of_digits(cli, write_toml, size):
 def test_a_path_with_a_nul_is_wrong_usage(cli, write_toml, arguments):
     outcome = cli(*(each.format(file=write_toml(""), nul="a\0b") for each in arguments))
     assert outcome.status == 2
-    assert outcome.err == (
-        "error: the argument 'a\\x00b' holds a NUL character, which no name of a file can; remove it\n"
-    ).replace("b'", "b.png'" if "{nul}.png" in arguments else "b'")
+    assert outcome.err.startswith("error: the argument 'a\\x00b")
+    assert outcome.err.endswith("holds a NUL character, which no name of a file can; remove it\n")

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from backtest_py.config.mistakes import BACKSLASHES
 from backtest_py.config.reading import read_toml
 from backtest_py.config.sections import (
     SECTIONS,
@@ -23,6 +22,7 @@ from backtest_py.config.sections import (
     strategy_of,
     sweep_of,
 )
+from backtest_py.config.wording import BACKSLASHES
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, parameter, unknown_name

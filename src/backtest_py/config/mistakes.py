@@ -10,18 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from backtest_py.config.wording import BACKSLASHES, shortened
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BACKSLASHES", "explain", "shortened", "unclosed_quote"]
-
-BACKSLASHES: Final = (
-    "between double quotes a backslash begins an escape; write a path with forward slashes, or "
-    "between single quotes"
-)
-
-_SHOWN: Final = 80
-"""Characters of a line that a message repeats."""
+__all__ = ["explain", "unclosed_quote"]
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'')
 _KEY: Final = re.compile(r"""((?:[\w.-]|"[^"]*"|'[^']*')+)\s*=""")
@@ -147,11 +141,6 @@ MISTAKES: Final = (
     ),
 )
 """Values by the first pattern that matches the line, strings blanked out."""
-
-
-def shortened(text: str) -> str:
-    """Return a text that fits into a message."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def explain(lines: list[str], number: int, error: str) -> str:

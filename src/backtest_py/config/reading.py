@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import date, time
 from typing import TYPE_CHECKING, Any, Final
 
-from backtest_py.config.mistakes import explain, shortened, unclosed_quote
+from backtest_py.config.wording import shortened
 from backtest_py.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        number, words = _place(lines, str(error))
-        raise ConfigError(
-            f"{path} is not valid TOML: line {number}: {explain(lines, number, words)}"
-        ) from error
+        raise ConfigError(f"{path} is not valid TOML: {_explained(lines, str(error))}") from error
     except RecursionError as error:
         raise ConfigError(f"{path} is not a configuration: it is nested too deeply") from error
     except ValueError as error:  # Python refuses to read a whole number of so many digits
@@ -103,15 +100,18 @@ def _text(path: Path, content: bytes) -> str:
         ) from error
 
 
-def _place(lines: list[str], error: str) -> tuple[int, str]:
-    """Return the number of the line that an error is about, from 1, and its words alone."""
+def _explained(lines: list[str], error: str) -> str:
+    """Return the line that TOML's error is about, and what to write there."""
+    from backtest_py.config.mistakes import explain, unclosed_quote  # noqa: PLC0415 - only errors
+
     words, _, place = error.rpartition(" (at ")
     match = re.match(r"line (\d+)", place)
     if match:
-        return int(match[1]), words
-    numbers = [number for number, line in enumerate(lines, start=1) if line.strip()] or [1]
-    opened = (number for number in numbers if unclosed_quote(lines[number - 1]))
-    return next(opened, numbers[-1]), words or error
+        number = int(match[1])
+    else:  # the end of the file, which an open quote reaches too
+        filled = [at for at, line in enumerate(lines, start=1) if line.strip()] or [1]
+        number = next((at for at in filled if unclosed_quote(lines[at - 1])), filled[-1])
+    return f"line {number}: {explain(lines, number, words or error)}"
 
 
 def _too_long(path: Path, lines: list[str]) -> ConfigError:
