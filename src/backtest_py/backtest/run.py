@@ -109,11 +109,13 @@ def run_signals(
     ----------
     bars : Bars
         The market.
-    side : ndarray of int8, shape (n_bars,)
-        1 to go long at the next bar's open, -1 to go short, 0 for nothing. ``side[i]`` may use
-        bars up to ``i``, no later one.
-    risk : array of float, shape (n_bars,), optional
-        Risk of each signal in points, for ``unit = "strategy"``; nan where undefined.
+    side : array-like of -1, 0 and 1, shape (n_bars,)
+        1 to go long at the next bar's open, -1 to go short, 0 for nothing; integers, bools or
+        whole floats. ``side[i]`` may use bars up to ``i``, no later one. A Series must have the
+        bars' own index, that of ``bars.to_frame()``.
+    risk : array-like of float, shape (n_bars,), optional
+        Risk of each signal in points, for ``unit = "strategy"``; nan where undefined. Of a Series
+        the same holds.
     rules, contract, metrics, range, engine
         As in :func:`run`.
 

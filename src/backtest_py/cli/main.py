@@ -74,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _status_of(given)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = _status_of(given)
-    for each in (signal.SIGINT, signal.SIGTERM):  # there is nothing left to interrupt
+    for each in (signal.SIGINT, signal.SIGTERM):  # the work is over: there is nothing to stop
         signal.signal(each, signal.SIG_IGN)
     if any(thread.name.startswith("backtest-py") for thread in threading.enumerate()):
-        # an engine that is deep in its work; what is on disk is whole at any moment
+        # an engine is still computing and cannot be stopped; files on disk are always whole
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -86,9 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status_of(given: list[str]) -> int:
     """Run a command, say what went wrong, and return the exit status."""
-    # --debug concerns this function alone, so it may stand before or after the command
+    # only this function uses --debug, so it may stand before or after the command
     arguments = [item for item in given if item != "--debug"]
     try:
+        _refuse_nul(arguments)
         with _warnings_on_stderr():
             app(arguments, prog_name="backtest-py")
     except SystemExit as stop:
@@ -102,6 +103,16 @@ def _status_of(given: list[str]) -> int:
         print(f"error: {_message(error)}", file=sys.stderr)  # noqa: T201
         return _status(error)
     return 0
+
+
+def _refuse_nul(arguments: Sequence[str]) -> None:
+    """Refuse what the system cannot take as part of a path; it comes from callers of ``main``."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise ConfigError(
+                f"the argument {argument!r} holds a NUL character, which no name of a file can; "
+                "remove it"
+            )
 
 
 def _status(error: Exception) -> int:
@@ -289,8 +300,7 @@ def parity(file: ConfigFile, *, as_json: Json = False) -> None:
     if not as_json:
         typer.echo(
             f"numba and rust agree, bit for bit: {counted(len(numba), 'trade')} on "
-            f"{counted(len(bars), 'bar')}, "
-            f"{len(numba.metrics)} metrics"
+            f"{counted(len(bars), 'bar')}, {len(numba.metrics)} metrics"
         )
 
 
@@ -301,7 +311,7 @@ def inspect(
     *,
     options: ReadOptions,
     tick_size: Annotated[
-        float | None, typer.Option(help="Also tell how many prices are off this tick grid.")
+        float | None, typer.Option(help="Also count the prices that are not on this tick grid.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -316,7 +326,7 @@ def inspect(
     if tick_size is not None:
         Contract(tick_size=tick_size)
     with warnings.catch_warnings():
-        # what the reader warns of is listed with the rest
+        # the reader's warnings are part of what is printed below
         warnings.simplefilter("ignore", BacktestWarning)
         bars = load_bars(file, **options.to_mapping())
     facts = inspect_bars(bars)
@@ -402,7 +412,9 @@ def bench(
     size: Annotated[
         int, typer.Option(help="Combinations of the standard grid: 1, 1000, 100000 or 4233600.")
     ] = 100_000,
-    rounds: Annotated[int, typer.Option(help="How often each contender is timed.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(max=1_000, help="How many times each contender is timed.")
+    ] = 3,
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ import inspect
 import json
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "MOST_WORKERS",
     "ConfigFile",
     "EngineName",
     "Json",
@@ -25,9 +26,14 @@ __all__ = [
     "with_read_options",
 ]
 
+MOST_WORKERS: Final = 1_024
+"""Threads or processes; more are surely a slip of the keyboard."""
+
 ConfigFile = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration file.")]
 EngineName = Annotated[str, typer.Option(help="auto, numba or rust, instead of [run].")]
-Threads = Annotated[int, typer.Option(min=0, help="Threads, 0 for one per processor.")]
+Threads = Annotated[
+    int, typer.Option(min=0, max=MOST_WORKERS, help="Threads, 0 for one per processor.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
 
 
@@ -64,7 +70,7 @@ def with_read_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def json_value(value: Any) -> Any:
-    """Return a value as strict JSON has it: nan and infinities as texts."""
+    """Return a value that strict JSON can hold: nan and infinities become texts."""
     if isinstance(value, float) and value - value != 0.0:
         return str(value)
     return value

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from backtest_py.cli.options import ConfigFile, EngineName, Json, Threads, json_value, print_json
+from backtest_py.cli.options import (
+    MOST_WORKERS,
+    ConfigFile,
+    EngineName,
+    Json,
+    Threads,
+    json_value,
+    print_json,
+)
 from backtest_py.errors import BacktestError, ConfigError
 from backtest_py.parameters import counted
 
@@ -46,7 +54,10 @@ def sweep(
     engine: EngineName = "",
     threads: Threads = 0,
     processes: Annotated[
-        int, typer.Option(min=0, help="Processes that compute shards, each with one thread.")
+        int,
+        typer.Option(
+            min=0, max=MOST_WORKERS, help="Processes that compute shards, each with one thread."
+        ),
     ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the sweep in DIR, or begin one.")
@@ -223,10 +234,10 @@ def replay(
 
 def _bytes(text: str) -> int:
     """Return the number of bytes of a size such as ``1.5GB``, ``512MiB`` or ``1000000``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(I?)B?", text.strip().upper())
     if match is None or (match[3] and not match[2]):
         raise ConfigError(
-            f"--max-memory {text!r} is not allowed; give a size such as 500MB, 2GB or 1.5GiB"
+            f"--max-memory {text[:40]!r} is not allowed; give a size such as 500MB, 2GB or 1.5GiB"
         )
     return int(Fraction(match[1]) * (1024 if match[3] else 1000) ** UNITS[match[2]])
 

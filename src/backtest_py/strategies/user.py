@@ -64,11 +64,12 @@ def register_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
     Parameters
     ----------
     function : callable
-        ``function(bars, *, name=default, ...)`` returns the side of every bar, an int8 array of
-        shape (n_bars,), or a pair of sides and risks in points, float64 of the same shape. It may
-        call Numba kernels. Bar ``i`` of the result must come from bars ``0..i`` alone. Parameters
-        are keyword-only with a float, int, bool or ``"HH:MM"`` as default, and no name that a
-        strategy uses itself, such as ``name`` or ``values``.
+        ``function(bars, *, name=default, ...)`` returns the side of every bar, an array of -1, 0
+        and 1 of shape (n_bars,), or a pair of sides and risks in points, each as
+        :func:`~backtest_py.run_signals` takes them. It may call Numba kernels. Bar ``i`` of the
+        result must come from bars ``0..i`` alone. Parameters are keyword-only with a float, int,
+        bool or ``"HH:MM"`` as default, and no name that a strategy uses itself, such as ``name``
+        or ``values``.
 
     Returns
     -------
@@ -97,7 +98,7 @@ def register_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
 
 def function_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
     """Make a strategy class of a function, as :func:`register_strategy` does, unregistered."""
-    from inspect import signature  # noqa: PLC0415  # only who registers a function needs it
+    from inspect import signature  # noqa: PLC0415  # imported only where a function is registered
 
     name = getattr(function, "__name__", type(function).__name__)
     fields = []

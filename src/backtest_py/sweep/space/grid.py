@@ -293,12 +293,18 @@ class Grid(ParameterSpace):
             firsts = [self._first((*self.conditions, _negated(r)), boxes) for r in rules]
             broken = min((first for first in firsts if first is not None), default=None)
             if broken is not None:
-                raise self.refusal(self.digits(broken), f"combination {broken:,} of the grid")
+                others = self._first((*self.conditions, *rules), boxes) is not None
+                what = f"combination {broken:,} of the grid"
+                raise self.refusal(self.digits(broken), what, others=others)
         if self._first((*self.conditions, *rules), boxes) is None:
-            excluded = f"where = {self.where!r}" if self.where else "the rules between parameters"
+            reason = f"where = {self.where!r} excludes all of them"
+            if self._first(self.conditions, boxes) is not None:
+                reason = "the settings' own rules refuse them"
+                fixed = self.target_in_the_way()
+                if fixed:
+                    reason += f"; {fixed} is set in [rules]: delete that line, or set it to 0"
             raise ConfigError(
-                f"nothing is left of the grid's {counted(self.size, 'combination')}: "
-                f"{excluded} excludes all of them"
+                f"nothing is left of the grid's {counted(self.size, 'combination')}: {reason}"
             )
 
     def _check_only(self) -> None:
@@ -307,7 +313,8 @@ class Grid(ParameterSpace):
             self.settings(0)
         except ConfigError as error:
             if self.invalid == "refuse":
-                raise self.refusal(self.digits(0), "combination 0 of the grid") from error
+                what = "combination 0 of the grid"
+                raise self.refusal(self.digits(0), what, others=False) from error
             raise ConfigError(f"nothing is left of the grid's one combination: {error}") from error
 
     def first_with(self, digits: Mapping[int, int]) -> int | None:

@@ -123,7 +123,8 @@ class Sample(Settings):
         held = _admitted((), (*tables, *others), grid.digit_rows(ids))
         if not held.all():
             broken = int(ids[np.argmin(held)])
-            raise grid.refusal(grid.digits(broken), f"combination {broken:,} of the grid")
+            what = f"combination {broken:,} of the grid"
+            raise grid.refusal(grid.digits(broken), what, others=bool(held.any()))
         return ids
 
     def points(self, start: int, stop: int, width: int) -> NDArray[np.float64]:
@@ -223,7 +224,8 @@ class SampledGrid(ParameterSpace):
         held = _admitted((), drawn.rules_between, drawn.digits)
         if not held.all():
             row = int(np.argmin(held))
-            raise drawn.refusal(drawn.digits[row], f"combination {row:,} of the sample")
+            what = f"combination {row:,} of the sample"
+            raise drawn.refusal(drawn.digits[row], what, others=bool(held.any()))
         return drawn
 
     def _at(self, points: NDArray[np.float64]) -> SampledGrid:

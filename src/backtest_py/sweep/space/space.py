@@ -231,17 +231,34 @@ class ParameterSpace:
         """
         return meet_all((*self.conditions, *self.rules_between), index)
 
-    def refusal(self, digits: Sequence[int], what: str) -> ConfigError:
-        """Build the error for a combination that the settings' own rules refuse."""
+    def refusal(self, digits: Sequence[int], what: str, *, others: bool) -> ConfigError:
+        """Build the error for a combination that the settings' own rules refuse.
+
+        With ``others``, combinations are left without those; else leaving them out is no remedy.
+        """
         shown = ", ".join(f"{key} = {value!r}" for key, value in self.values_at(digits).items())
+        remedy = 'exclude such combinations by a where, or set invalid = "skip"'
+        if not others:
+            remedy = "no combination of this grid is allowed"
         try:
             self.settings_at(digits)
         except ConfigError as error:
-            return ConfigError(
-                f"{what} is not allowed ({shown}): {error}; exclude such combinations by a where, "
-                'or set invalid = "skip"'
-            )
+            reason, fixed = str(error), self.target_in_the_way()
+            if fixed and "target" in reason:
+                reason = reason.partition(";")[0]
+                remedy = f"{fixed} is set in [rules]: delete that line, or set it to 0"
+            return ConfigError(f"{what} is not allowed ({shown}): {reason}; {remedy}")
         raise AssertionError(f"{what} ({shown}) was found invalid, but its settings are valid")
+
+    def target_in_the_way(self) -> str:
+        """Return which of both targets is set in the base while the other is swept, or ``""``."""
+        base = {"rules.target_r": self.rules.target_r}
+        if self.target_given:
+            base["rules.target"] = self.rules.target
+        fixed = [key for key, value in base.items() if key not in self.keys and value > 0]
+        if len(fixed) != 1 or not {"rules.target", "rules.target_r"} & set(self.keys):
+            return ""
+        return f"{fixed[0]} = {base[fixed[0]]!r}"
 
     def to_mapping(self) -> dict[str, Any]:
         """Return everything that defines the space, ready for JSON and for a hash."""
