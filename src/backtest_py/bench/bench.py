@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.backtest.run import as_strategy, prepare
+from backtest_py.backtest.job import prepare
+from backtest_py.backtest.run import as_strategy
 from backtest_py.contract import Contract
 from backtest_py.data.synthetic import splitmix64, synthetic_bars
 from backtest_py.engines import resolve
@@ -30,9 +31,8 @@ from backtest_py.errors import ConfigError, ParityError
 from backtest_py.records import METRICS
 from backtest_py.rules import ExitRules
 from backtest_py.strategies.barra_elefante import BarraElefante
-from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.run import sweep
-from backtest_py.sweep.space.sample import Sample, SampledGrid, build_grid
+from backtest_py.sweep.space.sample import Sample, build_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from backtest_py.engines.base import Engine
     from backtest_py.strategies.base import Strategy
     from backtest_py.sweep.result.result import SweepResult
-    from backtest_py.sweep.space.grid import Grid
+    from backtest_py.sweep.space.space import Combinations
 
     Chunk = Sequence[tuple[Strategy, ExitRules, Contract]]
 
@@ -127,7 +127,7 @@ class Case:
     where: str = ""
 
     @cached_property
-    def space(self) -> Grid | SampledGrid:
+    def space(self) -> Combinations:
         """The combinations, checked."""
         return build_grid(
             as_strategy(self.strategy),
@@ -142,8 +142,7 @@ class Case:
     @property
     def n_combos(self) -> int:
         """Number of combinations."""
-        space = self.space
-        return space.size if isinstance(space, SampledGrid) else space.count()
+        return self.space.n_combos
 
     def sweep(
         self, engine: str, *, threads: int = 0, out: str | None = None, gate: int | None = None
@@ -167,9 +166,7 @@ class Case:
         """Return ``combo_id`` of so many combinations at most, drawn from a fixed stream."""
         space = self.space
         numbers = splitmix64(3, 0, 64 * count + 64) % np.uint64(space.size)
-        if isinstance(space, SampledGrid):
-            return [int(space.combo_ids[row]) for row in dict.fromkeys(numbers.tolist())][:count]
-        ids = np.fromiter(dict.fromkeys(numbers.tolist()), np.int64)
+        ids = np.array([space.id_at(place) for place in dict.fromkeys(numbers.tolist())], np.int64)
         admitted = np.broadcast_to(space.admits(list(space.digit_rows(ids).T)), ids.shape)
         return [int(each) for each in ids[admitted][:count]]
 
@@ -294,7 +291,7 @@ def _runs(engine: Engine, bars: Bars, chunk: Chunk) -> NDArray[np.float64]:
     """Return the metrics of every combination, worked out one after another."""
     found = np.empty((len(chunk), len(METRICS)))
     for row, (strategy, rules, contract) in enumerate(chunk):
-        signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
+        signals = strategy.compute(bars)
         job = prepare(bars, strategy, signals, rules, contract, None, None)
         found[row] = engine.run(job).metrics
     return found
@@ -306,7 +303,7 @@ def _looped(bars: Bars, chunk: Chunk) -> NDArray[np.float64]:
     first = prepare(bars, chunk[0][0], None, *chunk[0][1:], None, None)
     found = np.empty((len(chunk), len(METRICS)))
     for row, (strategy, rules, contract) in enumerate(chunk):
-        signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
+        signals = strategy.compute(bars)
         job = Job(bars, strategy, signals, rules, contract, first.metrics, 0, len(bars))
         found[row] = engine.run(job).metrics
     return found

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
     from backtest_py.strategies import Strategy
-    from backtest_py.sweep.compute.plan import Plan
+    from backtest_py.sweep.compute.forecast import Forecast
     from backtest_py.sweep.result.result import SweepResult
     from backtest_py.sweep.space.axis import GridSpec
-    from backtest_py.sweep.space.grid import Grid
-    from backtest_py.sweep.space.sample import Sample, SampledGrid
+    from backtest_py.sweep.space.sample import Sample
+    from backtest_py.sweep.space.space import Combinations
 
 __all__ = [
     "Config",
@@ -252,7 +252,7 @@ class Config:
         del options["path"]
         return load_bars(self.data.path, directory=self.directory, **options)
 
-    def grid(self) -> Grid | SampledGrid:
+    def grid(self) -> Combinations:
         """Build the grid of ``[sweep]``, or the sample of it that ``[sweep.sample]`` asks for.
 
         Raises
@@ -326,7 +326,7 @@ class Config:
         asked = {**self._sweep_settings(engine), "source": source, **how}
         return sweep(self.load_bars() if bars is None else bars, **asked)
 
-    def plan_sweep(self, bars: Bars | None = None, *, engine: str = "", **how: Any) -> Plan:
+    def plan_sweep(self, bars: Bars | None = None, *, engine: str = "", **how: Any) -> Forecast:
         """Say what :meth:`run_sweep` would do; arguments as there.
 
         Raises

@@ -15,13 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backtest_py as bt
-from backtest_py.backtest.run import prepare
+from backtest_py.backtest.job import prepare
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
 from backtest_py.errors import BacktestError, ConfigError, DataError
 from backtest_py.records import METRICS
-from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.result.groups import Groups
 from backtest_py.sweep.result.ranking import Front, Ranking
 from backtest_py.sweep.result.result import SweepResult, open_sweep
@@ -48,7 +47,7 @@ def bars():
 def jobs_of(grid, bars, combo_ids):
     for combo in combo_ids:
         strategy, rules, contract = grid.settings(int(combo))
-        signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
+        signals = strategy.compute(bars)
         job = prepare(bars, strategy, signals, rules, contract, None, None)
         yield type(job)(*(getattr(job, name) for name in job.__slots__[:-2]), *SPAN)
 

@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import numpy as np
 
 from backtest_py._io.files import replacing
+from backtest_py.backtest.job import prepare
 from backtest_py.backtest.result import BacktestResult
-from backtest_py.backtest.run import prepare
 from backtest_py.contract import MetricSettings
 from backtest_py.data.source import load_source
 from backtest_py.engines import resolve
 from backtest_py.errors import BacktestError, ConfigError, DataError
 from backtest_py.parameters import unknown_name
 from backtest_py.records import Intrabar
-from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.result.groups import Groups, Reduction
 from backtest_py.sweep.result.ranking import Front, Ranking
 from backtest_py.sweep.result.rows import Rows
-from backtest_py.sweep.space.sample import SampledGrid, grid_from_mapping
+from backtest_py.sweep.space.sample import grid_from_mapping
 from backtest_py.sweep.store.store import done_shards, read_manifest
 from backtest_py.sweep.store.tables import COMBO_ID, SMALLER_IS_BETTER, scenario_column
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
-    from backtest_py.sweep.space.grid import Grid
+    from backtest_py.sweep.space.space import Combinations
 
 __all__ = ["SweepResult", "open_sweep"]
 
@@ -99,7 +98,7 @@ class SweepResult:
         manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         bars: Bars | None = None,
-        grid: Grid | SampledGrid | None = None,
+        grid: Combinations | None = None,
     ) -> None:
         self._given_rows = rows
         self._given_manifest = manifest
@@ -112,7 +111,7 @@ class SweepResult:
         path: str | Path,
         *,
         bars: Bars | None = None,
-        grid: Grid | SampledGrid | None = None,
+        grid: Combinations | None = None,
     ) -> SweepResult:
         """Open a directory, as :func:`open_sweep`; ``grid`` where it is known already."""
         manifest = read_manifest(path)
@@ -131,7 +130,7 @@ class SweepResult:
         manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         bars: Bars | None = None,
-        grid: Grid | SampledGrid | None = None,
+        grid: Combinations | None = None,
     ) -> SweepResult:
         """Make the result of shards in memory, at least one, with the manifest of a store.
 
@@ -172,7 +171,7 @@ class SweepResult:
         return dict(given() if callable(given) else given)
 
     @cached_property
-    def grid(self) -> Grid | SampledGrid:
+    def grid(self) -> Combinations:
         """The grid or the sample that was swept.
 
         Raises
@@ -465,7 +464,7 @@ class SweepResult:
         strategy, rules, contract = self.grid.settings(combo_id)
         bars = self._replay_bars()
         metrics = MetricSettings.from_mapping(self._identity("metrics"))
-        signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
+        signals = strategy.compute(bars)
         job = prepare(bars, strategy, signals, rules, contract, metrics, None)
         first, last = self._identity("range")
         job = replace(job, first=first, last=last)
