@@ -89,7 +89,7 @@ def test_an_edited_evaluator_takes_neither_the_verdict_nor_the_shards(tmp_path):
     out = tmp_path / "out"
     assert execute(SWEEP, PACKAGE.parent, out, cache, "interrupted") == "interrupted"
     before = {file: file.read_bytes() for file in out.rglob("*.*") if file.name != ".lock"}
-    assert 0 < sum(file.suffix == ".parquet" for file in before)
+    assert any(file.suffix == ".parquet" for file in before)
     refusal = execute(SWEEP, edited, out, cache, "resume")
     assert "the code of backtest-py changed" in refusal
     assert "cannot be resumed" in refusal
@@ -123,7 +123,7 @@ def test_an_older_sweep_opens_but_is_not_resumed(tmp_path, monkeypatch):
     opened = bt.open_sweep(tmp_path, bars=bars)
     best = opened.top(1)
     assert opened.replay(int(best["combo_id"].iloc[0])).metrics.sharpe == best["sharpe"].iloc[0]
-    with pytest.raises(bt.ConfigError, match="code of backtest-py changed.*package_code was absent"):
+    with pytest.raises(bt.ConfigError, match=r"of backtest-py changed.*package_code was absent"):
         bt.sweep(bars, grid=axes, out=tmp_path, resume=True)
 
 
