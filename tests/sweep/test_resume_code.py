@@ -189,11 +189,43 @@ def test_a_kernel_whose_constant_or_callee_changed(bars, tmp_path):
     assert result.manifest["status"] == "complete"
 
 
+def make_strategy_on_njit(sign):
+    """Return a strategy class whose kernel calls a function that numba compiled by itself."""
+    import numba
+
+    @numba.njit
+    def inner(close):
+        return sign if close > 0 else -sign
+
+    @numba.njit
+    def outer(close):
+        return inner(close)
+
+    @kernel
+    def signal(bars, values, start, side, risk):
+        for t in range(len(side)):
+            side[t] = outer(bars.close[start + t])
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Own(Strategy):
+        name: ClassVar[str] = "own"
+        kernel: ClassVar = signal
+        span: int = parameter(3, "int", "bars back", minimum=1)
+
+    return Own
+
+
+def test_functions_of_numba_that_a_kernel_calls_count():
+    codes = [make_strategy_on_njit(sign).code_fingerprint() for sign in (1, 1, -1)]
+    assert codes[0] == codes[1] != codes[2]
+
+
 def test_strategies_of_the_package_have_no_code_of_their_own():
     for strategy in (bt.BarraElefante, bt.MovingAverageCross, bt.OpeningRangeBreakout):
         assert strategy.code_fingerprint() == ""
-    assert make_kernel_strategy(0, 1).code_fingerprint() == make_kernel_strategy(
-        0, 1
-    ).code_fingerprint()
+    assert (
+        make_kernel_strategy(0, 1).code_fingerprint()
+        == make_kernel_strategy(0, 1).code_fingerprint()
+    )
     codes = {make_kernel_strategy(*each).code_fingerprint() for each in ((0, 1), (1, 1), (0, -1))}
     assert len(codes) == 3

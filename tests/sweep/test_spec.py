@@ -75,9 +75,7 @@ def single_runs(spec, runner, combo_id, n_blocks):
             numbers = [output.metrics]
             if n_blocks > 0:
                 capital = contract.initial_capital
-                numbers.append(
-                    blocks_by_hand(spec.bars, output, capital, first, last, n_blocks)
-                )
+                numbers.append(blocks_by_hand(spec.bars, output, capital, first, last, n_blocks))
             found.append(np.concatenate(numbers))
     return np.array(found).reshape(spec.n_scenarios, len(spec.ranges), -1)
 

@@ -182,12 +182,8 @@ def test_the_sample_depends_on_the_grid_alone(bars, rust):
     assert not other["reused"]
     assert other["sample"]["corners"] == one["sample"]["corners"] == two["sample"]["corners"]
     job = ask(bars)
-    assert np.array_equal(
-        sample.draw(job, 3).combo_ids, sample.draw(ask(bars), 3).combo_ids
-    )
-    assert not np.array_equal(
-        sample.draw(job, 3).combo_ids, sample.draw(job, 4).combo_ids
-    )
+    assert np.array_equal(sample.draw(job, 3).combo_ids, sample.draw(ask(bars), 3).combo_ids)
+    assert not np.array_equal(sample.draw(job, 3).combo_ids, sample.draw(job, 4).combo_ids)
 
 
 def test_all_combinations_are_looked_at_where_there_are_few(bars, rust):
