@@ -18,6 +18,7 @@ DEFAULTS = {
         "timezone": "",
         "session_timezone": "",
         "empty": "refuse",
+        "dayfirst": False,
         "decimal": "auto",
         "ambiguous": "infer",
         "nonexistent": "refuse",

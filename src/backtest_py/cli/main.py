@@ -21,8 +21,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from backtest_py.bars import ReadOptions  # noqa: TC001 - the decorator of inspect reads it
 from backtest_py.cli import sweep
-from backtest_py.cli.options import ConfigFile, EngineName, Json, Threads, json_value, print_json
+from backtest_py.cli.options import (
+    ConfigFile,
+    EngineName,
+    Json,
+    Threads,
+    json_value,
+    print_json,
+    with_read_options,
+)
 from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, ParityError
 
 if TYPE_CHECKING:
@@ -286,24 +295,11 @@ def parity(file: ConfigFile, *, as_json: Json = False) -> None:
 
 
 @app.command()
+@with_read_options
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File with bars.")],
     *,
-    layout: Annotated[
-        str, typer.Option("--format", help="auto, csv, mt5, profit, parquet or feather.")
-    ] = "auto",
-    timezone: Annotated[str, typer.Option(help="The file's clock.")] = "",
-    session_timezone: Annotated[str, typer.Option(help="The clock of minutes and days.")] = "",
-    empty: Annotated[
-        str, typer.Option(help="Bars in which nothing traded: refuse or drop.")
-    ] = "refuse",
-    decimal: Annotated[str, typer.Option(help='Decimal mark: auto, "." or ",".')] = "auto",
-    ambiguous: Annotated[
-        str, typer.Option(help="A local time that occurs twice: infer, earlier, later or refuse.")
-    ] = "infer",
-    nonexistent: Annotated[
-        str, typer.Option(help="A local time that never occurs: refuse or shift_forward.")
-    ] = "refuse",
+    options: ReadOptions,
     tick_size: Annotated[
         float | None, typer.Option(help="Also tell how many prices are off this tick grid.")
     ] = None,
@@ -322,16 +318,7 @@ def inspect(
     with warnings.catch_warnings():
         # what the reader warns of is listed with the rest
         warnings.simplefilter("ignore", BacktestWarning)
-        bars = load_bars(
-            file,
-            format=layout,
-            timezone=timezone,
-            session_timezone=session_timezone,
-            empty=empty,
-            decimal=decimal,
-            ambiguous=ambiguous,
-            nonexistent=nonexistent,
-        )
+        bars = load_bars(file, **options.to_mapping())
     facts = inspect_bars(bars)
     off_grid = None if tick_size is None else bars.off_grid_share(tick_size)
     if as_json:
@@ -424,7 +411,7 @@ def bench(
     Engines must agree bit for bit before anything is timed.
     """
     from backtest_py.bench.bench import bench as measure  # noqa: PLC0415
-    from backtest_py.bench.table import print_bench  # noqa: PLC0415
+    from backtest_py.bench.printing import print_bench  # noqa: PLC0415
 
     found = measure(size, rounds=rounds, threads=threads)
     if as_json:

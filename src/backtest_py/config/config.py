@@ -8,6 +8,7 @@ only a file has, reads the file, and writes a commented one.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 import numpy as np
 
+from backtest_py.bars import ReadOptions
 from backtest_py.bars.timestamps import parse_times
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.errors import ConfigError, DataError
@@ -68,43 +70,14 @@ BACKSLASHES: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataSettings(Settings):
+class DataSettings(ReadOptions):
     """Section ``[data]``: the file that holds the bars, and how to read it."""
 
-    section: ClassVar[str] = "data"
-
     path: str = parameter("", "text", "file with the bars, relative to this file")
-    format: str = parameter(
-        "auto",
-        "choice",
-        "layout of the file",
-        choices=("auto", "csv", "mt5", "profit", "parquet", "feather"),
-    )
-    timezone: str = parameter("", "text", 'the file\'s clock, such as "America/Sao_Paulo"')
-    session_timezone: str = parameter(
-        "", "text", 'the clock of minutes and days; "" is that of timezone'
-    )
-    empty: str = parameter(
-        "refuse", "choice", "bars in which nothing traded", choices=("refuse", "drop")
-    )
-    decimal: str = parameter(
-        "auto", "choice", "decimal mark of a text file", choices=("auto", ".", ",")
-    )
-    ambiguous: str = parameter(
-        "infer",
-        "choice",
-        "a local time that occurs twice",
-        choices=("infer", "earlier", "later", "refuse"),
-    )
-    nonexistent: str = parameter(
-        "refuse",
-        "choice",
-        "a local time that the clock skips",
-        choices=("refuse", "shift_forward"),
-    )
 
     def validate(self) -> None:
         """Require a path, and no control character in it: those are escapes read by mistake."""
+        ReadOptions.validate(self)
         if not self.path:
             raise ConfigError(
                 'data.path is missing; name the file that holds the bars, as in path = "WIN_M5.csv"'
@@ -322,7 +295,7 @@ class Config:
         """
         from backtest_py.sweep.run import sweep  # noqa: PLC0415 - reading a file needs no engine
 
-        source = {**self.data.to_mapping(), "path": str(self.path.resolve())}
+        source = {**self.data.to_mapping(), "path": os.path.realpath(self.path)}
         asked = {**self._sweep_settings(engine), "source": source, **how}
         return sweep(self.load_bars() if bars is None else bars, **asked)
 
@@ -510,7 +483,8 @@ def commented_toml(path: str = "WIN_M5.csv") -> str:
 
     strategy = get_strategy(DEFAULT_STRATEGY)
     lines = ["# backtest-py configuration. Every value but data.path is the default."]
-    lines += _section("data", DataSettings.parameters(), path=path)
+    settings = sorted(DataSettings.parameters(), key=lambda spec: spec.name != "path")
+    lines += _section("data", tuple(settings), path=path)
     lines += ["", "[strategy]", f"name = {json.dumps(strategy.name)}"]
     lines += _section("strategy.params", strategy.parameters())
     lines += _section("rules", ExitRules.parameters(), note='0 or "" switches a rule off')

@@ -110,11 +110,13 @@ class Forecast:
 
     def explain(self) -> str:
         """Return the plan as text, one line for each fact."""
-        values = ", ".join(f"{key} ({count} values)" for key, count in self.conditions.items())
+        values = ", ".join(
+            f"{key} ({counted(count, 'value')})" for key, count in self.conditions.items()
+        )
         followed = "as each combination trades them" if self.apart else "each once per exit"
         candidates = "none; combinations are run one by one"
         if self.candidates > 0:
-            candidates = f"{self.candidates:,} signals, followed {followed}"
+            candidates = f"{counted(self.candidates, 'signal')}, followed {followed}"
         facts = {
             "Combinations": f"{self.combos:,} in {counted(self.shards, 'shard')}",
             "Signal sets": f"{self.signal_sets:,}, cut from the scores of {self.score_sets:,}",

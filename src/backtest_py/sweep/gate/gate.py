@@ -29,6 +29,7 @@ from backtest_py.engines import resolve
 from backtest_py.engines.base import EngineOutput, Job
 from backtest_py.errors import BacktestWarning, EngineUnavailableError, ParityError
 from backtest_py.fingerprints import canonical_json, package_code_hash, sha256
+from backtest_py.parameters import counted
 from backtest_py.parity import AGREED_RTOL, Difference, compare
 from backtest_py.records import COUNT_METRICS, SEMANTICS_VERSION, TRADE_DTYPE, Intrabar
 from backtest_py.sweep.gate.sample import STRATA, draw, sweep_sample
@@ -145,9 +146,10 @@ def gate_text(verdict: Mapping[str, Any]) -> str:
         exactly = f"metrics within a relative {verdict['largest_difference']:.1e}"
     strata = ", ".join(f"{len(verdict['sample'][name])} {name}" for name in STRATA)
     how = "reused" if verdict["reused"] else f"{verdict['seconds']:.1f} s"
+    combos = counted(verdict["n_combos"], "combination")
     return (
-        f"parity gate: both engines agree on {verdict['n_combos']} combinations ({strata}) and "
-        f"{verdict['n_trades']:,} trades, {exactly}; {how}"
+        f"parity gate: both engines agree on {combos} ({strata}) and "
+        f"{counted(verdict['n_trades'], 'trade')}, {exactly}; {how}"
     )
 
 

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     Digits = NDArray[np.integer[Any]]
 
 __all__ = [
     "Boxes",
-    "box_index",
     "box_positions",
-    "boxes_of",
     "cut",
     "distinct_rows",
     "runs",
     "united",
 ]
-
-_SCAN: Final = 2**14
-"""Combinations that are looked at together in a search that may end early."""
 
 
 class Boxes(Sequence[tuple[range, ...]]):
@@ -61,33 +53,6 @@ class Boxes(Sequence[tuple[range, ...]]):
         if rest or number < 0:
             raise IndexError(number)
         return tuple(reversed(box))
-
-
-def box_index(box: Sequence[range]) -> list[NDArray[np.int64]]:
-    """Return the positions of a box on every axis, each along its own dimension."""
-    index = []
-    for axis, r in enumerate(box):
-        shape = [1] * len(box)
-        shape[axis] = len(r)
-        index.append(np.arange(r.start, r.stop, r.step, dtype=np.int64).reshape(shape))
-    return index
-
-
-def boxes_of(shape: Sequence[int]) -> Iterator[tuple[range, ...]]:
-    """Cut a shape into boxes of at most ``_SCAN`` combinations, in their order."""
-    at, inner = len(shape), 1
-    while at > 0 and inner * shape[at - 1] <= _SCAN:
-        at -= 1
-        inner *= shape[at]
-    whole = [range(length) for length in shape[at:]]
-    if at == 0:
-        yield tuple(whole)
-        return
-    step = max(1, _SCAN // inner)
-    for outer in itertools.product(*map(range, shape[: at - 1])):
-        for start in range(0, shape[at - 1], step):
-            part = range(start, min(start + step, shape[at - 1]))
-            yield (*(range(i, i + 1) for i in outer), part, *whole)
 
 
 def cut(shape: Sequence[int], axes: Sequence[int], limit: int) -> dict[int, tuple[range, ...]]:

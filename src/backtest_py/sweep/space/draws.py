@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from backtest_py.data.synthetic import splitmix64
+from backtest_py._io.random_numbers import splitmix64
 from backtest_py.sweep.space.boxes import distinct_rows, united
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The grid of a sweep: combinations of parameters, numbered and judged but never listed."""
+"""The grid of a sweep: combinations of parameters, numbered and checked but never listed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from backtest_py.errors import ConfigError
-from backtest_py.parameters import unknown_name
+from backtest_py.parameters import counted, unknown_name
+from backtest_py.sweep.space import search
 from backtest_py.sweep.space.axis import Axis, GridRange, GridSpan, count_text
-from backtest_py.sweep.space.boxes import box_index, boxes_of, cut
+from backtest_py.sweep.space.boxes import cut
 from backtest_py.sweep.space.draws import corners, distinct_by, draw
 from backtest_py.sweep.space.space import (
     BoxRows,
     Combinations,
     Constraint,
-    Judge,
-    all_hold,
+    RuleProbe,
     build_arguments,
+    meet_all,
     prepare_axes,
 )
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from backtest_py.contract import Contract
     from backtest_py.rules import ExitRules
     from backtest_py.strategies.base import Strategy
-    from backtest_py.sweep.space.space import Section
+    from backtest_py.sweep.space.space import Index, Section
 
 __all__ = ["Axis", "Grid", "GridRange", "GridSpan"]
 
@@ -42,7 +43,7 @@ MAX_SIZE: Final = 2**62
 """Combinations of a grid, so that ``combo_id`` and what is computed from it fit int64."""
 
 MAX_JUDGED: Final = 2**24
-"""Value tuples of one section that are judged one by one; each costs a microsecond and a byte."""
+"""Value tuples that the rules of one section are tried on; each costs a microsecond and a byte."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,24 @@ class Grid(Combinations):
             If a key, a value or the condition is not allowed, or there are too many combinations.
         """
         axes, options = prepare_axes(strategy, rules, grid, where, invalid)
+        return cls.from_axes(strategy, rules, contract, axes, **options)
+
+    @classmethod
+    def from_axes(
+        cls,
+        strategy: Strategy,
+        rules: ExitRules,
+        contract: Contract,
+        axes: tuple[Axis, ...],
+        **options: Any,
+    ) -> Grid:
+        """Build a grid from what :func:`prepare_axes` returns.
+
+        Raises
+        ------
+        ConfigError
+            As :meth:`build`.
+        """
         for axis in axes:
             if axis.span is not None:
                 raise ConfigError(
@@ -328,7 +347,7 @@ class Grid(Combinations):
         if own:
             index = np.ix_(*map(np.arange, shape))
             other = tuple(axis for axis in range(len(self.shape)) if axis not in axes)
-            admitted &= np.broadcast_to(all_hold(own, index), shape).any(axis=other)
+            admitted &= np.broadcast_to(meet_all(own, index), shape).any(axis=other)
         return np.argwhere(admitted)
 
     def box_mask(self, slices: Sequence[range]) -> NDArray[np.bool_]:
@@ -345,44 +364,56 @@ class Grid(Combinations):
             Of the box's shape.
         """
         mask = np.empty(tuple(map(len, slices)), dtype=np.bool_)
-        mask[...] = self.admits(box_index(slices))
+        mask[...] = self.admits(search.box_index(slices))
         return mask
 
     def count(self) -> int:
         """Return the number of combinations that are valid and admitted by ``where``."""
-        total = self.size
-        for axes, members in _components((*self.conditions, *self.rules_between)):
-            boxes = boxes_of(
-                [len(self.axes[at]) if at in axes else 1 for at in range(len(self.axes))]
-            )
-            total //= math.prod(len(self.axes[at]) for at in axes)
-            total *= sum(int(np.sum(self._box_holds(box, members))) for box in boxes)
-        return total
+        return search.count(self.shape, (*self.conditions, *self.rules_between))
 
     def check(self) -> None:
         """Refuse a grid with an invalid combination, or one of which nothing is left.
 
-        With ``invalid = "refuse"`` the first combination is named that the settings' own rules
-        refuse and ``where`` admits. It is found from the few axes that interact.
+        With ``invalid = "refuse"`` the error names the first combination that ``where`` admits and
+        the settings' own rules refuse.
 
         Raises
         ------
         ConfigError
             If there is such a combination, or none that is valid and admitted.
         """
+        self.check_rules(self.rules_between)
+
+    def check_rules(self, rules: Sequence[Constraint], boxes: int | None = None) -> None:
+        """Refuse what :meth:`check` refuses, by some of the rules and with a bounded search.
+
+        Parameters
+        ----------
+        rules : sequence of Constraint
+            From :attr:`rules_between` or :meth:`rules_for_rows`.
+        boxes : int, optional
+            How long each search may be, as :func:`backtest_py.sweep.space.search.first` counts.
+
+        Raises
+        ------
+        ConfigError
+            As :meth:`check`.
+        Unsettled
+            If a search was too long.
+        """
         if self.size == 1 and not self.where:
             self._check_only()
             return
         if self.invalid == "refuse":
-            firsts = [self._first((*self.conditions, _negated(r))) for r in self.rules_between]
+            firsts = [self._first((*self.conditions, _negated(r)), boxes) for r in rules]
             broken = min((first for first in firsts if first is not None), default=None)
             if broken is not None:
                 raise self.refusal(self.digits(broken), f"combination {broken:,} of the grid")
-        if self._first((*self.conditions, *self.rules_between)) is None:
+        if self._first((*self.conditions, *rules), boxes) is None:
             excluded = f"where = {self.where!r}" if self.where else "the rules between parameters"
             raise ConfigError(
-                f"nothing is left of the grid's {self.size:,} combinations: {excluded} excludes "
-                "all of them"
+                f"nothing is left of the grid's {counted(self.size, 'combination')}: "
+                f"{excluded} excludes all of them"
             )
 
     def _check_only(self) -> None:
@@ -399,100 +430,110 @@ class Grid(Combinations):
         fixed = (_at(axis, digit) for axis, digit in digits.items())
         return self._first((*self.conditions, *self.rules_between, *fixed))
 
-    def _first(self, constraints: Sequence[Constraint]) -> int | None:
-        """Return the first combination that meets all constraints.
-
-        Constraints that share no axis are searched apart: with the first of each, the sum of all
-        digits times strides is smallest.
-        """
-        combo_id = 0
-        for axes, members in _components(constraints):
-            shape = [len(self.axes[at]) if at in axes else 1 for at in range(len(self.axes))]
-            for box in boxes_of(shape):
-                holds = self._box_holds(box, members)
-                if holds.any():
-                    hit = np.unravel_index(int(np.argmax(holds)), holds.shape)
-                    combo_id += sum(
-                        (positions[int(at)]) * stride
-                        for positions, at, stride in zip(box, hit, self.strides, strict=True)
-                    )
-                    break
-            else:
-                return None
-        return combo_id
-
-    def _box_holds(
-        self, box: Sequence[range], constraints: Sequence[Constraint]
-    ) -> NDArray[np.bool_]:
-        shape = tuple(map(len, box))
-        return np.broadcast_to(all_hold(constraints, box_index(box)), shape)
+    def _first(self, constraints: Sequence[Constraint], boxes: int | None = None) -> int | None:
+        """Return the number of the first combination that meets all constraints."""
+        found = search.first(self.shape, constraints, boxes)
+        if found is None:
+            return None
+        return sum(at * stride for at, stride in zip(found, self.strides, strict=True))
 
     @cached_property
     def rules_between(self) -> tuple[Constraint, ...]:
         """Constraints from the rules between fields, as a table over the fields that they read."""
-        varied = (section for section in self.sections if section.swept)
-        constraints = (self._table_constraint(section) for section in varied)
-        return tuple(constraint for constraint in constraints if constraint.axes)
-
-    def _table_constraint(self, section: Section) -> Constraint:
-        positions, table = self._table(section)
-        return Constraint(
-            frozenset(positions),
-            lambda index: np.asarray(table[tuple(index[at] for at in positions)]),
-        )
-
-    def _table(self, section: Section) -> tuple[list[int], NDArray[np.bool_]]:
-        """Judge all values of the axes that the rules of a section read, no others.
-
-        Which ones they read may depend on the values; a field that turns up late starts anew.
-        """
-        judge = Judge(section)
-        swept = dict(section.swept)
-        judge.set({name: self.axes[at].values[0] for name, at in section.swept})
-        names: list[str] = []
-        while True:
-            axes = [self.axes[swept[name]] for name in names]
-            count = math.prod(map(len, axes))
-            if count > MAX_JUDGED:
+        constraints = []
+        for section in self._varied:
+            positions, table = self._table(section, MAX_JUDGED)
+            if table is None:
+                axes = [self.axes[at] for at in positions]
                 raise ConfigError(
                     f"the values of {', '.join(axis.key for axis in axes)} must fit together, and "
-                    f"{count_text(count)} combinations of them are too many to try; give these "
-                    f"parameters fewer values, at most {MAX_JUDGED:,} combinations"
+                    f"{count_text(math.prod(map(len, axes)))} combinations of them are too many to "
+                    f"try; give these parameters fewer values, at most {MAX_JUDGED:,} combinations"
                 )
+            constraints += _from_table(positions, table)
+        return tuple(constraints)
+
+    def rules_for_rows(self, most: int) -> tuple[list[Constraint], list[Constraint]]:
+        """Return the rules between fields for use on some rows only.
+
+        Parameters
+        ----------
+        most : int
+            Value tuples that the rules of a section may be tried on in advance.
+
+        Returns
+        -------
+        tables : list of Constraint
+            As :attr:`rules_between`, of sections whose rules read no more than so many.
+        others : list of Constraint
+            Of the other sections: their rules run row by row.
+        """
+        tables, others = [], []
+        for section in self._varied:
+            positions, table = self._table(section, most)
+            if table is None:
+                others.append(self._row_constraint(section))
+            else:
+                tables += _from_table(positions, table)
+        return tables, others
+
+    @property
+    def _varied(self) -> list[Section]:
+        return [section for section in self.sections if section.swept]
+
+    def _table(self, section: Section, most: int) -> tuple[list[int], NDArray[np.bool_] | None]:
+        """Return the axes that the rules of a section read, and which of their values are allowed.
+
+        Which fields the rules read may depend on the values: when they read another one, the
+        table is started anew. It is None if it would have more than ``most`` entries.
+        """
+        probe = RuleProbe(section)
+        swept = dict(section.swept)
+        probe.set({name: self.axes[at].values[0] for name, at in section.swept})
+        names: list[str] = []
+        while True:
+            positions = [swept[name] for name in names]
+            axes = [self.axes[at] for at in positions]
+            if math.prod(map(len, axes)) > most:
+                return positions, None
             table = np.empty(tuple(map(len, axes)), dtype=np.bool_)
             flat = table.reshape(-1)
             late: list[str] = []
             for at, row in enumerate(itertools.product(*(axis.values for axis in axes))):
-                flat[at] = judge(names, row)
-                if len(judge.reads) > len(names):
-                    late = [name for name in swept if name in judge.reads and name not in names]
+                flat[at] = probe(names, row)
+                if len(probe.reads) > len(names):
+                    late = [name for name in swept if name in probe.reads and name not in names]
                     if late:
                         break
             if not late:
-                return [swept[name] for name in names], table
+                return positions, table
             names = [name for name in swept if name in names or name in late]
 
 
+def _from_table(positions: Sequence[int], table: NDArray[np.bool_]) -> list[Constraint]:
+    """Return the constraint of a table, or none where all of it is true."""
+
+    def holds(index: Index) -> NDArray[np.bool_]:
+        return np.asarray(table[tuple(index[at] for at in positions)])
+
+    def bounds(box: Sequence[range]) -> tuple[bool, bool]:
+        part = table[tuple(slice(box[at].start, box[at].stop) for at in positions)]
+        return bool(part.all()), bool(part.any())
+
+    return [] if table.all() or not positions else [Constraint(frozenset(positions), holds, bounds)]
+
+
 def _at(axis: int, digit: int) -> Constraint:
-    return Constraint(frozenset({axis}), lambda index: np.equal(index[axis], digit))
+    return Constraint(
+        frozenset({axis}),
+        lambda index: np.equal(index[axis], digit),
+        lambda box: (box[axis] == range(digit, digit + 1), digit in box[axis]),
+    )
 
 
 def _negated(constraint: Constraint) -> Constraint:
-    return Constraint(constraint.axes, lambda index: ~constraint.holds(index))
+    def bounds(box: Sequence[range]) -> tuple[bool, bool]:
+        everywhere, somewhere = constraint.bounds(box)
+        return not somewhere, not everywhere
 
-
-def _components(
-    constraints: Sequence[Constraint],
-) -> list[tuple[frozenset[int], list[Constraint]]]:
-    """Return groups of constraints, so that no two groups share an axis."""
-    groups: list[tuple[frozenset[int], list[Constraint]]] = []
-    for constraint in constraints:
-        axes, members = constraint.axes, [constraint]
-        apart = []
-        for group in groups:
-            if group[0] & axes:
-                axes, members = axes | group[0], group[1] + members
-            else:
-                apart.append(group)
-        groups = [*apart, (axes, members)]
-    return groups
+    return Constraint(constraint.axes, lambda index: ~constraint.holds(index), bounds)

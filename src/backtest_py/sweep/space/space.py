@@ -32,13 +32,13 @@ __all__ = [
     "Combinations",
     "Constraint",
     "Index",
-    "Judge",
     "ParameterSpace",
+    "RuleProbe",
     "Section",
-    "all_hold",
     "build_arguments",
     "check_grid",
     "grid_parameters",
+    "meet_all",
     "prepare_axes",
 ]
 
@@ -48,11 +48,27 @@ Index: TypeAlias = "Sequence[NDArray[np.integer[Any]]]"
 """Positions on every axis, as arrays that broadcast against each other."""
 
 
+def _unknown(_box: Sequence[range]) -> tuple[bool, bool]:
+    return False, True
+
+
 class Constraint(NamedTuple):
-    """Something that combinations must meet, and the axes that decide it."""
+    """Something that combinations must meet, and the axes that decide it.
+
+    Attributes
+    ----------
+    axes : frozenset of int
+        Positions of the axes that it looks at.
+    holds : callable
+        Given positions on every axis, returns where it is met.
+    bounds : callable, optional
+        Given a range of positions on every axis, returns whether it is surely met everywhere in
+        that box, and whether it may be met anywhere.
+    """
 
     axes: frozenset[int]
     holds: Callable[[Index], NDArray[np.bool_]]
+    bounds: Callable[[Sequence[range]], tuple[bool, bool]] = _unknown
 
 
 def grid_parameters(strategy: Strategy) -> dict[str, Parameter]:
@@ -95,10 +111,10 @@ class Section(NamedTuple):
     swept: tuple[tuple[str, int], ...]
 
 
-class Judge:
+class RuleProbe:
     """Runs the rules between the fields of one section, and notes which swept fields they read.
 
-    Its probe is the settings class without the checks of single fields, which an axis has passed.
+    It leaves out the checks of single fields: the values of an axis have passed them.
 
     Attributes
     ----------
@@ -253,7 +269,7 @@ class ParameterSpace:
         ndarray of bool
             Of a shape that broadcasts to theirs: an axis that decides nothing may have length 1.
         """
-        return all_hold((*self.conditions, *self.rules_between), index)
+        return meet_all((*self.conditions, *self.rules_between), index)
 
     def refusal(self, digits: Sequence[int], what: str) -> ConfigError:
         """Build the error for a combination that the settings' own rules refuse."""
@@ -265,7 +281,7 @@ class ParameterSpace:
                 f"{what} is not allowed ({shown}): {error}; exclude such combinations by a where, "
                 'or set invalid = "skip"'
             )
-        raise AssertionError(f"{what} was judged invalid ({shown}), but its settings are not")
+        raise AssertionError(f"{what} ({shown}) was found invalid, but its settings are valid")
 
     def to_mapping(self) -> dict[str, Any]:
         """Return everything that defines the space, ready for JSON and for a hash."""
@@ -334,19 +350,19 @@ class ParameterSpace:
 
     @cached_property
     def rules_between(self) -> tuple[Constraint, ...]:
-        """Constraints from the rules between the fields of each section, judged row by row."""
+        """Constraints from the rules between the fields of each section, run row by row."""
         return tuple(self._row_constraint(section) for section in self.sections if section.swept)
 
     def _row_constraint(self, section: Section) -> Constraint:
-        judge = Judge(section)
+        allows = RuleProbe(section)
         names = [name for name, _ in section.swept]
         positions = [at for _, at in section.swept]
         objects = [np.array(self.axes[at].values, dtype=np.object_) for at in positions]
 
         def holds(index: Index) -> NDArray[np.bool_]:
             values = [column[index[at]] for column, at in zip(objects, positions, strict=True)]
-            verdicts = np.frompyfunc(lambda *row: judge(names, row), len(names), 1)(*values)
-            return np.asarray(verdicts, dtype=np.bool_)
+            allowed = np.frompyfunc(lambda *row: allows(names, row), len(names), 1)(*values)
+            return np.asarray(allowed, dtype=np.bool_)
 
         return Constraint(frozenset(positions), holds)
 
@@ -563,11 +579,19 @@ def _condition_constraint(
             {key: values[0 if at is None else index[at]] for key, (at, values) in used.items()}
         )
 
-    return Constraint(frozenset(at for at, _ in used.values() if at is not None), holds)
+    def bounds(box: Sequence[range]) -> tuple[bool, bool]:
+        return condition.bounds(
+            {
+                key: values if at is None else values[box[at].start : box[at].stop]
+                for key, (at, values) in used.items()
+            }
+        )
+
+    return Constraint(frozenset(at for at, _ in used.values() if at is not None), holds, bounds)
 
 
-def all_hold(constraints: Sequence[Constraint], index: Index) -> NDArray[np.bool_]:
-    """Return where every constraint holds."""
+def meet_all(constraints: Sequence[Constraint], index: Index) -> NDArray[np.bool_]:
+    """Return where combinations meet every constraint."""
     result = np.ones((), dtype=np.bool_)
     for constraint in constraints:
         result = np.logical_and(result, constraint.holds(index))

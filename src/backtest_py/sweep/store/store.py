@@ -27,6 +27,7 @@ import numpy as np
 
 from backtest_py._io.files import TEMPORARY, replace_file, sync_directory
 from backtest_py.errors import BacktestError, ConfigError, DataError, StorageError
+from backtest_py.parameters import counted
 from backtest_py.provenance import canonical_json, sha256
 from backtest_py.sweep.store.identity import differences
 from backtest_py.sweep.store.journal import Entry, Journal, checksum
@@ -315,7 +316,8 @@ class SweepStore:
             )
         foreign = len(entries) - len(own)
         if n_damaged or foreign:
-            self.damaged.append(f"{self.path / JOURNAL} has {n_damaged + foreign} damaged lines")
+            lines = counted(n_damaged + foreign, "damaged line")
+            self.damaged.append(f"{self.path / JOURNAL} has {lines}")
         files = [self.path / RESULTS / entry.file_name for entry in own.values()]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             faults = list(pool.map(_fault, files, own.values()))
