@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.strategies.base import Strategy
     from backtest_py.sweep.result.result import SweepResult
-    from backtest_py.sweep.space.space import Combinations
+    from backtest_py.sweep.space.combinations import Combinations
 
     Settings = Sequence[tuple[Strategy, ExitRules, Contract]]
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from backtest_py.sweep.compute.forecast import Forecast
     from backtest_py.sweep.result.result import SweepResult
     from backtest_py.sweep.space.axis import GridSpec
+    from backtest_py.sweep.space.combinations import Combinations
     from backtest_py.sweep.space.sample import Sample
-    from backtest_py.sweep.space.space import Combinations
 
 __all__ = [
     "Config",

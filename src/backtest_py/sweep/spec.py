@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from backtest_py.contract import MetricSettings
     from backtest_py.engines.base import Job
     from backtest_py.strategies.base import Strategy
+    from backtest_py.sweep.space.combinations import Combinations
     from backtest_py.sweep.space.sample import Sample
-    from backtest_py.sweep.space.space import Combinations
 
     Moment = str | date | None
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from backtest_py.engines.base import Engine, SweepPlan
     from backtest_py.rules import ExitRules
     from backtest_py.sweep.compute.shards import Shard
-    from backtest_py.sweep.space.space import BoxRows
+    from backtest_py.sweep.space.combinations import BoxRows
     from backtest_py.sweep.spec import SweepSpec
 
     Exit = tuple[ExitRules, Contract, NDArray[np.float64] | None]

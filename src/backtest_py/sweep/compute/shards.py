@@ -16,7 +16,7 @@ from backtest_py.sweep.space.boxes import Boxes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backtest_py.sweep.space.space import Combinations
+    from backtest_py.sweep.space.combinations import Combinations
 
 __all__ = ["LAYOUT", "MAX_ROWS", "Shard", "Shards"]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from backtest_py.engines.base import Engine, SweepPlan
     from backtest_py.parameters import Settings
     from backtest_py.strategies.base import Strategy
-    from backtest_py.sweep.space.space import Combinations
+    from backtest_py.sweep.space.combinations import Combinations
 
     Digits = NDArray[np.integer[Any]]
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.sweep.result.columns import Direction
     from backtest_py.sweep.result.reductions import Reduction
-    from backtest_py.sweep.space.space import Combinations
+    from backtest_py.sweep.space.combinations import Combinations
 
 __all__ = ["SweepResult", "open_sweep"]
 

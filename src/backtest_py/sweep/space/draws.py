@@ -6,7 +6,7 @@ Random numbers are those of splitmix64 from a seed. Only what is valid and admit
 from __future__ import annotations
 
 from math import ceil, gcd
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from backtest_py.sweep.space.grid import Grid
+    from backtest_py.sweep.space.axis import Axis
 
     Digits = NDArray[np.int64]
 
@@ -32,7 +32,40 @@ MIN_EXITS: Final = 8
 """Exits of random combinations: following every candidate under one is what costs most."""
 
 
-def corners(grid: Grid) -> Digits:
+class CrossedGrid(Protocol):
+    """What a draw asks of a grid, which crosses signal sets with exits."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """What varies."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of values of every axis."""
+
+    @property
+    def strategy_axes(self) -> tuple[int, ...]:
+        """Axes of the signal sets."""
+
+    @property
+    def structural_axes(self) -> tuple[int, ...]:
+        """Those of them that cost a pass over the bars."""
+
+    @property
+    def exit_axes(self) -> tuple[int, ...]:
+        """Axes of the exits."""
+
+    def admits(self, index: Sequence[NDArray[np.integer[Any]]]) -> NDArray[np.bool_]:
+        """Return where combinations are valid and admitted."""
+
+    def box_mask(self, slices: Sequence[range]) -> NDArray[np.bool_]:
+        """Return which combinations of a box are."""
+
+    def crossed(self, sets: Digits, exits: Digits) -> Digits:
+        """Return every signal set with every exit that is admitted."""
+
+
+def corners(grid: CrossedGrid) -> Digits:
     """Return the first and the last combination, and both with one axis at its other end."""
     first = np.zeros(len(grid.axes), np.int64)
     last = np.array(grid.shape, np.int64) - 1
@@ -45,7 +78,7 @@ def corners(grid: Grid) -> Digits:
     return distinct[np.broadcast_to(grid.admits(list(distinct.T)), len(distinct))]
 
 
-def draw(grid: Grid, n: int, seed: int, boxes: Sequence[Sequence[range]]) -> Digits:
+def draw(grid: CrossedGrid, n: int, seed: int, boxes: Sequence[Sequence[range]]) -> Digits:
     """Draw combinations all over the grid: signal sets crossed with a few exits, then others."""
     drawn = _spread(grid, n, seed, boxes)
     sets = distinct_by(drawn, grid.strategy_axes)
@@ -55,7 +88,7 @@ def draw(grid: Grid, n: int, seed: int, boxes: Sequence[Sequence[range]]) -> Dig
     return united(crossed[order], drawn)
 
 
-def _spread(grid: Grid, n: int, seed: int, boxes: Sequence[Sequence[range]]) -> Digits:
+def _spread(grid: CrossedGrid, n: int, seed: int, boxes: Sequence[Sequence[range]]) -> Digits:
     """Draw admitted combinations all over the grid; fewer if it has no more.
 
     They come from boxes, because in a box combinations that are admitted can be listed, however
@@ -76,7 +109,7 @@ def _spread(grid: Grid, n: int, seed: int, boxes: Sequence[Sequence[range]]) -> 
 
 
 def _from_box(
-    grid: Grid, box: Sequence[range], stream: tuple[int, int], n_parts: int, limit: int
+    grid: CrossedGrid, box: Sequence[range], stream: tuple[int, int], n_parts: int, limit: int
 ) -> Digits:
     """Draw admitted combinations of a box, so many for each of some structural parameter sets."""
     places = np.flatnonzero(grid.box_mask(box))

@@ -16,10 +16,9 @@ from backtest_py.parameters import counted, unknown_name
 from backtest_py.sweep.space import search
 from backtest_py.sweep.space.axis import Axis, GridRange, GridSpan, count_text
 from backtest_py.sweep.space.boxes import cut
+from backtest_py.sweep.space.combinations import BoxRows, Combinations
 from backtest_py.sweep.space.draws import corners, distinct_by, draw
 from backtest_py.sweep.space.space import (
-    BoxRows,
-    Combinations,
     Constraint,
     RuleProbe,
     build_arguments,

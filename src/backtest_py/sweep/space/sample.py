@@ -22,11 +22,10 @@ from backtest_py._io.random_numbers import splitmix64, splitmix64_at
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, counted, parameter
 from backtest_py.sweep.space.boxes import distinct_rows, runs
+from backtest_py.sweep.space.combinations import BoxRows, Combinations
 from backtest_py.sweep.space.grid import Grid
 from backtest_py.sweep.space.search import Unsettled
 from backtest_py.sweep.space.space import (
-    BoxRows,
-    Combinations,
     build_arguments,
     meet_all,
     prepare_axes,
