@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "backtest_py"
 # From the leaves to the command line. A module may import what stands before its own line, and
 # what belongs to the same entry; the longest entry that begins a module's name is its own.
 FLOW = (
-    ("errors", "_io"),
+    ("errors", "_io", "fingerprints"),
     ("records", "parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.zones",),
@@ -32,12 +32,14 @@ FLOW = (
     ("report.figure",),
     ("report.plot",),  # a result draws itself
     ("backtest.result",),
+    ("backtest.job",),
     ("backtest.run",),
     ("backtest",),
     ("sweep.progress", "sweep.space.axis", "sweep.space.bounds"),
     ("sweep.space.condition",),
     ("sweep.space.where",),
     ("sweep.space",),
+    ("sweep.spec",),
     ("sweep.store",),
     ("sweep.compute",),
     ("sweep.executors",),

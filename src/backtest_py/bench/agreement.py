@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from backtest_py.backtest.run import prepare
+from backtest_py.backtest.job import prepare
 from backtest_py.engines import resolve
 from backtest_py.errors import ParityError
 from backtest_py.records import METRICS
-from backtest_py.strategies.user import FunctionStrategy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +91,7 @@ def _runs(engine: Engine, bars: Bars, settings: Settings) -> NDArray[np.float64]
     """Return the metrics of every combination, each by a run of its own."""
     found = np.empty((len(settings), len(METRICS)))
     for row, (strategy, rules, contract) in enumerate(settings):
-        signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
+        signals = strategy.compute(bars)
         job = prepare(bars, strategy, signals, rules, contract, None, None)
         found[row] = engine.run(job).metrics
     return found

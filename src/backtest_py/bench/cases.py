@@ -17,7 +17,7 @@ from backtest_py.parameters import counted
 from backtest_py.rules import ExitRules
 from backtest_py.strategies.barra_elefante import BarraElefante
 from backtest_py.sweep.run import sweep
-from backtest_py.sweep.space.sample import Sample, SampledGrid, build_grid
+from backtest_py.sweep.space.sample import Sample, build_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.strategies.base import Strategy
     from backtest_py.sweep.result.result import SweepResult
-    from backtest_py.sweep.space.grid import Grid
+    from backtest_py.sweep.space.combinations import Combinations
 
     Settings = Sequence[tuple[Strategy, ExitRules, Contract]]
 
@@ -90,7 +90,7 @@ class Case:
     where: str = ""
 
     @cached_property
-    def space(self) -> Grid | SampledGrid:
+    def space(self) -> Combinations:
         """The combinations, checked."""
         return build_grid(
             as_strategy(self.strategy),
@@ -105,8 +105,7 @@ class Case:
     @property
     def n_combos(self) -> int:
         """Number of combinations."""
-        space = self.space
-        return space.size if isinstance(space, SampledGrid) else space.count()
+        return self.space.n_combos
 
     def sweep(
         self, engine: str, *, threads: int = 0, out: str | None = None, gate: int | None = None
@@ -130,9 +129,7 @@ class Case:
         """Return ``combo_id`` of at most ``count`` combinations, the same at every call."""
         space = self.space
         numbers = splitmix64(3, 0, 64 * count + 64) % np.uint64(space.size)
-        if isinstance(space, SampledGrid):
-            return [int(space.combo_ids[row]) for row in dict.fromkeys(numbers.tolist())][:count]
-        ids = np.fromiter(dict.fromkeys(numbers.tolist()), np.int64)
+        ids = np.array([space.id_at(place) for place in dict.fromkeys(numbers.tolist())], np.int64)
         admitted = np.broadcast_to(space.admits(list(space.digit_rows(ids).T)), ids.shape)
         return [int(each) for each in ids[admitted][:count]]
 

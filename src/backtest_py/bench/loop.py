@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from backtest_py.backtest.run import prepare
+from backtest_py.backtest.job import prepare
 from backtest_py.engines import resolve
 from backtest_py.engines.base import Job
 from backtest_py.records import METRICS
-from backtest_py.strategies.user import FunctionStrategy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +32,7 @@ def _looped(bars: Bars, settings: Settings) -> NDArray[np.float64]:
     first = prepare(bars, settings[0][0], None, *settings[0][1:], None, None)
     found = np.empty((len(settings), len(METRICS)))
     for row, (strategy, rules, contract) in enumerate(settings):
-        signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
+        signals = strategy.compute(bars)
         job = Job(bars, strategy, signals, rules, contract, first.metrics, 0, len(bars))
         found[row] = engine.run(job).metrics
     return found

@@ -36,10 +36,9 @@ if TYPE_CHECKING:
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
     from backtest_py.strategies import Strategy
-    from backtest_py.sweep.compute.plan import Plan
+    from backtest_py.sweep.compute.forecast import Forecast
     from backtest_py.sweep.result.result import SweepResult
-    from backtest_py.sweep.space.grid import Grid
-    from backtest_py.sweep.space.sample import SampledGrid
+    from backtest_py.sweep.space.combinations import Combinations
 
 __all__ = ["Config", "DataSettings"]
 
@@ -149,7 +148,7 @@ class Config:
         del options["path"]
         return load_bars(self.data.path, directory=self.directory, **options)
 
-    def grid(self) -> Grid | SampledGrid:
+    def grid(self) -> Combinations:
         """Build the grid of ``[sweep]``, or the sample of it that ``[sweep.sample]`` asks for.
 
         Raises
@@ -223,7 +222,7 @@ class Config:
         asked = {**self._sweep_settings(engine), "source": source, **how}
         return sweep(self.load_bars() if bars is None else bars, **asked)
 
-    def plan_sweep(self, bars: Bars | None = None, *, engine: str = "", **how: Any) -> Plan:
+    def plan_sweep(self, bars: Bars | None = None, *, engine: str = "", **how: Any) -> Forecast:
         """Say what :meth:`run_sweep` would do; arguments as there.
 
         Raises

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from backtest_py.errors import ConfigError
+from backtest_py.fingerprints import code_hash
 from backtest_py.parameters import counted, parameter, parse_clock
 from backtest_py.signals import checked_signals
 from backtest_py.strategies.base import Strategy, is_registered, register
@@ -27,12 +28,18 @@ class FunctionStrategy(Strategy):
 
     __slots__ = ()
     function: ClassVar[Callable[..., Any]]
+    computes_signals: ClassVar[bool] = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel by the class where its name leads to it, else by the function."""
         if is_registered(self):
             return partial(type(self), **self.to_mapping()), ()
         return _from_function, (type(self).function, self.to_mapping())
+
+    @classmethod
+    def code_fingerprint(cls) -> str:
+        """Return a hash of the function's own code; what it calls shows in its signals."""
+        return code_hash(cls.function)
 
     def compute(self, bars: Bars) -> Signals:
         """Call the function and check what it gives.

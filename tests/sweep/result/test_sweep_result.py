@@ -12,13 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import backtest_py as bt
-from backtest_py.backtest.run import prepare
+from backtest_py.backtest.job import prepare
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
 from backtest_py.errors import BacktestError, ConfigError, DataError
 from backtest_py.records import METRICS
-from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.result.result import SweepResult, open_sweep
 from backtest_py.sweep.space.sample import Sample, build_grid
 from backtest_py.sweep.store.store import SweepStore
@@ -43,7 +42,7 @@ def bars():
 def jobs_of(grid, bars, combo_ids):
     for combo in combo_ids:
         strategy, rules, contract = grid.settings(int(combo))
-        signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
+        signals = strategy.compute(bars)
         job = prepare(bars, strategy, signals, rules, contract, None, None)
         yield type(job)(*(getattr(job, name) for name in job.__slots__[:-2]), *SPAN)
 

@@ -17,20 +17,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from backtest_py._io.files import replacing
+from backtest_py.backtest.job import prepare
 from backtest_py.backtest.result import BacktestResult
-from backtest_py.backtest.run import prepare
 from backtest_py.contract import MetricSettings
 from backtest_py.data.source import load_source
 from backtest_py.engines import resolve
 from backtest_py.errors import BacktestError, ConfigError, DataError
 from backtest_py.parameters import counted, unknown_name
-from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.result.columns import any_true, ranking_keys, small_is_good, table_bytes
 from backtest_py.sweep.result.completeness import Completeness
 from backtest_py.sweep.result.ranking import BestRows, ParetoFront
 from backtest_py.sweep.result.reader import RowReader
 from backtest_py.sweep.result.slices import SweptValues, metric_by_values
-from backtest_py.sweep.space.sample import SampledGrid, grid_from_mapping
+from backtest_py.sweep.space.sample import grid_from_mapping
 from backtest_py.sweep.store.store import done_shards, read_manifest
 from backtest_py.sweep.store.tables import COMBO_ID
 
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.sweep.result.columns import Direction
     from backtest_py.sweep.result.reductions import Reduction
-    from backtest_py.sweep.space.grid import Grid
+    from backtest_py.sweep.space.combinations import Combinations
 
 __all__ = ["SweepResult", "open_sweep"]
 
@@ -107,7 +106,7 @@ class SweepResult:
         manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         bars: Bars | None = None,
-        grid: Grid | SampledGrid | None = None,
+        grid: Combinations | None = None,
         directory: Path | None = None,
         n_shards: int | None = None,
     ) -> None:
@@ -124,7 +123,7 @@ class SweepResult:
         path: str | Path,
         *,
         bars: Bars | None = None,
-        grid: Grid | SampledGrid | None = None,
+        grid: Combinations | None = None,
     ) -> SweepResult:
         """Open a directory, as :func:`open_sweep`; ``grid`` if it is known already."""
         manifest = read_manifest(path)
@@ -153,7 +152,7 @@ class SweepResult:
         manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         bars: Bars | None = None,
-        grid: Grid | SampledGrid | None = None,
+        grid: Combinations | None = None,
     ) -> SweepResult:
         """Make the result of a sweep in memory, of at least one shard.
 
@@ -219,7 +218,7 @@ class SweepResult:
         return dict(given() if callable(given) else given)
 
     @cached_property
-    def grid(self) -> Grid | SampledGrid:
+    def grid(self) -> Combinations:
         """The grid or the sample that was swept.
 
         Raises
@@ -527,7 +526,7 @@ class SweepResult:
         strategy, rules, contract = self.grid.settings(combo_id)
         bars = self._replay_bars()
         metrics = MetricSettings.from_mapping(self._identity("metrics"))
-        signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
+        signals = strategy.compute(bars)
         job = prepare(bars, strategy, signals, rules, contract, metrics, None)
         first, last = self._identity("range")
         job = replace(job, first=first, last=last)
@@ -578,7 +577,7 @@ class SweepResult:
 
 
 def _from_bytes(
-    content: bytes, manifest: Mapping[str, Any], bars: Bars | None, grid: Grid | SampledGrid | None
+    content: bytes, manifest: Mapping[str, Any], bars: Bars | None, grid: Combinations | None
 ) -> SweepResult:
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
@@ -586,5 +585,5 @@ def _from_bytes(
     return SweepResult.of_tables([table], manifest, bars=bars, grid=grid)
 
 
-def _reopened(path: Path, bars: Bars | None, grid: Grid | SampledGrid | None) -> SweepResult:
+def _reopened(path: Path, bars: Bars | None, grid: Combinations | None) -> SweepResult:
     return SweepResult.open(path, bars=bars, grid=grid)

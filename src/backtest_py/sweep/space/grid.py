@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -15,11 +15,14 @@ from backtest_py.errors import ConfigError
 from backtest_py.parameters import counted, unknown_name
 from backtest_py.sweep.space import search
 from backtest_py.sweep.space.axis import Axis, GridRange, GridSpan, count_text
+from backtest_py.sweep.space.boxes import cut
+from backtest_py.sweep.space.combinations import BoxRows, Combinations
+from backtest_py.sweep.space.draws import corners, distinct_by, draw
 from backtest_py.sweep.space.space import (
     Constraint,
-    ParameterSpace,
     RuleProbe,
     build_arguments,
+    meet_all,
     prepare_axes,
 )
 
@@ -43,7 +46,7 @@ MAX_JUDGED: Final = 2**24
 
 
 @dataclass(frozen=True)
-class Grid(ParameterSpace):
+class Grid(Combinations):
     """Every combination of the values of its axes; the last axis varies fastest.
 
     Nothing is listed: a combination is its number, whose digits are positions on the axes.
@@ -66,6 +69,8 @@ class Grid(ParameterSpace):
     >>> rules.target
     3.0
     """
+
+    crosses: ClassVar[bool] = True
 
     @classmethod
     def build(
@@ -169,6 +174,11 @@ class Grid(ParameterSpace):
         """Number of combinations, admitted or not."""
         return math.prod(self.shape)
 
+    @cached_property
+    def n_combos(self) -> int:
+        """Number of combinations that are valid and admitted."""
+        return self.count()
+
     # numbers and what they mean
 
     def digits(self, combo_id: int) -> tuple[int, ...]:
@@ -199,6 +209,14 @@ class Grid(ParameterSpace):
         for at, stride in enumerate(self.strides):
             rows[:, at], rest = np.divmod(rest, np.int64(stride))
         return rows
+
+    def id_at(self, place: int) -> int:
+        """Return the number of the combination at a place, which is the place itself."""
+        return place
+
+    def n_distinct(self, axes: Sequence[int]) -> int:
+        """Return how many different positions there are on some axes."""
+        return math.prod(self.shape[axis] for axis in axes)
 
     def values(self, combo_id: int) -> dict[str, Any]:
         """Return the swept values of a combination, by full key in the order of the axes."""
@@ -233,7 +251,103 @@ class Grid(ParameterSpace):
             for axis, stride in zip(self.axes, self.strides, strict=True)
         )
 
+    # boxes
+
+    def cuts(self, rows: int, exits: int, samples: int) -> tuple[tuple[range, ...], ...]:  # noqa: ARG002 - of a sample
+        """Return the ranges into which every axis is cut, exits first."""
+        pieces = cut(self.shape, (*self.rules_axes, *self.contract_axes), exits)
+        n_exits = math.prod(len(pieces[axis][0]) for axis in self.exit_axes)
+        pieces |= cut(self.shape, self.strategy_axes, max(1, rows // n_exits))
+        return tuple(pieces[axis] for axis in range(len(self.shape)))
+
+    def cut_order(self, *, by_exits: bool) -> tuple[int, ...]:
+        """Return the axes, the one that changes slowest first."""
+        exits, sets = self.exit_axes, self.strategy_axes
+        return (*exits, *sets) if by_exits else (*sets, *exits)
+
+    def box_rows(self, box: Sequence[range]) -> BoxRows:
+        """Return the combinations of a box that are valid and admitted."""
+        # a grid of one combination was refused if that was not admitted
+        mask = np.ones((1,) * len(box), np.bool_) if self.size == 1 else self.box_mask(box)
+        places = None if mask.all() else np.flatnonzero(mask)
+        chosen = slice(None) if places is None else places
+        combo_ids = np.zeros((1,) * len(box), np.int64)
+        digits = []
+        for axis, (positions, stride) in enumerate(zip(box, self.strides, strict=True)):
+            along = [1] * len(box)
+            along[axis] = len(positions)
+            column = np.arange(positions.start, positions.stop, dtype=np.int32).reshape(along)
+            combo_ids = combo_ids + column * np.int64(stride)
+            digits.append(np.broadcast_to(column, mask.shape).ravel()[chosen])
+        return BoxRows(combo_ids.ravel()[chosen], digits, places)
+
+    def middle_box(self, boxes: Sequence[Sequence[range]], size: int, rows: int) -> Sequence[range]:  # noqa: ARG002
+        """Return a box around an admitted combination near the middle of the grid."""
+        middle = len(boxes) // 2
+        for number in itertools.chain(range(middle, len(boxes)), range(middle)):
+            box = boxes[number]
+            mask = self.box_mask(box)
+            if mask.any():
+                break
+        places = np.flatnonzero(mask)
+        centre = np.unravel_index(places[len(places) // 2], mask.shape)
+        room, small = size, list(box)
+        for axis in (*reversed(self.exit_axes), *reversed(self.strategy_axes)):
+            length = max(1, min(len(box[axis]), room))
+            first = min(max(0, int(centre[axis]) - length // 2), len(box[axis]) - length)
+            small[axis] = box[axis][first : first + length]
+            room //= length
+        return tuple(small)
+
+    # what a check of a few combinations looks at
+
+    def corners(self, limit: int) -> NDArray[np.int64]:
+        """Return the first and the last combination, and both with one axis at its other end."""
+        return self._numbers(corners(self)[:limit])
+
+    def draw(self, n: int, seed: int, boxes: Sequence[Sequence[range]]) -> NDArray[np.int64]:
+        """Draw combinations all over the grid, most of them under a few exits."""
+        return self._numbers(draw(self, n, seed, boxes))
+
+    def crossings(self, combo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return all admitted crossings of the signal sets of combinations with their exits."""
+        rows = self.digit_rows(combo_ids)
+        sets, exits = (distinct_by(rows, axes) for axes in (self.strategy_axes, self.exit_axes))
+        return self._numbers(self.crossed(sets, exits))
+
+    def crossed(self, sets: NDArray[np.int64], exits: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the digits of every set of signals with every exit that is admitted."""
+        rows = np.repeat(sets, len(exits), axis=0)
+        for axis in self.exit_axes:
+            rows[:, axis] = np.tile(exits[:, axis], len(sets))
+        return rows[np.broadcast_to(self.admits(list(rows.T)), len(rows))]
+
+    def _numbers(self, digits: NDArray[np.int64]) -> NDArray[np.int64]:
+        return digits @ np.array(self.strides, np.int64)
+
     # admitted combinations
+
+    def occurring(self, axes: Sequence[int]) -> NDArray[np.integer[Any]]:
+        """Return the positions on some axes that the strategy's rules and ``where`` allow.
+
+        The engines, or a user's function, cannot be asked for others: a mean may not be faster
+        than itself.
+        """
+        strategy = set(self.strategy_axes)
+        own = [each for each in self.rules_between if each.axes <= strategy]
+        read = frozenset(axes).union(*(each.axes for each in own))
+        for condition in self.conditions:
+            wider = read | condition.axes
+            if wider <= strategy and math.prod(self.shape[at] for at in wider) <= MAX_JUDGED:
+                own.append(condition)
+                read = wider
+        shape = [length if axis in read else 1 for axis, length in enumerate(self.shape)]
+        admitted = np.ones([self.shape[axis] for axis in axes], np.bool_)
+        if own:
+            index = np.ix_(*map(np.arange, shape))
+            other = tuple(axis for axis in range(len(self.shape)) if axis not in axes)
+            admitted &= np.broadcast_to(meet_all(own, index), shape).any(axis=other)
+        return np.argwhere(admitted)
 
     def box_mask(self, slices: Sequence[range]) -> NDArray[np.bool_]:
         """Return which combinations of a box are valid and admitted by ``where``.

@@ -18,12 +18,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from backtest_py._io.random_numbers import splitmix64_at
+from backtest_py._io.random_numbers import splitmix64, splitmix64_at
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, counted, parameter
+from backtest_py.sweep.space.boxes import distinct_rows, runs
+from backtest_py.sweep.space.combinations import BoxRows, Combinations
 from backtest_py.sweep.space.grid import Grid
 from backtest_py.sweep.space.search import Unsettled
-from backtest_py.sweep.space.space import ParameterSpace, build_arguments, meet_all, prepare_axes
+from backtest_py.sweep.space.space import (
+    build_arguments,
+    meet_all,
+    prepare_axes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
     from backtest_py.strategies.base import Strategy
     from backtest_py.sweep.space.space import Constraint
 
-__all__ = ["Sample", "SampledGrid", "build_grid", "grid_from_mapping"]
+__all__ = ["Sample", "SampledGrid", "build_grid", "grid_from_mapping", "part_of"]
 
 DRAWS: Final = 1_000_000
 """A sample gives up after so many draws, or a hundred per row if those are more."""
@@ -136,7 +142,7 @@ class Sample(Settings):
 
 
 @dataclass(frozen=True)
-class SampledGrid(ParameterSpace):
+class SampledGrid(Combinations):
     """Some combinations of a grid, or points of continuous ranges: rows instead of boxes.
 
     Every row is valid and admitted by ``where``. Rows ascend by ``combo_id``, which counts the full
@@ -162,6 +168,8 @@ class SampledGrid(ParameterSpace):
     >>> space.size, list(space.values(99))
     (100, ['rules.stop', 'strategy.lookback'])
     """
+
+    crosses: ClassVar[bool] = False
 
     sample: Sample
     combo_ids: NDArray[np.int64] = field(compare=False, repr=False)
@@ -250,6 +258,63 @@ class SampledGrid(ParameterSpace):
         """Number of rows."""
         return len(self.combo_ids)
 
+    @property
+    def n_combos(self) -> int:
+        """Number of rows, each of which is valid and admitted."""
+        return self.size
+
+    def id_at(self, place: int) -> int:
+        """Return the number of the combination in a row."""
+        return int(self.combo_ids[place])
+
+    def digit_rows(self, combo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions on every axis of many combinations, shape (n, n_axes)."""
+        return self.digits[np.searchsorted(self.combo_ids, combo_ids)].astype(np.int64)
+
+    def n_distinct(self, axes: Sequence[int]) -> int:
+        """Return how many different positions there are on some axes."""
+        return len(self.occurring(axes))
+
+    def occurring(self, axes: Sequence[int]) -> NDArray[np.integer[Any]]:
+        """Return the distinct positions of the rows on some axes."""
+        rows = self.digits[:, list(axes)]
+        return rows[distinct_rows(rows)[0]]
+
+    # boxes: runs of rows
+
+    def cuts(self, rows: int, exits: int, samples: int) -> tuple[tuple[range, ...], ...]:  # noqa: ARG002 - of a grid
+        """Return the runs into which the rows are cut."""
+        return (runs(self.size, samples),)
+
+    def cut_order(self, *, by_exits: bool) -> tuple[int, ...]:  # noqa: ARG002 - rows share neither
+        """Return the one dimension of the boxes."""
+        return (0,)
+
+    def box_rows(self, box: Sequence[range]) -> BoxRows:
+        """Return a run of rows."""
+        rows = slice(box[0].start, box[0].stop)
+        return BoxRows(self.combo_ids[rows], list(self.digits[rows].T), None)
+
+    def middle_box(self, boxes: Sequence[Sequence[range]], size: int, rows: int) -> Sequence[range]:  # noqa: ARG002
+        """Return rows in the middle."""
+        first = max(0, self.size // 2 - rows // 2)
+        return (range(first, min(self.size, first + rows)),)
+
+    # what a check of a few combinations looks at
+
+    def corners(self, limit: int) -> NDArray[np.int64]:
+        """Return the rows with the first and the last value of every axis."""
+        ends = [end for column in self.digits.T for end in (column.argmin(), column.argmax())]
+        return self.combo_ids[list(dict.fromkeys(ends))[:limit]]
+
+    def draw(self, n: int, seed: int, boxes: Sequence[Sequence[range]]) -> NDArray[np.int64]:  # noqa: ARG002
+        """Draw rows."""
+        return self.combo_ids[np.argsort(splitmix64(seed, 0, self.size), kind="stable")[:n]]
+
+    def crossings(self, combo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the combinations themselves: rows share nothing."""
+        return combo_ids
+
     def row(self, combo_id: int) -> int:
         """Return the row of a combination.
 
@@ -298,7 +363,7 @@ def build_grid(
     *,
     where: str = "",
     invalid: str = "refuse",
-) -> Grid | SampledGrid:
+) -> Combinations:
     """Build and check a grid, or a sample of one.
 
     Parameters
@@ -322,9 +387,25 @@ def build_grid(
     return whole
 
 
+def part_of(whole: Combinations, combo_ids: NDArray[np.int64]) -> SampledGrid:
+    """Return some combinations of a grid or a sample, ascending, as a sample of their own."""
+    return SampledGrid(
+        whole.strategy,
+        whole.rules,
+        whole.contract,
+        whole.axes,
+        where=whole.where,
+        invalid=whole.invalid,
+        target_given=whole.target_given,
+        sample=Sample(n=len(combo_ids)),
+        combo_ids=combo_ids,
+        digits=whole.digit_rows(combo_ids).astype(np.int32),
+    )
+
+
 def grid_from_mapping(
     mapping: Mapping[str, Any], strategy: type[Strategy] | None = None
-) -> Grid | SampledGrid:
+) -> Combinations:
     """Build the grid or sample again that ``to_mapping`` described.
 
     Parameters

@@ -184,6 +184,17 @@ class ParameterSpace:
         """Positions of the contract's axes."""
         return self._positions("contract")
 
+    @cached_property
+    def exit_axes(self) -> tuple[int, ...]:
+        """Positions of the axes of rules and contract, in the order of the grid."""
+        return tuple(sorted((*self.rules_axes, *self.contract_axes)))
+
+    @cached_property
+    def structural_axes(self) -> tuple[int, ...]:
+        """Positions of the strategy's axes that shape scores instead of cutting them."""
+        cutting, _ = self.strategy.split_parameters()
+        return tuple(at for at in self.strategy_axes if self.axes[at].name not in cutting)
+
     def values_at(self, digits: Sequence[int]) -> dict[str, Any]:
         """Return the swept values at a position on every axis, by full key."""
         return {axis.key: axis.values[digit] for axis, digit in zip(self.axes, digits, strict=True)}
