@@ -111,11 +111,6 @@ impl SweepPlan {
         self.candidates.rows.len()
     }
 
-    /// Number of candidates of one source.
-    pub fn n_candidates_of(&self, source: usize) -> usize {
-        self.scores.sources[source].rows.len()
-    }
-
     /// Combinations that are done, in all ranges of their call.
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
