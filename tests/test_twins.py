@@ -1,7 +1,7 @@
 """The engines mirror each other file by file and name by name; what differs is listed, with why.
 
-A name is that of a function, a method, a class, a struct or a constant. A new one that only one engine
-has fails here: give it a twin, or say below why there is none.
+A name is that of a function, a method, a class, a struct or a constant. A new one that only one
+engine has fails here: give it a twin, or say below why there is none.
 """
 
 from __future__ import annotations

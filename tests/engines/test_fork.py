@@ -1,8 +1,8 @@
 """A forked child runs and sweeps, whatever its parent was doing; it never waits for ever.
 
-A parent that has threads is not forked inside pytest, where a child that hangs would stop the suite
-and Python 3.12 warns of every such fork: each scenario is a script, killed with its children when its
-time is over.
+A parent that has threads is not forked inside pytest, where a child that hangs would stop the
+suite and Python 3.12 warns of every such fork: each scenario is a script, killed with its children
+when its time is over.
 """
 
 from __future__ import annotations
