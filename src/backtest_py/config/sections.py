@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeVar, cast
 import numpy as np
 
 from backtest_py.bars.timestamps import parse_times
+from backtest_py.engines.registry import ENGINE_NAMES
 from backtest_py.errors import ConfigError, DataError
 from backtest_py.parameters import Settings, parameter, unknown_name
 from backtest_py.strategies import get_strategy
@@ -65,9 +66,7 @@ class RunSettings(Settings):
 
     section: ClassVar[str] = "run"
 
-    engine: str = parameter(
-        "auto", "choice", "what computes the backtest", choices=("auto", "numba", "rust")
-    )
+    engine: str = parameter("auto", "choice", "what computes the backtest", choices=ENGINE_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

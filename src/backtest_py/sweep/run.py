@@ -151,7 +151,7 @@ def sweep(
         range=range,
         scenarios=scenarios,
     )
-    question = _Question(spec, job.signals, *resolve(engine, job))
+    question = _Question(spec, job.signals, *resolve(engine, job, sweep=True))
     facts: dict[str, Any] = {"data": source_of(bars) if source is None else dict(source)}
     if out is None:
         return _in_memory(question, means, gate, facts)
@@ -265,7 +265,7 @@ def plan_sweep(
     check_names(settings, "plan_sweep")
     means = Means(threads, max_memory=max_memory)
     spec, job = SweepSpec.with_job(bars, strategy, grid, **settings)
-    runner, _ = resolve(engine, job)
+    runner, _ = resolve(engine, job, sweep=True)
     return Forecast.of(spec, runner, threads=means.threads, max_memory=means.max_memory)
 
 
@@ -284,7 +284,7 @@ class _Question:
     def pass_gate(self, gate: int | None, means: Means) -> dict[str, Any]:
         """Let a large sweep begin only where its engine agrees with the reference."""
         spec, engine = self.spec, self.engine
-        if engine.name == "numba":
+        if engine.is_reference:
             return {"verdict": "not needed", "reason": "the reference engine itself sweeps"}
         if gate is None:
             return {"verdict": "skipped", "reason": "the caller asked to skip it"}

@@ -181,16 +181,6 @@ def test_the_average_true_ranges_count_as_memory(bars, engine):
         bt.sweep(bars, grid=axes, engine=engine, max_memory=5_000_000)
 
 
-@pytest.mark.parametrize("name", ["MAX_BARS", "MAX_DAYS"])
-def test_more_bars_than_outcomes_can_tell_apart_are_refused(bars, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(evaluate, name, 19)
-    axes = {"rules.stop": [1.0, 2.0, 3.0]}
-    with pytest.raises(bt.ConfigError, match="at most"):
-        bt.sweep(bars, grid=axes, engine="rust", out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert len(bt.sweep(bars, grid=axes, engine="numba")) == 3
-
-
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_a_mistyped_number_of_workers_is_refused(bars, name):
     with pytest.raises(bt.ConfigError, match=f"{name} = 100,000"):
@@ -399,7 +389,8 @@ def test_the_memory_limit_is_kept_or_refused(bars, engine, monkeypatch):
     plain = evaluate.Evaluator._load
 
     def load(self, plan, exits, batch):
-        loads.append((batch.stop - batch.start) * plan.n_candidates * evaluate.CELL_BYTES)
+        limits = self.engine.sweep_limits
+        loads.append(limits.table_bytes(plan.n_candidates, batch.stop - batch.start))
         return plain(self, plan, exits, batch)
 
     monkeypatch.setattr(evaluate.Evaluator, "_load", load)

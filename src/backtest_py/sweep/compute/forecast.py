@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_py.parameters import counted
-from backtest_py.sweep.compute.evaluator import CELL_BYTES, LANES, Evaluator
+from backtest_py.sweep.compute.evaluator import Evaluator
 from backtest_py.sweep.compute.shards import MAX_EXITS, Shard, Shards
 from backtest_py.sweep.progress import duration_text
 
@@ -88,8 +88,8 @@ class Forecast:
         shared = max(0.0, seconds[0] - seconds[1])
         exits, scores = grid.n_distinct(grid.exit_axes), grid.n_distinct(grid.structural_axes)
         candidates = evaluator.sources.n_candidates
-        lanes = math.ceil(min(exits, MAX_EXITS) * spec.n_scenarios / LANES) * LANES
-        table = 0 if evaluator.apart else candidates * CELL_BYTES * lanes
+        at_once = min(exits, MAX_EXITS) * spec.n_scenarios
+        table = 0 if evaluator.apart else engine.sweep_limits.table_bytes(candidates, at_once)
         return cls(
             combos=spec.n_combos,
             signal_sets=grid.n_distinct(grid.strategy_axes),
