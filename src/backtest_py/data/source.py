@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backtest_py.errors import ConfigError
+from backtest_py.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ def load_source(source: Mapping[str, Any]) -> Bars:
     ConfigError
         If they came from no file, or the file is gone.
     DataError
-        If the file is damaged.
+        If the file is damaged, or the arguments are none of ``load_bars``.
     """
     if not source:
         raise ConfigError(
@@ -63,4 +64,11 @@ def load_source(source: Mapping[str, Any]) -> Bars:
         )
     from backtest_py.data.readers import load_bars  # noqa: PLC0415 - imports pyarrow
 
+    try:
+        signature(load_bars).bind(**source)
+    except TypeError as error:
+        raise DataError(
+            f"the sweep does not say how its bars are read again ({error}); give them: "
+            "open_sweep(path, bars=bars)"
+        ) from error
     return load_bars(**source)

@@ -21,7 +21,9 @@ from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.compute.evaluator import DIRECT_COMBOS, Evaluator, SweepJob
 from backtest_py.sweep.compute.plan import Plan
 from backtest_py.sweep.compute.shards import LAYOUT, Shards
-from backtest_py.sweep.executors.work import MAX_MEMORY, Means, Work, listening
+from backtest_py.sweep.executors.interrupts import Interrupts
+from backtest_py.sweep.executors.thread import run_in_thread
+from backtest_py.sweep.executors.work import MAX_MEMORY, Means, Work
 from backtest_py.sweep.gate.gate import GATE_COMBOS, pass_gate
 from backtest_py.sweep.space.sample import Sample, SampledGrid, build_grid
 from backtest_py.sweep.store.store import SweepStore
@@ -142,23 +144,30 @@ def sweep(
     asked = _Asked.of(bars, *settings, engine, scenarios=scenarios)
     facts: dict[str, Any] = {"data": source_of(bars) if source is None else dict(source)}
     if out is None:
-        return _in_memory(asked, means, gate, facts)
+        with Interrupts() as interrupts, interrupts.raised():
+            return _in_memory(asked, means, gate, facts, interrupts)
     Evaluator(asked.job, asked.engine, max_memory=means.max_memory)  # refuses what cannot be done
     manifest = asked.manifest(facts)
-    opened = SweepStore.resume(out, manifest) if resume else SweepStore.create(out, manifest)
-    with opened as store:
-        try:
-            store.update({"gate": asked.pass_gate(gate, means)})
-            work = Work(asked.job, asked.engine, means, store.done, packed=True)
-            work.do(lambda shard, table: store.write(shard.number, table))
-        except BaseException as error:
-            with suppress(StorageError):  # a full disk takes no note either
-                store.update(_ended_by(error))
-            raise
-        store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
-    from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
+    with Interrupts() as interrupts:
+        if resume:
+            opened = SweepStore.resume(out, manifest, check=interrupts.check)
+        else:
+            opened = SweepStore.create(out, manifest)
+        with opened as store:
+            try:
+                with interrupts.raised():
+                    store.update({"gate": asked.pass_gate(gate, means)})
+                    work = Work(asked.job, asked.engine, means, store.done, interrupts, packed=True)
+                    work.do(lambda shard, table: store.write(shard.number, table))
+                store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
+                interrupts.check()
+            except BaseException as error:
+                with suppress(StorageError):  # a full disk takes no note either
+                    store.update(_ended_by(error))
+                raise
+        from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - with pyarrow
 
-    return SweepResult.open(out, bars=bars, grid=asked.job.grid)
+        return SweepResult.open(out, bars=bars, grid=asked.job.grid)
 
 
 def _ended_by(error: BaseException) -> dict[str, Any]:
@@ -168,7 +177,13 @@ def _ended_by(error: BaseException) -> dict[str, Any]:
     return {"status": "interrupted"}
 
 
-def _in_memory(asked: _Asked, means: Means, gate: int | None, facts: dict[str, Any]) -> SweepResult:
+def _in_memory(
+    asked: _Asked,
+    means: Means,
+    gate: int | None,
+    facts: dict[str, Any],
+    interrupts: Interrupts,
+) -> SweepResult:
     """Sweep, and keep the tables."""
     from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
 
@@ -192,7 +207,7 @@ def _in_memory(asked: _Asked, means: Means, gate: int | None, facts: dict[str, A
             return [table() for table in later]
     else:
         tables: dict[int, pa.Table] = {}
-        work = Work(job, asked.engine, means, {}, packed=False)
+        work = Work(job, asked.engine, means, {}, interrupts, packed=False)
         work.do(lambda shard, table: tables.update({shard.number: table}))
         facts["seconds"] = round(work.meter.seconds, 3)
 
@@ -317,7 +332,7 @@ class _Asked:
         if job.grid.size <= gate:
             return {"verdict": "not needed", "reason": f"at most {gate:,} combinations are swept"}
         how = {"threads": means.threads, "max_memory": means.max_memory}
-        return listening(lambda: pass_gate(job, engine, **how))
+        return run_in_thread(lambda: pass_gate(job, engine, **how))
 
     def _own_code(self) -> dict[str, str]:
         """Return what tells whether a user's own strategy changed under its name."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -28,7 +29,8 @@ from backtest_py.sweep.result.groups import Groups, Reduction
 from backtest_py.sweep.result.ranking import Front, Ranking
 from backtest_py.sweep.result.rows import Rows
 from backtest_py.sweep.space.sample import SampledGrid, grid_from_mapping
-from backtest_py.sweep.store.store import done_shards, read_manifest
+from backtest_py.sweep.store.manifest import believing, read_manifest
+from backtest_py.sweep.store.store import done_shards
 from backtest_py.sweep.store.tables import COMBO_ID, SMALLER_IS_BETTER, scenario_column
 
 if TYPE_CHECKING:
@@ -180,7 +182,8 @@ class SweepResult:
         ConfigError
             If it is one of a user's strategy that is not registered in this process.
         """
-        return self._given_grid or grid_from_mapping(self._identity("grid"))
+        with believing("the sweep"):
+            return self._given_grid or grid_from_mapping(self._identity("grid"))
 
     # rows
 
@@ -464,10 +467,13 @@ class SweepResult:
         """
         strategy, rules, contract = self.grid.settings(combo_id)
         bars = self._replay_bars()
-        metrics = MetricSettings.from_mapping(self._identity("metrics"))
+        with believing("the sweep"):
+            metrics = MetricSettings.from_mapping(self._identity("metrics"))
+            first, last = map(index, self._identity("range"))
+            if not 0 <= first < last <= len(bars):
+                raise ValueError(f"range = {first}, {last} of {len(bars)} bars")
         signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
         job = prepare(bars, strategy, signals, rules, contract, metrics, None)
-        first, last = self._identity("range")
         job = replace(job, first=first, last=last)
         engine, _ = resolve(self._identity("engine"), job)
         reason = f"the sweep ran on {engine.name}"
@@ -520,16 +526,19 @@ class SweepResult:
     @cached_property
     def _levels(self) -> dict[str, list[Any]]:
         """Values of each swept parameter, ascending; of choices, as in the grid."""
-        levels = {}
-        for axis in self._identity("grid")["axes"]:
-            values = axis.get("values")
-            if values is None:  # drawn from a continuous range
-                values = self._rows.table([axis["key"]])[axis["key"]].unique().to_pylist()
-            texts = isinstance(values[0], str) and not isinstance(values[0], bool)
-            ordered = not texts or all(text == "" or text[:1].isdigit() for text in values)
-            levels[axis["key"]] = sorted(values) if ordered else list(values)
-        return levels
+        with believing("the sweep"):
+            return {axis["key"]: self._levels_of(axis) for axis in self._identity("grid")["axes"]}
 
+    def _levels_of(self, axis: Mapping[str, Any]) -> list[Any]:
+        self._rows.schema.field(axis["key"])  # a KeyError where no column has this name
+        values = axis.get("values")
+        if values is None:  # drawn from a continuous range
+            values = self._rows.table([axis["key"]])[axis["key"]].unique().to_pylist()
+        texts = isinstance(values[0], str) and not isinstance(values[0], bool)
+        ordered = not texts or all(text == "" or text[:1].isdigit() for text in values)
+        return sorted(values) if ordered else list(values)
+
+    @believing("the sweep")
     def _grouped(
         self, keys: Sequence[str], by: str, fixed: Mapping[str, Any], reduce: str, where: str
     ) -> NDArray[np.float64]:
