@@ -13,7 +13,8 @@ SOURCE = ROOT / "src" / "backtest_py"
 # From the leaves to the command line. A module may import what stands before its own line, and
 # what belongs to the same entry; the longest entry that begins a module's name is its own.
 FLOW = (
-    ("errors", "_io"),
+    ("errors",),
+    ("_io",),
     ("records", "parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.timestamps",),
@@ -32,8 +33,20 @@ FLOW = (
     ("backtest",),
     ("sweep.progress", "sweep.space.axis", "sweep.space.where"),
     ("sweep.space",),
+    (
+        "sweep.store.lock",
+        "sweep.store.journal",
+        "sweep.store.differences",
+        "sweep.store.manifest",
+        "sweep.store.shard_file",
+    ),
     ("sweep.store",),
     ("sweep.compute",),
+    ("sweep.executors.base", "sweep.executors.interrupts"),
+    ("sweep.executors.inline", "sweep.executors.thread", "sweep.executors.worker"),
+    ("sweep.executors.processes",),
+    ("sweep.executors.factory",),
+    ("sweep.executors.work",),
     ("sweep.executors",),
     ("sweep.gate",),
     ("sweep.result",),
