@@ -157,7 +157,8 @@ def sweep(
             try:
                 with interrupts.raised():
                     store.update({"gate": asked.pass_gate(gate, means)})
-                    work = Work(asked.job, asked.engine, means, store.done, interrupts, packed=True)
+                    how = asked.job, asked.engine, means, store.done, interrupts
+                    work = run_in_thread(lambda: Work(*how, packed=True))
                     work.do(lambda shard, table: store.write(shard.number, table))
                 store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
                 interrupts.check()
@@ -207,7 +208,7 @@ def _in_memory(
             return [table() for table in later]
     else:
         tables: dict[int, pa.Table] = {}
-        work = Work(job, asked.engine, means, {}, interrupts, packed=False)
+        work = run_in_thread(lambda: Work(job, asked.engine, means, {}, interrupts, packed=False))
         work.do(lambda shard, table: tables.update({shard.number: table}))
         facts["seconds"] = round(work.meter.seconds, 3)
 

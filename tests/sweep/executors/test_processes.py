@@ -267,6 +267,27 @@ def test_a_signal_is_heard_while_workers_die(tmp_path, number):
     assert status_of(tmp_path / "out") == "interrupted"
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8])
+def test_a_terminal_interrupts_workers_that_are_starting(tmp_path, pause):
+    """It sends Control-C to all processes; only the sweep itself has something to say."""
+    quiet = SCRIPT.replace("bt.sweep(", "try:\n    bt.sweep(") + "except KeyboardInterrupt: pass\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", quiet, str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    end = time.monotonic() + 30
+    while not (tmp_path / "out" / "manifest.json").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(pause)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30) == ("", "")
+    assert status_of(tmp_path / "out") == "interrupted"
+
+
 DAEMON = """
 import multiprocessing
 import warnings

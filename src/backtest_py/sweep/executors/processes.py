@@ -192,6 +192,9 @@ def _without_control_c() -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
+    from multiprocessing import resource_tracker  # noqa: PLC0415 - only where processes are used
+
+    resource_tracker.ensure_running()  # which would unblock it again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
