@@ -30,6 +30,7 @@ from backtest_py.errors import (
     ParityError,
     StorageError,
     UnsupportedError,
+    WorkerError,
 )
 from backtest_py.rules import ExitRules
 from backtest_py.strategies import (
@@ -78,6 +79,7 @@ __all__ = [
     "Strategy",
     "SweepResult",
     "UnsupportedError",
+    "WorkerError",
     "engine_status",
     "load_bars",
     "open_sweep",
