@@ -30,7 +30,7 @@ from backtest_py.bench.bench import (
     straightforward_loop,
 )
 from backtest_py.engines import resolve
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from benches.sweep_cases import OWN_SECONDS, load_case
 from benches.timing import ROOT, clock
 

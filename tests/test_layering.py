@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "backtest_py"
 # what belongs to the same entry; the longest entry that begins a module's name is its own.
 FLOW = (
     ("errors", "_io"),
-    ("records", "parameters", "_kernel_cache"),
+    ("parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.timestamps",),
     ("bars.clocks", "bars.columns"),
@@ -24,6 +24,8 @@ FLOW = (
     ("contract", "rules", "data"),
     ("indicators",),
     ("strategies",),
+    ("metrics.catalogue",),
+    ("engines.layouts",),
     ("engines",),
     ("provenance", "parity"),
     ("metrics",),

@@ -26,6 +26,7 @@ __all__ = [
     "expectancy",
     "max_drawdown",
     "max_drawdown_pct",
+    "metric_names",
     "optimize_rust",
     "outcome_table_bytes",
     "payoff_ratio",
@@ -33,6 +34,7 @@ __all__ = [
     "recovery_factor",
     "returns_from_equity",
     "run_backtest_rust",
+    "settings",
     "sharpe_ratio",
     "signals",
     "signals_of_chunk",
@@ -107,9 +109,9 @@ def run_backtest_rust(
     Returns
     -------
     trades : dict of str to ndarray, shape (n_trades,)
-        The columns of ``records.TRADE_DTYPE``.
+        The columns of ``layouts.TRADE_DTYPE``.
     metrics : ndarray of float64, shape (n_metrics,)
-        In the order of ``records.METRICS``.
+        In the order of ``catalogue.METRICS``.
 
     Raises
     ------
@@ -157,6 +159,12 @@ def column_addresses(bars: _BarColumns) -> list[int]:
 
 def strategies() -> dict[str, list[str]]:
     """Return the strategies of the engine and the names of their parameters, in order."""
+
+def settings() -> dict[str, list[tuple[str, str, list[str]]]]:
+    """Return the fields of rules, contract and metric settings: name, kind and choices of each."""
+
+def metric_names() -> list[str]:
+    """Return the names of the metrics in the order in which the engine returns them."""
 
 def build_info() -> dict[str, str]:
     """Return version, profile, compiler, target and instruction levels of the extension."""

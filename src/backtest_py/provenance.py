@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from backtest_py.records import SEMANTICS_VERSION
+from backtest_py.engines.layouts import SEMANTICS_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

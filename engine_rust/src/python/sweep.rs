@@ -8,16 +8,18 @@ use pyo3::prelude::*;
 use rayon::prelude::*;
 
 use super::exceptions;
-use super::settings::{PyBars, PyContract, PyRules, PySettings, PyStrategy, optional, slice};
+use super::settings::{Given, PyBars, PyStrategy, optional, slice};
+use crate::contract::Contract;
 use crate::error::{EngineError, EngineResult};
 use crate::simd::Level;
-use crate::strategy::{self, Scores};
+use crate::strategies;
+use crate::strategy::Scores;
 use crate::sweep::outcomes::{Exit, OutcomeTable};
 use crate::sweep::plan::{Evaluation, Plan, Watch};
-use crate::types::{Contract, Range, Rules, Settings, SignalColumns, check_length};
+use crate::types::{MetricSettings, Range, Rules, SignalColumns, check_length};
 
 /// An exit of a sweep: rules, contract, and the average true range that they measure in.
-type PyExit<'py> = (PyRules, PyContract, Option<PyReadonlyArray1<'py, f64>>);
+type PyExit<'py> = (Given<Rules>, Given<Contract>, Option<PyReadonlyArray1<'py, f64>>);
 
 /// Exits whose columns are borrowed from `NumPy`.
 fn exits<'a>(given: &'a [OwnedExit<'_>], n_bars: usize) -> EngineResult<Vec<Exit<'a>>> {
@@ -30,10 +32,8 @@ fn exits<'a>(given: &'a [OwnedExit<'_>], n_bars: usize) -> EngineResult<Vec<Exit
     given.iter().map(exit).collect()
 }
 
-fn converted(given: Vec<PyExit<'_>>) -> EngineResult<Vec<OwnedExit<'_>>> {
-    let convert =
-        |(rules, contract, atr)| Ok((Rules::try_from(rules)?, Contract::from(contract), atr));
-    given.into_iter().map(convert).collect()
+fn converted(given: Vec<PyExit<'_>>) -> Vec<OwnedExit<'_>> {
+    given.into_iter().map(|(Given(rules), Given(contract), atr)| (rules, contract, atr)).collect()
 }
 
 type OwnedExit<'py> = (Rules, Contract, Option<PyReadonlyArray1<'py, f64>>);
@@ -78,7 +78,7 @@ impl PySweepPlan {
         let view = held.view()?;
         let plan = match (strategies, signals) {
             (Some(strategies), None) if !strategies.is_empty() => {
-                let bounds: Vec<_> = strategy::registration(&strategies[0].0)?
+                let bounds: Vec<_> = strategies::registration(&strategies[0].0)?
                     .thresholds
                     .iter()
                     .map(|threshold| threshold.bound)
@@ -86,7 +86,7 @@ impl PySweepPlan {
                 check_length("loosest", &loosest, bounds.len())?;
                 let built: Vec<_> = strategies
                     .iter()
-                    .map(|(name, values)| strategy::build(name, values))
+                    .map(|(name, values)| strategies::build(name, values))
                     .collect::<EngineResult<_>>()?;
                 py.detach(|| {
                     let scores = built.par_iter().map(|strategy| strategy.scores(&view, level));
@@ -131,7 +131,7 @@ impl PySweepPlan {
     fn load(&self, py: Python<'_>, exits: Vec<PyExit<'_>>) -> PyResult<()> {
         let held: PyBars<'_> = self.bars.extract(py)?;
         let bars = held.view()?;
-        let owned = converted(exits)?;
+        let owned = converted(exits);
         let borrowed = self::exits(&owned, bars.len())?;
         let kept = borrowed.iter().map(|exit| (exit.rules, exit.contract)).collect();
         let candidates = self.plan.candidates();
@@ -148,7 +148,7 @@ impl PySweepPlan {
         py: Python<'py>,
         sets: PyReadonlyArray1<'py, u32>,
         thresholds: PyReadonlyArray1<'py, f64>,
-        metrics: PySettings,
+        metrics: Given<MetricSettings>,
         ranges: Vec<(i64, i64)>,
         n_blocks: i64,
     ) -> PyResult<Bound<'py, PyArray3<f64>>> {
@@ -180,7 +180,7 @@ impl PySweepPlan {
         exits: Vec<PyExit<'py>>,
         sets: PyReadonlyArray1<'py, u32>,
         thresholds: PyReadonlyArray1<'py, f64>,
-        metrics: PySettings,
+        metrics: Given<MetricSettings>,
         ranges: Vec<(i64, i64)>,
         n_blocks: i64,
     ) -> PyResult<Bound<'py, PyArray3<f64>>> {
@@ -188,7 +188,7 @@ impl PySweepPlan {
         let bars = held.view()?;
         let ranges = self::ranges(ranges)?;
         let asked = asked(&sets, &thresholds, metrics, &ranges, n_blocks)?;
-        let owned = converted(exits)?;
+        let owned = converted(exits);
         let exits = self::exits(&owned, bars.len())?;
         check_length("exits", &exits, asked.sets.len())?;
         let out = py.detach(|| {
@@ -215,13 +215,13 @@ fn not_negative(name: &'static str, value: i64) -> EngineResult<usize> {
 fn asked<'a>(
     sets: &'a PyReadonlyArray1<'_, u32>,
     thresholds: &'a PyReadonlyArray1<'_, f64>,
-    metrics: PySettings,
+    metrics: Given<MetricSettings>,
     ranges: &'a [Range],
     n_blocks: i64,
 ) -> EngineResult<Evaluation<'a>> {
     let (sets, thresholds) = (slice("sets", sets)?, slice("thresholds", thresholds)?);
     let n_blocks = not_negative("n_blocks", n_blocks)?;
-    Ok(Evaluation { sets, thresholds, settings: Settings::from(metrics), ranges, n_blocks })
+    Ok(Evaluation { sets, thresholds, settings: metrics.0, ranges, n_blocks })
 }
 
 /// A thread died while it held the table; its panic has been reported.

@@ -4,10 +4,10 @@
 //! position is flat. Each lane adds in trade order, one number at a time, as the single run does: an
 //! idle lane adds `+0.0`, which changes no bit. The sums become metrics by the same `finish`.
 
-use crate::metrics::counted_days;
+use crate::metrics::{DaySums, Sums, TradeSums, counted_days};
 use crate::simd::{LANES, Vector};
 use crate::sweep::outcomes::{AMBIGUOUS_REASONS, CLASS_BITS, Cell, N_CLASSES};
-use crate::types::{N_REASONS, Sums};
+use crate::types::N_REASONS;
 
 /// What the join needs to know of a candidate, close together.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +31,13 @@ pub struct SignalList<'a> {
 
 /// What is counted in the first word: classes 0 to 7, eight bits each.
 const FIRST_WORD_CLASSES: usize = 8;
-/// Where the second word counts wins, losses and longs, behind classes 8 and 9.
-const WIN_SHIFT: u8 = 16;
-const LOSS_SHIFT: u8 = 24;
-const LONG_SHIFT: u8 = 32;
-const N_COUNTERS: usize = 13;
+/// Where the second word counts wins, losses and longs, behind the other classes.
+const WIN_SHIFT: u8 = CLASS_BITS * (N_CLASSES - FIRST_WORD_CLASSES) as u8;
+const LOSS_SHIFT: u8 = WIN_SHIFT + CLASS_BITS;
+const LONG_SHIFT: u8 = LOSS_SHIFT + CLASS_BITS;
+const N_COUNTERS: usize = N_CLASSES + 3;
+/// Two words are all there is.
+const _: () = assert!(N_COUNTERS <= 2 * FIRST_WORD_CLASSES);
 /// Signals after which the eight-bit counts are moved to wide ones.
 const FLUSH: usize = 255;
 
@@ -47,10 +49,7 @@ type Counters = [[u32; LANES]; N_COUNTERS];
 struct Days<V: Vector> {
     day_pnl: V,
     equity_before: V,
-    returns: V,
-    squares: V,
-    downside: V,
-    closed: V,
+    sums: DaySums<V>,
     block_returns: V,
     block_squares: V,
 }
@@ -64,12 +63,9 @@ impl<V: Vector> Days<V> {
     fn close<const BLOCKS: bool>(&mut self, mask: V::Mask, equity: V, rf: V) {
         let zero = V::splat(0.0);
         let r = self.day_pnl.div(self.equity_before).keep(mask);
-        self.returns = self.returns.add(r);
-        self.squares = self.squares.add(r.mul(r));
         let x = r.sub(rf);
         let below = V::and(mask, zero.gt(x));
-        self.downside = self.downside.add(x.mul(x).keep(below));
-        self.closed = self.closed.add(V::splat(1.0).keep(mask));
+        self.sums.add(r, x.mul(x).keep(below), V::splat(1.0).keep(mask));
         self.equity_before = V::select(mask, equity, self.equity_before);
         self.day_pnl = V::select(mask, zero, self.day_pnl);
         if BLOCKS {
@@ -122,15 +118,13 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
     let mut days = Days::<V> {
         day_pnl: zero,
         equity_before: start,
-        returns: zero,
-        squares: zero,
-        downside: zero,
-        closed: zero,
+        sums: DaySums::new(zero),
         block_returns: zero,
         block_squares: zero,
     };
-    let (mut total, mut gain, mut loss, mut pnl_squares) = (zero, zero, zero, zero);
-    let (mut max_drawdown, mut max_ratio, mut fall, mut held) = (zero, zero, zero, zero);
+    let mut of_trades = TradeSums::new(zero);
+    let (mut gain, mut loss) = (zero, zero);
+    let (mut max_drawdown, mut max_ratio, mut fall) = (zero, zero, zero);
     let (mut streak, mut longest_win, mut longest_loss) = (zero, zero, zero);
     let (mut best, mut worst) = (V::splat(f64::NEG_INFINITY), V::splat(f64::INFINITY));
     let (mut free, mut exit_day) = (zero, V::splat(-1.0));
@@ -165,10 +159,9 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         open_day = V::or(open_day, take);
         exit_day = V::select(take, exit_at, exit_day);
         let pnl = V::load(&cell.pnl).keep(take);
-        total = total.add(pnl);
+        of_trades.add(pnl, exit.sub(bar.add(one)).keep(take));
         equity = equity.add(pnl);
         days.day_pnl = days.day_pnl.add(pnl);
-        pnl_squares = pnl_squares.add(pnl.mul(pnl));
         gain = gain.add(pnl.larger(zero));
         loss = loss.add(pnl.smaller(zero));
         // Peaks only rise: a fall has the largest ratio to its peak only if it is deeper than all
@@ -183,7 +176,6 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         fall = V::select(higher, zero, peak.sub(equity).larger(fall));
         best = V::select(take, pnl.larger(best), best);
         worst = V::select(take, pnl.smaller(worst), worst);
-        held = held.add(exit.sub(bar.add(one)).keep(take));
         let (won, lost) = (pnl.gt(zero), zero.gt(pnl));
         let longer_win = streak.larger(zero).add(one);
         let longer_loss = streak.smaller(zero).sub(one).keep(lost);
@@ -219,26 +211,13 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
     max_ratio = fall.div(peak).larger(max_ratio);
     let exit_day = exit_day.to_array();
     let equity = equity.to_array();
-    let columns = [
-        total,
-        gain,
-        loss,
-        pnl_squares,
-        days.returns,
-        days.squares,
-        days.downside,
-        max_drawdown,
-        max_ratio,
-        best,
-        worst,
-        longest_win,
-        longest_loss,
-        held,
-        days.closed,
-    ]
-    .map(V::to_array);
+    let of_trades = of_trades.map(V::to_array);
+    let of_days = days.sums.map(V::to_array);
+    let (gain, loss) = (gain.to_array(), loss.to_array());
+    let (max_drawdown, max_ratio) = (max_drawdown.to_array(), max_ratio.to_array());
+    let (best, worst) = (best.to_array(), worst.to_array());
+    let (longest_win, longest_loss) = (longest_win.to_array(), longest_loss.to_array());
     std::array::from_fn(|lane| {
-        let value = |k: usize| columns[k][lane];
         let count = |k: usize| counters[k][lane] as usize;
         let mut reasons: [usize; N_REASONS] = std::array::from_fn(count);
         let mut ambiguous = 0;
@@ -251,27 +230,22 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         let ruined = equity[lane] <= 0.0;
         let days = counted_days(first_day, last_day, exit_day[lane] as i32, ruined);
         Sums {
-            total: value(0),
-            gain: value(1),
-            loss: value(2),
-            pnl_squares: value(3),
-            day_returns: value(4),
-            day_squares: value(5),
-            downside_squares: value(6),
-            max_drawdown: value(7),
-            max_drawdown_ratio: value(8),
-            best: value(9),
-            worst: value(10),
+            of_trades: of_trades.map(|column| column[lane]),
+            of_days: of_days.map(|column| column[lane]),
+            gain: gain[lane],
+            loss: loss[lane],
+            max_drawdown: max_drawdown[lane],
+            max_drawdown_ratio: max_ratio[lane],
+            best: best[lane],
+            worst: worst[lane],
             trades,
             wins: count(N_CLASSES),
             losses: count(N_CLASSES + 1),
             longs: count(N_CLASSES + 2),
-            max_win_streak: value(11) as usize,
-            max_loss_streak: -value(12) as usize,
-            bars_held: value(13) as usize,
+            max_win_streak: longest_win[lane] as usize,
+            max_loss_streak: -longest_loss[lane] as usize,
             ambiguous,
             days,
-            exit_days: value(14) as usize,
             ruined,
             reasons,
         }

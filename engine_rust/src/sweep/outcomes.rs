@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::backtest_engine::{settle, trade_outcome};
+use crate::backtest_engine::trade_outcome;
+use crate::contract::{Contract, settle};
 use crate::simd::LANES;
-use crate::types::{Bars, Contract, Reason, Rules};
+use crate::types::{Bars, N_REASONS, Reason, Rules};
 
 /// A bar at which some combination of a sweep may act on a signal.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,8 +31,8 @@ pub struct Exit<'a> {
 
 /// Bits per class in the packed counts.
 pub const CLASS_BITS: u8 = 8;
-/// Classes of outcomes: seven reasons, then the three ambiguous ones.
-pub const N_CLASSES: usize = 10;
+/// Classes of outcomes: the reasons, then the three ambiguous ones.
+pub const N_CLASSES: usize = N_REASONS + AMBIGUOUS_REASONS.len();
 /// Reasons of the ambiguous classes.
 pub const AMBIGUOUS_REASONS: [Reason; 3] =
     [Reason::StopLoss, Reason::TrailingStop, Reason::TakeProfit];
@@ -125,5 +126,5 @@ fn class(reason: Reason, ambiguous: bool) -> u8 {
         return reason as u8;
     }
     let place = AMBIGUOUS_REASONS.iter().position(|other| *other == reason);
-    N_CLASSES as u8 - 3 + place.unwrap_or(0) as u8
+    N_REASONS as u8 + place.unwrap_or(0) as u8
 }

@@ -8,15 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use crate::backtest_engine::{settle, trade_outcome};
+use crate::backtest_engine::trade_outcome;
+use crate::contract::settle;
 use crate::error::{EngineError, EngineResult};
-use crate::metrics::{accumulate, block_ends, finish, finish_blocks, sum_days};
+use crate::metrics::{N_METRICS, accumulate, block_ends, finish, finish_blocks, sum_days};
 use crate::simd::{LANES, Level, Task, Vector};
 use crate::strategy::{Bound, Scores};
 use crate::sweep::lanes::{BlockSums, CandidateBar, SignalList, join};
 use crate::sweep::lists::{Source, parts_of, signal_lists};
 use crate::sweep::outcomes::{Candidate, Exit, OutcomeTable};
-use crate::types::{Bars, N_METRICS, Range, Settings, Trades};
+use crate::types::{Bars, MetricSettings, Range, Trades};
 
 /// Signal sets that share one list of what passes the loosest of their thresholds.
 const GROUP: usize = 32;
@@ -29,7 +30,7 @@ pub struct Evaluation<'a> {
     /// Cuts of the scores, one row per set.
     pub thresholds: &'a [f64],
     /// Settings of the metrics.
-    pub settings: Settings,
+    pub settings: MetricSettings,
     /// Ranges, each of which starts flat with the initial capital.
     pub ranges: &'a [Range],
     /// Blocks into which the days of each range are cut, to keep sums of their own; 0 for none.
@@ -243,7 +244,7 @@ impl Plan {
         bars: &Bars<'_>,
         rows: &[u32],
         exit: &Exit<'_>,
-        settings: &Settings,
+        settings: &MetricSettings,
         span: &Span,
         columns: &mut Vec<f64>,
     ) {
@@ -380,7 +381,7 @@ struct Join<'a, 'o> {
     table: &'a OutcomeTable,
     block: usize,
     exits: &'a [Exit<'a>],
-    settings: &'a Settings,
+    settings: &'a MetricSettings,
     span: &'a Span,
     columns: &'a mut [&'o mut [f64]],
 }

@@ -19,9 +19,10 @@ import numpy as np
 from backtest_py._io.files import replace_file
 from backtest_py.bars import read_only
 from backtest_py.errors import ConfigError, StorageError
+from backtest_py.metrics.catalogue import CATALOGUE, METRICS
 from backtest_py.parameters import counted, unknown_name
 from backtest_py.provenance import EngineFacts, Provenance, configuration, sha256
-from backtest_py.records import COUNT_METRICS, METRICS, Reason
+from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,19 +64,20 @@ TABLES: Final[tuple[GroupBy, ...]] = ("month", "weekday", "hour", "side", "reaso
 """What trades can be grouped by."""
 
 _INDEX: Final[dict[str, int]] = {name: index for index, name in enumerate(METRICS)}
+_AS_PYTHON: Final[dict[str, type[int | float]]] = {"count": int, "flag": bool, "number": float}
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 class Metrics(Mapping[str, MetricValue]):
     """Metrics of one backtest: an immutable mapping whose names are attributes too.
 
-    Counts are ``int``, ``ruined`` is ``bool``, the rest ``float``; nan means undefined. Two are
+    Counts are ``int``, flags ``bool``, the rest ``float``; nan means undefined. Two are
     equal when every number is the same bit for bit, nan included.
 
     Parameters
     ----------
     values : ndarray of float64, shape (n_metrics,)
-        In the order of ``records.METRICS``, as an engine returns them.
+        In the order of ``catalogue.METRICS``, as an engine returns them.
 
     Examples
     --------
@@ -93,7 +95,7 @@ class Metrics(Mapping[str, MetricValue]):
         if vector.shape != (len(METRICS),):
             raise ValueError(
                 f"metrics have the shape {vector.shape} instead of ({len(METRICS)},); "
-                "give one number for each name of records.METRICS"
+                "give one number for each name of catalogue.METRICS"
             )
         vector.flags.writeable = False
         object.__setattr__(self, "_values", vector)
@@ -102,9 +104,7 @@ class Metrics(Mapping[str, MetricValue]):
         if name not in _INDEX:
             raise KeyError(str(unknown_name("metric", name, METRICS)))
         value = float(self._values[_INDEX[name]])
-        if name == "ruined":
-            return bool(value)
-        return int(value) if name in COUNT_METRICS else value
+        return _AS_PYTHON[CATALOGUE[name].kind](value)
 
     def __getattr__(self, name: str) -> Any:
         if name not in _INDEX:
@@ -164,7 +164,7 @@ class BacktestResult:
     metrics : Metrics
         Immutable mapping of the metrics, with attributes.
     columns : mapping of str to ndarray, shape (n_trades,)
-        The trades as the engine returned them: ``records.TRADE_DTYPE``, read-only.
+        The trades as the engine returned them: ``layouts.TRADE_DTYPE``, read-only.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from backtest_py.contract import Contract, MetricSettings
 from backtest_py.engines.base import Job
 from backtest_py.engines.registry import resolve
 from backtest_py.errors import BacktestWarning, ConfigError
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.rules import ExitRules
 from backtest_py.strategies.base import Strategy, get_strategy
 

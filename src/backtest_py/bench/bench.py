@@ -27,7 +27,7 @@ from backtest_py.engines import resolve
 from backtest_py.engines.base import Job
 from backtest_py.engines.registry import engine_status
 from backtest_py.errors import ConfigError, ParityError
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.rules import ExitRules
 from backtest_py.strategies.barra_elefante import BarraElefante
 from backtest_py.strategies.user import FunctionStrategy

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
-from backtest_py.metrics.titles import METRIC_INFO
+from backtest_py.metrics.catalogue import CATALOGUE
 from backtest_py.report.tables import facts_table, number, rows_table, show
 from backtest_py.sweep.progress import duration_text
 
@@ -83,7 +83,7 @@ def _width(table: Table) -> int:
 
 
 def _cell(name: str, value: Any) -> str:
-    info = METRIC_INFO.get(name)
+    info = CATALOGUE.get(name)
     if info is not None:
         return number(value, info.unit)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -54,11 +54,11 @@ class Strategy(Settings):
     name : str
         The name in TOML files and grids, the same in both engines.
     kernel : Kernel or None
-        Numba kernel ``(bars, values, start, side, risk)`` with ``bars`` a
-        :class:`~backtest_py.records.BarColumns` and ``values`` an array of :meth:`values`. It
-        fills ``side[t]`` (int8) and, if ``gives_risk``, ``risk[t]`` (float64, nan where
-        undefined) for bar ``start + t``, from that bar and earlier ones alone. None where a
-        function computes the signals instead.
+        Numba kernel ``(bars, values, start, side, risk)`` with ``bars`` the
+        :class:`~backtest_py.engines.layouts.BarColumns` and ``values`` an array of
+        :meth:`values`. It fills ``side[t]`` (int8) and, if ``gives_risk``, ``risk[t]`` (float64,
+        nan where undefined) for bar ``start + t``, from that bar and earlier ones alone. None
+        where a function computes the signals instead.
     gives_risk : bool
         Whether the kernel fills ``risk``, so that ``unit = "strategy"`` can be used.
     thresholds : tuple of Threshold
@@ -98,10 +98,6 @@ class Strategy(Settings):
     def uses_volume(self) -> bool:
         """Whether these parameters make the strategy look at volumes."""
         return False
-
-    def values(self) -> tuple[float, ...]:
-        """Return the parameters as the engines take them: clocks as minutes, bools as 0 and 1."""
-        return tuple(spec.encode(getattr(self, spec.name)) for spec in self.parameters())
 
     @classmethod
     def split_parameters(cls) -> tuple[tuple[str, ...], tuple[str, ...]]:

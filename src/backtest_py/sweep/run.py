@@ -13,9 +13,10 @@ from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
+from backtest_py.engines.layouts import SEMANTICS_VERSION
 from backtest_py.errors import ConfigError, ParityError, StorageError
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.provenance import code_hash, package_version, signals_hash
-from backtest_py.records import METRICS, SEMANTICS_VERSION
 from backtest_py.rules import ExitRules
 from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.compute.evaluator import DIRECT_COMBOS, Evaluator, SweepJob

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from backtest_py import _engine_rust
 from backtest_py.engines.base import EngineOutput, atr_for
+from backtest_py.engines.layouts import SEMANTICS_VERSION
 from backtest_py.errors import (
     ConfigError,
     EngineError,
     EngineUnavailableError,
     SweepCancelled,
 )
-from backtest_py.records import SEMANTICS_VERSION, AtrMethod
+from backtest_py.rules import AtrMethod
 from backtest_py.signals import Signals
 from backtest_py.strategies.base import is_registered
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from backtest_py.engines.base import Job, atr_for
 from backtest_py.errors import ConfigError
-from backtest_py.records import METRICS, Intrabar
+from backtest_py.metrics.catalogue import METRICS
+from backtest_py.rules import Intrabar
 from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.compute.shards import MAX_ROWS
 from backtest_py.sweep.compute.sources import Sources, distinct_rows, replaced
@@ -95,7 +96,7 @@ class SweepJob:
         """The way to settle ambiguous bars that the rules do not ask for, ``""`` if not wanted."""
         if not self.scenarios:
             return ""
-        return Intrabar(1 - self.grid.rules.intrabar_code).name
+        return Intrabar(1 - Intrabar[self.grid.rules.intrabar]).name
 
     @property
     def n_combos(self) -> int:
@@ -450,7 +451,7 @@ def _settled(exit_: Exit, scenario: int) -> Exit:
     if scenario == 0:
         return exit_
     rules, contract, atr = exit_
-    return replaced(rules, {"intrabar": Intrabar(1 - rules.intrabar_code).name}), contract, atr
+    return replaced(rules, {"intrabar": Intrabar(1 - Intrabar[rules.intrabar]).name}), contract, atr
 
 
 def _exit_axes(grid: Grid | SampledGrid) -> tuple[int, ...]:

@@ -25,10 +25,12 @@ import numpy as np
 
 from backtest_py.engines import resolve
 from backtest_py.engines.base import EngineOutput, Job
+from backtest_py.engines.layouts import SEMANTICS_VERSION, TRADE_DTYPE
 from backtest_py.errors import BacktestWarning, EngineUnavailableError, ParityError
+from backtest_py.metrics.catalogue import CATALOGUE
 from backtest_py.parity import AGREED_RTOL, Difference, compare
 from backtest_py.provenance import canonical_json, sha256
-from backtest_py.records import COUNT_METRICS, SEMANTICS_VERSION, TRADE_DTYPE, Intrabar
+from backtest_py.rules import Intrabar
 from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.gate.stratify import STRATA, draw, stratify
 from backtest_py.sweep.gate.verdicts import recall, remember
@@ -51,7 +53,7 @@ GATE_COMBOS: Final = 1_000
 
 _FORMAT: Final = 1
 """Goes up when a verdict says something else than before, so that none is taken from disk."""
-_EXACT: Final = COUNT_METRICS | {"ruined"}
+_EXACT: Final = {info.name for info in CATALOGUE.values() if info.kind != "number"}
 _NO_TRADES: Final = {name: np.zeros(0, dtype) for name, dtype in TRADE_DTYPE.items()}
 _MAX_WORKERS: Final = 16
 _KEPT_SIGNALS: Final = 8
@@ -277,7 +279,7 @@ class _Gate:
                 job.bars, strategy, signals, rules, contract, job.metrics, job.first, job.last
             )
             for scenario in range(job.n_scenarios):
-                settled = replace(rules, intrabar=_intrabar(rules.intrabar_code, scenario))
+                settled = replace(rules, intrabar=_intrabar(Intrabar[rules.intrabar], scenario))
                 yield combo_id, scenario, replace(base, rules=settled)
 
     def _ask(self, combo_id: int, scenario: int, single: Job) -> _Answer:
@@ -323,7 +325,7 @@ class _Gate:
             if bar is not None
         )
         return (
-            f"combination {combo_id} ({values}), {_intrabar(rules.intrabar_code, scenario)}: "
+            f"combination {combo_id} ({values}), {_intrabar(Intrabar[rules.intrabar], scenario)}: "
             f"{split.difference.describe(*split.sides)}{where}"
         )
 

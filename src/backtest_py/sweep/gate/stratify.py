@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from backtest_py.data.synthetic import splitmix64
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.sweep.compute.evaluator import Evaluator
 from backtest_py.sweep.compute.shards import Shard, Shards
 from backtest_py.sweep.compute.sources import distinct_rows

@@ -21,15 +21,16 @@ from backtest_py.contract import MetricSettings
 from backtest_py.data.source import load_source
 from backtest_py.engines import resolve
 from backtest_py.errors import BacktestError, ConfigError, DataError
+from backtest_py.metrics.catalogue import SMALLER_IS_BETTER
 from backtest_py.parameters import unknown_name
-from backtest_py.records import Intrabar
+from backtest_py.rules import Intrabar
 from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.result.groups import Groups, Reduction
 from backtest_py.sweep.result.ranking import Front, Ranking
 from backtest_py.sweep.result.rows import Rows
 from backtest_py.sweep.space.sample import SampledGrid, grid_from_mapping
 from backtest_py.sweep.store.store import done_shards, read_manifest
-from backtest_py.sweep.store.tables import COMBO_ID, SMALLER_IS_BETTER, scenario_column
+from backtest_py.sweep.store.tables import COMBO_ID, scenario_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from backtest_py._jit import kernel
-from backtest_py.engines.numba_engine.metrics import counted_days, finish, finish_blocks
+from backtest_py.engines.numba_engine.metrics import (
+    DaySums,
+    Sums,
+    TradeSums,
+    add_day,
+    add_trade,
+    counted_days,
+    finish,
+    finish_blocks,
+    no_days,
+    no_trades,
+    read_day_sums,
+    read_trade_sums,
+)
 from backtest_py.engines.numba_engine.sweep.outcomes import (
     AMBIGUOUS,
     FIELD_BITS,
@@ -35,15 +48,29 @@ from backtest_py.engines.numba_engine.sweep.vectors import (
     store,
     to_float,
 )
-from backtest_py.engines.numba_engine.types import N_METRICS, N_REASONS, Sums
+from backtest_py.engines.numba_engine.types import N_METRICS, N_REASONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["SignalList", "empty_lane_sums", "join", "numbers_of_lane"]
 
-N_SUMS = 17
-"""Sums of a lane, in the order in which ``numbers_of_lane`` reads them."""
+# Rows of the sums of lanes: first those of trades, then those of days, then the others.
+DAY_SUMS = len(TradeSums._fields)
+OTHER_SUMS = DAY_SUMS + len(DaySums._fields)
+N_SUMS = OTHER_SUMS + 10
+(
+    GAIN,
+    LOSS,
+    MAX_DRAWDOWN,
+    MAX_DRAWDOWN_RATIO,
+    BEST,
+    WORST,
+    LONGEST_WIN,
+    LONGEST_LOSS,
+    EQUITY,
+    LAST_EXIT,
+) = range(OTHER_SUMS, N_SUMS)
 
 
 class SignalList(NamedTuple):
@@ -77,10 +104,7 @@ class Days(NamedTuple):
     """Sums per lane that change when a day closes."""
 
     equity_before: Any
-    returns: Any
-    squares: Any
-    downside: Any
-    closed: Any
+    sums: DaySums
     block_returns: Any
     block_squares: Any
 
@@ -109,10 +133,7 @@ def close_day(days, mask, day_pnl, equity, rf, blocks):
         block_squares = block_squares + r * r
     return Days(
         select(mask, equity, days.equity_before),
-        days.returns + r,
-        days.squares + r * r,
-        days.downside + keep(below, x * x),
-        days.closed + keep(mask, splat(1.0)),
+        add_day(days.sums, r, keep(below, x * x), keep(mask, splat(1.0))),
         block_returns,
         block_squares,
     )
@@ -130,9 +151,7 @@ def end_block(days, open_day, exit_day, end, day_pnl, equity, rf, block, blocks)
     days = close_day(days, passed, day_pnl, equity, rf, blocks)
     store(blocks, 2 * block, days.block_returns)
     store(blocks, 2 * block + 1, days.block_squares)
-    begun = Days(
-        days.equity_before, days.returns, days.squares, days.downside, days.closed, zero, zero
-    )
+    begun = Days(days.equity_before, days.sums, zero, zero)
     return begun, open_day & ~passed, select(passed, zero, day_pnl)
 
 
@@ -147,9 +166,10 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
     zero, one, never, dropped = splat(0.0), splat(1.0), splat(np.inf), splat(-1.0)
     rf_lanes = splat(rf)
     equity = peak = capital
-    days = Days(equity, zero, zero, zero, zero, zero, zero)
-    day_pnl = total = gain = loss = pnl_squares = zero
-    max_drawdown = max_ratio = fall = held = zero
+    days = Days(equity, no_days(zero), zero, zero)
+    of_trades = no_trades(zero)
+    day_pnl = gain = loss = zero
+    max_drawdown = max_ratio = fall = zero
     streak = longest_win = longest_loss = zero
     best, worst = splat(-np.inf), never
     free, exit_day, ruin_bar = zero, splat(-1.0), zero
@@ -190,13 +210,11 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
         open_day = open_day | take
         pnl = keep(take, load(cells.pnl, row))
         won, lost = pnl > zero, zero > pnl
-        total = total + pnl
+        of_trades = add_trade(of_trades, pnl, keep(take, bars_held))
         equity = equity + pnl
         day_pnl = day_pnl + pnl
-        pnl_squares = pnl_squares + pnl * pnl
         gain = select(won, gain + pnl, gain)
         loss = select(lost, loss + pnl, loss)
-        held = select(take, held + bars_held, held)
         tally = tally + select(take, load(cells.tally, row), splat(0))
         # Peaks only rise: a fall has the largest ratio to its peak only if it is deeper than all
         # before, and among the falls below one peak the deepest counts. So both wait for a new one.
@@ -231,23 +249,20 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
                 days, open_day, exit_day, ends[rest], day_pnl, equity, rf_lanes, rest, blocks
             )
     days = close_day(days, open_day, day_pnl, equity, rf_lanes, blocks)
-    store(sums, 0, total)
-    store(sums, 1, gain)
-    store(sums, 2, loss)
-    store(sums, 3, pnl_squares)
-    store(sums, 4, days.returns)
-    store(sums, 5, days.squares)
-    store(sums, 6, days.downside)
-    store(sums, 7, larger(fall, max_drawdown))
-    store(sums, 8, larger(fall / peak, max_ratio))
-    store(sums, 9, best)
-    store(sums, 10, worst)
-    store(sums, 11, longest_win)
-    store(sums, 12, longest_loss)
-    store(sums, 13, held)
-    store(sums, 14, days.closed)
-    store(sums, 15, equity)
-    store(sums, 16, select(never > free, free, ruin_bar))
+    for k in range(len(of_trades)):
+        store(sums, k, of_trades[k])
+    for k in range(len(days.sums)):
+        store(sums, DAY_SUMS + k, days.sums[k])
+    store(sums, GAIN, gain)
+    store(sums, LOSS, loss)
+    store(sums, MAX_DRAWDOWN, larger(fall, max_drawdown))
+    store(sums, MAX_DRAWDOWN_RATIO, larger(fall / peak, max_ratio))
+    store(sums, BEST, best)
+    store(sums, WORST, worst)
+    store(sums, LONGEST_WIN, longest_win)
+    store(sums, LONGEST_LOSS, longest_loss)
+    store(sums, EQUITY, equity)
+    store(sums, LAST_EXIT, select(never > free, free, ruin_bar))
 
 
 @kernel(allocates=False)
@@ -267,30 +282,25 @@ def numbers_of_lane(found, lane, day, contract, settings, first, last, ends):
         reasons[k] = counts[k, lane]
         trades += counts[k, lane]
     first_day, last_day = int(day[first]), int(day[last - 1])
-    ruined = sums[15, lane] <= 0.0
-    last_exit = int(day[int(sums[16, lane])])
+    ruined = sums[EQUITY, lane] <= 0.0
+    last_exit = int(day[int(sums[LAST_EXIT, lane])])
     total = Sums(
-        sums[0, lane],
-        sums[1, lane],
-        sums[2, lane],
-        sums[3, lane],
-        sums[4, lane],
-        sums[5, lane],
-        sums[6, lane],
-        sums[7, lane],
-        sums[8, lane],
-        sums[9, lane],
-        sums[10, lane],
+        read_trade_sums(sums[:DAY_SUMS, lane]),
+        read_day_sums(sums[DAY_SUMS:OTHER_SUMS, lane]),
+        sums[GAIN, lane],
+        sums[LOSS, lane],
+        sums[MAX_DRAWDOWN, lane],
+        sums[MAX_DRAWDOWN_RATIO, lane],
+        sums[BEST, lane],
+        sums[WORST, lane],
         trades,
         counts[WINS, lane],
         counts[LOSSES, lane],
         counts[LONGS, lane],
-        int(sums[11, lane]),
-        -int(sums[12, lane]),
-        int(sums[13, lane]),
+        int(sums[LONGEST_WIN, lane]),
+        -int(sums[LONGEST_LOSS, lane]),
         counts[AMBIGUOUS, lane],
         counted_days(first_day, last_day, last_exit, ruined),
-        int(sums[14, lane]),
         ruined,
     )
     out = found.numbers[lane]

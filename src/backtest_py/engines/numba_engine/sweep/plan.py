@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from backtest_py._jit import kernel
+from backtest_py.engines.layouts import SettingsView
 from backtest_py.engines.numba_engine.backtest_engine import (
     empty_trades,
     set_trade,
-    settle,
     trade_outcome,
 )
+from backtest_py.engines.numba_engine.contract import settle
 from backtest_py.engines.numba_engine.metrics import (
     accumulate,
     block_ends,
@@ -53,9 +54,6 @@ from backtest_py.engines.numba_engine.types import (
     N_METRICS,
     N_REASONS,
     bar_columns,
-    contract_view,
-    rules_view,
-    settings_view,
 )
 from backtest_py.errors import EngineError, SweepCancelled
 
@@ -346,7 +344,7 @@ class NumbaSweepPlan:
                     self._candidates,
                     self._sources,
                     table,
-                    settings_view(metrics),
+                    SettingsView(*metrics.values()),
                     asked,
                     begin,
                     min(begin + step, n_sets),
@@ -387,7 +385,7 @@ class NumbaSweepPlan:
                     self._sources,
                     rules,
                     contracts,
-                    settings_view(metrics),
+                    SettingsView(*metrics.values()),
                     asked,
                     rows,
                     out,
@@ -493,8 +491,8 @@ def _collected(found: Sequence[Passing], bounds: NDArray[np.int64]) -> tuple[Can
 def _exit_rows(exits: Sequence[Exit]) -> tuple[NDArray[np.void], NDArray[np.void]]:
     """Return the rules and the contracts of exits as arrays."""
     return (
-        np.array([rules_view(rules) for rules, _, _ in exits], RULES_DTYPE),
-        np.array([contract_view(contract) for _, contract, _ in exits], CONTRACT_DTYPE),
+        np.array([rules.values() for rules, _, _ in exits], RULES_DTYPE),
+        np.array([contract.values() for _, contract, _ in exits], CONTRACT_DTYPE),
     )
 
 
