@@ -291,9 +291,9 @@ class Settings:
 
         Examples
         --------
-        >>> from backtest_py import MovingAverageCross
-        >>> MovingAverageCross(fast=5, slow=20, entry_start="09:15").values()
-        (5, 20, 555, 1439)
+        >>> from backtest_py import ExitRules
+        >>> ExitRules(unit="points", close_time="09:15").values()
+        (2.0, 3.0, 0.0, 0.0, 1, 14, 0, False, 0.0, 555, 0, 0)
         """
         _, read, texts = self._schema()
         values = read(self)

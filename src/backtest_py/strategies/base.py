@@ -99,6 +99,10 @@ class Strategy(Settings):
         """Whether these parameters make the strategy look at volumes."""
         return False
 
+    def values(self) -> tuple[float, ...]:
+        """Return the parameters as kernels take them: all are float64, clocks are minutes."""
+        return tuple(map(float, Settings.values(self)))
+
     @classmethod
     def split_parameters(cls) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the names of the parameters that cut scores, and of those that shape them."""
