@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "backtest_py"
 # From the leaves to the command line. A module may import what stands before its own line, and
 # what belongs to the same entry; the longest entry that begins a module's name is its own.
 FLOW = (
-    ("errors", "_io"),
+    ("errors", "_forks", "_io"),
     ("parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.timestamps",),

@@ -6,6 +6,7 @@ pub mod error;
 pub mod indicators;
 pub mod metrics;
 pub mod optimizer;
+pub mod pool;
 mod python;
 pub mod schema;
 pub mod series_metrics;

@@ -115,6 +115,8 @@ macro_rules! sums {
     };
 }
 
+pub(crate) use sums;
+
 sums! {
     /// Sums over trades.
     pub struct TradeSums {

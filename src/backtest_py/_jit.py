@@ -15,11 +15,11 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
-import threading
 from enum import EnumType
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
+from backtest_py._forks import NO_FORK, hold_while_forking
 from backtest_py._kernel_cache import attach_cache, kernel_key
 from backtest_py.errors import EngineError
 
@@ -32,7 +32,6 @@ JIT_OPTIONS: Final[dict[str, Any]] = {"fastmath": False, "error_model": "numpy",
 """How every kernel is compiled. NUMBA_BOUNDSCHECK and NUMBA_DISABLE_JIT work as in numba."""
 
 _PACKAGE: Final = __name__.rpartition(".")[0]
-_LOCK: Final = threading.RLock()
 
 
 class Kernel:
@@ -81,7 +80,7 @@ class Kernel:
         A caller in a hot Python loop fetches it once and saves the indirection.
         """
         if self._dispatcher is None:
-            with _LOCK:
+            with NO_FORK:
                 self._build()
         return self._dispatcher
 
@@ -155,11 +154,20 @@ class Kernel:
 
             # Plain Python must divide silently too, as the compiled code does.
             return cast("Callable[..., Any]", np.errstate(all="ignore")(function))
+        _finish_compiling_before_forks()
         options = JIT_OPTIONS | {"_nrt": self.allocates}
         dispatcher = njit(**options)(function)
         if self.__module__.partition(".")[0] == _PACKAGE:
             attach_cache(dispatcher, f"{self.__module__}.{self.__qualname__}", self.fingerprint)
         return cast("Callable[..., Any]", dispatcher)
+
+
+@functools.cache
+def _finish_compiling_before_forks() -> None:
+    """Let a fork wait for numba, whose lock a child would find held by a thread that is gone."""
+    from numba.core.compiler_lock import global_compiler_lock  # noqa: PLC0415
+
+    hold_while_forking(global_compiler_lock)
 
 
 @overload

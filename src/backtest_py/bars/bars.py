@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from datetime import date
 from hashlib import sha256
-from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import numpy as np
 
+from backtest_py._forks import FreshLock
 from backtest_py.bars.clocks import Clocks, wall_clock
 from backtest_py.bars.columns import PRICES, Columns, columns_from_arrays, columns_from_frame
 from backtest_py.bars.timestamps import Times, as_times, parse_times, time_text
@@ -40,7 +40,7 @@ class _Cell:
     __slots__ = ("lock", "ready", "value")
 
     def __init__(self) -> None:
-        self.lock = RLock()
+        self.lock = FreshLock()
         self.ready = False
         self.value: Any = None
 
@@ -110,7 +110,6 @@ class Bars:
 
     __slots__ = (
         "__weakref__",
-        "_lock",
         "_memo",
         "atr_column",
         "close",
@@ -141,7 +140,6 @@ class Bars:
     session_timezone: str
     report: BarsReport
     _memo: dict[Hashable, _Cell]
-    _lock: Any
 
     def __init__(
         self,
@@ -174,7 +172,6 @@ class Bars:
             kept = read_only(value) if isinstance(value, np.ndarray) else value
             object.__setattr__(self, name, kept)
         object.__setattr__(self, "_memo", {})
-        object.__setattr__(self, "_lock", Lock())
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: bars do not change."""
@@ -186,7 +183,7 @@ class Bars:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Hand worker processes the columns, without what was remembered."""
-        skipped = {"__weakref__", "_lock", "_memo"}
+        skipped = {"__weakref__", "_memo"}
         names = (name for name in self.__slots__ if name not in skipped)
         return _restore, ({name: getattr(self, name) for name in names},)
 
@@ -321,8 +318,7 @@ class Bars:
         """
         cell = self._memo.get(key)
         if cell is None:
-            with self._lock:
-                cell = self._memo.setdefault(key, _Cell())
+            cell = self._memo.setdefault(key, _Cell())  # in one step, whoever else asks
         if not cell.ready:
             with cell.lock:
                 if not cell.ready:

@@ -21,6 +21,7 @@ import numpy as np
 
 from backtest_py.bars.timestamps import parse_times
 from backtest_py.contract import Contract, MetricSettings
+from backtest_py.engines.registry import ENGINE_NAMES
 from backtest_py.errors import ConfigError, DataError
 from backtest_py.parameters import Parameter, Settings, parameter, unknown_name
 from backtest_py.rules import ExitRules
@@ -138,9 +139,7 @@ class RunSettings(Settings):
 
     section: ClassVar[str] = "run"
 
-    engine: str = parameter(
-        "auto", "choice", "what computes the backtest", choices=("auto", "numba", "rust")
-    )
+    engine: str = parameter("auto", "choice", "what computes the backtest", choices=ENGINE_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

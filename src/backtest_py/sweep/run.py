@@ -304,14 +304,14 @@ class _Asked:
         first = prepare(bars, some[0], signals, some[1], some[2], metrics, span)
         for each in others:
             check_job(replace(first, strategy=each[0], rules=each[1], contract=each[2]))
-        runner, reason = resolve(engine, first)
+        runner, reason = resolve(engine, first, sweep=True)
         job = SweepJob(bars, space, first.metrics, first.first, first.last, scenarios=scenarios)
         return cls(job, runner, reason, signals)
 
     def pass_gate(self, gate: int | None, means: Means) -> dict[str, Any]:
         """Let a large sweep begin only where its engine agrees with the reference."""
         job, engine = self.job, self.engine
-        if engine.name == "numba":
+        if engine.is_reference:
             return {"verdict": "not needed", "reason": "the reference engine itself sweeps"}
         if gate is None:
             return {"verdict": "skipped", "reason": "the caller asked to skip it"}

@@ -45,15 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DIRECT_COMBOS", "Evaluator", "SweepJob"]
 
-CELL_BYTES: Final = 24
-"""Bytes of the outcome of one candidate under one exit, in the engine that needs more."""
 DIRECT_COMBOS: Final = 2
 """So few combinations are run one by one: a plan looks at all bars, whoever signals."""
-LANES: Final = 8
-"""Exits that an engine takes at a time."""
-MAX_BARS: Final = 1 << 24
-MAX_DAYS: Final = (1 << 16) - 1
-"""Bars and days beyond which outcomes do not fit into the cells of the Rust engine."""
 TABLES: Final = 6
 """Tables of a shard's metrics that exist at a time: being computed, encoded, written."""
 SPARSE: Final = 8
@@ -126,8 +119,7 @@ class Evaluator:
     Raises
     ------
     ConfigError
-        If the tables of one shard, and the average true ranges of all, alone take more; or if there
-        are more bars or days than the engine's outcomes can tell apart.
+        If the tables of one shard, and the average true ranges of all, alone take more.
     """
 
     def __init__(
@@ -139,7 +131,6 @@ class Evaluator:
         self.max_memory = max_memory
         rows = min(MAX_ROWS, job.grid.size)
         self.table_bytes = TABLES * 8 * len(METRICS) * job.n_scenarios * rows + _range_bytes(job)
-        _require_size(job.bars, engine)
         self._room = max_memory - self.table_bytes
         self._require(0)
         self._exits_of: tuple[bytes | None, list[Exit]] = (None, [])
@@ -403,9 +394,10 @@ class Evaluator:
 
     def _batches(self, plan: SweepPlan, n_exits: int) -> Iterator[slice]:
         """Yield as many exits at a time as fit into memory."""
-        cells = plan.n_candidates * CELL_BYTES * LANES
+        limits = self.engine.sweep_limits
+        cells = limits.table_bytes(plan.n_candidates, limits.lanes)
         self._require(cells)
-        step = LANES * max(1, self._room * 3 // 4 // max(1, cells))
+        step = limits.lanes * max(1, self._room * 3 // 4 // max(1, cells))
         for start in range(0, n_exits, step):
             yield slice(start, min(start + step, n_exits))
 
@@ -433,17 +425,6 @@ def _range_bytes(job: SweepJob) -> int:
     axes = {axis.key: len(axis) for axis in job.grid.axes}
     n = axes.get("rules.atr_period", 1) * axes.get("rules.atr_method", 1)
     return 8 * len(job.bars) * n if n > 1 else 0
-
-
-def _require_size(bars: Bars, engine: Engine) -> None:
-    """Refuse bars beyond what the Rust engine's outcomes can tell apart."""
-    n_days = int(bars.day[-1]) - int(bars.day[0]) + 1
-    if engine.name == "rust" and (len(bars) > MAX_BARS or n_days > MAX_DAYS):
-        raise ConfigError(
-            f"a sweep on the Rust engine takes at most {MAX_BARS:,} bars and {MAX_DAYS:,} days, "
-            f"and here are {len(bars):,} bars and {n_days:,} days; sweep shorter data, or give "
-            'engine = "numba"'
-        )
 
 
 def _settled(exit_: Exit, scenario: int) -> Exit:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from backtest_py.parameters import counted
-from backtest_py.sweep.compute.evaluator import CELL_BYTES, LANES, Evaluator
+from backtest_py.sweep.compute.evaluator import Evaluator
 from backtest_py.sweep.compute.shards import MAX_EXITS, Shard, Shards
 from backtest_py.sweep.compute.sources import distinct_rows
 from backtest_py.sweep.progress import duration_text
@@ -95,8 +95,8 @@ class Plan:
         exits = _n_distinct(grid, (*grid.rules_axes, *grid.contract_axes))
         scores = _n_distinct(grid, structural)
         candidates = evaluator.sources.n_candidates
-        lanes = math.ceil(min(exits, MAX_EXITS) * job.n_scenarios / LANES) * LANES
-        table = 0 if evaluator.apart else candidates * CELL_BYTES * lanes
+        at_once = min(exits, MAX_EXITS) * job.n_scenarios
+        table = 0 if evaluator.apart else engine.sweep_limits.table_bytes(candidates, at_once)
         return cls(
             combos=n_combos,
             signal_sets=_n_distinct(grid, grid.strategy_axes),

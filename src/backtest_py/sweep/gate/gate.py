@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.engines import resolve
+from backtest_py.engines import reference
 from backtest_py.engines.base import EngineOutput, Job
 from backtest_py.engines.layouts import SEMANTICS_VERSION, TRADE_DTYPE
 from backtest_py.errors import BacktestWarning, EngineUnavailableError, ParityError
@@ -69,7 +69,7 @@ def pass_gate(
     job : SweepJob
         What is swept.
     engine : Engine
-        The engine that sweeps; Numba is the reference.
+        The engine that sweeps.
     threads : int
         Threads to use, 0 for one per processor.
     max_memory : int
@@ -93,6 +93,7 @@ def pass_gate(
     Examples
     --------
     >>> import backtest_py as bt
+    >>> from backtest_py.engines import resolve
     >>> from backtest_py.sweep.compute.evaluator import SweepJob
     >>> from backtest_py.sweep.space.grid import Grid
     >>> bars = bt.synthetic_bars(n_days=20)
@@ -104,12 +105,12 @@ def pass_gate(
     ('agreed', True, 4)
     """
     began = time.perf_counter()
-    reference = _reference()
-    builds = {each.name: dict(each.build) for each in (reference, engine)}
+    trusted = _reference()
+    builds = {each.name: dict(each.build) for each in (trusted, engine)}
     key = sha256(canonical_json(_identity(job, builds)))
     keep = not isinstance(job.grid.strategy, FunctionStrategy)
     known = recall(key) if keep else None
-    verdict = known or _Gate(job, reference, engine).verdict(threads, max_memory)
+    verdict = known or _Gate(job, trusted, engine).verdict(threads, max_memory)
     if keep and known is None:
         remember(key, verdict)
     if not verdict["bit_for_bit"]:
@@ -157,13 +158,12 @@ def gate_text(verdict: Mapping[str, Any]) -> str:
 
 def _reference() -> Engine:
     try:
-        reference, _ = resolve("numba")
+        return reference()
     except EngineUnavailableError as error:
         raise EngineUnavailableError(
-            "a large sweep on the Rust engine begins with a check against the Numba engine, but "
+            "a large sweep begins with a check against the reference engine, but "
             f"{error}, or skip the check by gate=None (--skip-gate), which the results record"
         ) from error
-    return reference
 
 
 def _identity(job: SweepJob, builds: Mapping[str, Any]) -> dict[str, Any]:
@@ -309,7 +309,7 @@ class _Gate:
             raise ParityError(
                 "the engines disagree, so the sweep has not begun: "
                 f"{self._event(combo_id, scenario, comparison.wrong)}; please report it, and sweep "
-                'with engine="numba" meanwhile, which is the reference'
+                f'with engine="{self._reference.name}" meanwhile, which is the reference'
             )
         if comparison.first is not None and not self._first:
             self._first = self._event(combo_id, scenario, comparison.first)
