@@ -35,10 +35,14 @@ macro_rules! metrics {
 
         impl Metrics {
             fn to_array(&self) -> [f64; N_METRICS] {
-                let before = [$(self.$name,)*];
-                let after = [$(self.$last,)*];
-                let mut values = before.into_iter().chain(self.exits).chain(after);
-                std::array::from_fn(|_| values.next().map_or(f64::NAN, canonical))
+                let (before, after) = ([$(self.$name,)*], [$(self.$last,)*]);
+                let mut values = [0.0; N_METRICS];
+                let (first, rest) = values.split_at_mut(before.len());
+                let (middle, last) = rest.split_at_mut(N_REASONS);
+                first.copy_from_slice(&before);
+                middle.copy_from_slice(&self.exits);
+                last.copy_from_slice(&after);
+                values.map(canonical)
             }
         }
     };
@@ -118,24 +122,21 @@ macro_rules! sums {
 pub(crate) use sums;
 
 sums! {
-    /// Sums over trades.
-    pub struct TradeSums {
+    /// Sums over the pnl of trades.
+    pub struct PnlSums {
         /// Sum of the pnl.
         total,
-        /// `P2`: sum of the squares of the pnl.
-        pnl_squares,
-        /// Bars held in all.
-        bars_held,
+        /// `P2`: sum of its squares.
+        squares,
     }
 }
 
-impl<T: Number> TradeSums<T> {
+impl<T: Number> PnlSums<T> {
     /// Add a trade; a lane that takes none adds 0.0, which changes no bit.
     #[inline(always)]
-    pub fn add(&mut self, pnl: T, bars_held: T) {
+    pub fn add(&mut self, pnl: T) {
         self.total = self.total.plus(pnl);
-        self.pnl_squares = self.pnl_squares.plus(pnl.times(pnl));
-        self.bars_held = self.bars_held.plus(bars_held);
+        self.squares = self.squares.plus(pnl.times(pnl));
     }
 }
 
@@ -169,8 +170,8 @@ impl<T: Number> DaySums<T> {
 /// What one pass over the trades accumulates: semantics section 5.
 #[derive(Clone, Copy, Debug)]
 pub struct Sums {
-    /// Sums over trades.
-    pub of_trades: TradeSums<f64>,
+    /// Sums over the pnl of trades.
+    pub of_pnl: PnlSums<f64>,
     /// Sums over the days on which trades were closed.
     pub of_days: DaySums<f64>,
     /// Sum of the positive pnl.
@@ -197,6 +198,8 @@ pub struct Sums {
     pub max_win_streak: usize,
     /// Longest run of losses.
     pub max_loss_streak: usize,
+    /// Bars held in all.
+    pub bars_held: usize,
     /// Number of ambiguous trades.
     pub ambiguous: usize,
     /// `n`: number of days.
@@ -218,7 +221,7 @@ pub fn accumulate(
     let rf = settings.risk_free_rate / settings.periods_per_year;
     let count = trades.len();
     let mut sums = Sums {
-        of_trades: TradeSums::new(0.0),
+        of_pnl: PnlSums::new(0.0),
         of_days: sum_days(trades, day, contract.initial_capital, rf, &[], &mut []),
         gain: 0.0,
         loss: 0.0,
@@ -232,6 +235,7 @@ pub fn accumulate(
         longs: 0,
         max_win_streak: 0,
         max_loss_streak: 0,
+        bars_held: 0,
         ambiguous: 0,
         days: 0,
         ruined: false,
@@ -242,7 +246,7 @@ pub fn accumulate(
     let (mut win_streak, mut loss_streak) = (0, 0);
     for k in 0..count {
         let pnl = trades.pnl[k];
-        sums.of_trades.add(pnl, (trades.exit_bar[k] - trades.entry_bar[k]) as f64);
+        sums.of_pnl.add(pnl);
         equity += pnl;
         if pnl > 0.0 {
             sums.gain += pnl;
@@ -267,6 +271,7 @@ pub fn accumulate(
         sums.best = larger(pnl, sums.best);
         sums.worst = if pnl < sums.worst { pnl } else { sums.worst };
         sums.longs += usize::from(trades.side[k] > 0);
+        sums.bars_held += (trades.exit_bar[k] - trades.entry_bar[k]) as usize;
         sums.ambiguous += usize::from(trades.ambiguous[k]);
         sums.reasons[usize::from(trades.reason[k])] += 1;
     }
@@ -415,8 +420,8 @@ pub fn finish(
     let n_trades = sums.trades as f64;
     let periods = settings.periods_per_year;
     let rf = settings.risk_free_rate / periods;
-    let (of_trades, of_days) = (&sums.of_trades, &sums.of_days);
-    let total_pct = 100.0 * of_trades.total / contract.initial_capital;
+    let (of_pnl, of_days) = (&sums.of_pnl, &sums.of_days);
+    let total_pct = 100.0 * of_pnl.total / contract.initial_capital;
     let drawdown_pct = 100.0 * sums.max_drawdown_ratio;
     let annual_pct = quotient(total_pct * periods, sums.days as f64);
     let avg_win = quotient(sums.gain, sums.wins as f64);
@@ -428,10 +433,10 @@ pub fn finish(
         long_trades: sums.longs as f64,
         short_trades: (sums.trades - sums.longs) as f64,
         days: sums.days as f64,
-        total_return: of_trades.total,
+        total_return: of_pnl.total,
         total_return_pct: total_pct,
         win_rate: quotient(sums.wins as f64, n_trades),
-        expectancy: quotient(of_trades.total, n_trades),
+        expectancy: quotient(of_pnl.total, n_trades),
         avg_win,
         avg_loss,
         gross_profit: sums.gain,
@@ -455,10 +460,10 @@ pub fn finish(
         ),
         annual_return_pct: annual_pct,
         calmar: quotient(annual_pct, drawdown_pct),
-        recovery_factor: quotient(of_trades.total, sums.max_drawdown),
-        sqn: sqn(of_trades.total, of_trades.pnl_squares, sums.trades),
-        exposure: quotient(of_trades.bars_held, (range.last - range.first) as f64),
-        avg_bars_held: quotient(of_trades.bars_held, n_trades),
+        recovery_factor: quotient(of_pnl.total, sums.max_drawdown),
+        sqn: sqn(of_pnl.total, of_pnl.squares, sums.trades),
+        exposure: quotient(sums.bars_held as f64, (range.last - range.first) as f64),
+        avg_bars_held: quotient(sums.bars_held as f64, n_trades),
         ambiguous_trades: sums.ambiguous as f64,
         exits: sums.reasons.map(|exits| exits as f64),
         ruined: if sums.ruined { 1.0 } else { 0.0 },

@@ -6,7 +6,7 @@
 //! become metrics by the same `finish`. What differs: counts are packed into two words per lane.
 
 use crate::contract::Contract;
-use crate::metrics::{DaySums, Sums, TradeSums, counted_days, finish, finish_blocks, sums};
+use crate::metrics::{DaySums, PnlSums, Sums, counted_days, finish, finish_blocks, sums};
 use crate::simd::{LANES, Vector};
 use crate::sweep::outcomes::{
     AMBIGUOUS, AMBIGUOUS_REASONS, CandidateBar, Cell, FIELD_BITS, LONGS, LOSSES, MOST_COUNTED,
@@ -33,12 +33,14 @@ pub type BlockSums = [[f64; LANES]; 2];
 type Counts = [[u32; LANES]; N_FIELDS];
 
 sums! {
-    /// What lanes keep beside the sums of trades and days.
+    /// What lanes keep beside the sums of pnl and days.
     pub struct OtherSums {
         /// Sum of the positive pnl.
         gain,
         /// Sum of the negative pnl.
         loss,
+        /// Bars held in all.
+        bars_held,
         /// Largest fall of the equity below its peak.
         max_drawdown,
         /// Largest fall as a share of the peak.
@@ -61,8 +63,8 @@ sums! {
 /// What [`join`] finds for eight exits.
 #[derive(Debug)]
 pub struct LaneSums {
-    /// Sums over trades.
-    pub of_trades: TradeSums<[f64; LANES]>,
+    /// Sums over the pnl of trades.
+    pub of_pnl: PnlSums<[f64; LANES]>,
     /// Sums over days.
     pub of_days: DaySums<[f64; LANES]>,
     /// All others.
@@ -76,7 +78,7 @@ pub struct LaneSums {
 /// Return sums of lanes, to be filled.
 pub fn empty_lane_sums(n_blocks: usize) -> LaneSums {
     LaneSums {
-        of_trades: TradeSums::new([0.0; LANES]),
+        of_pnl: PnlSums::new([0.0; LANES]),
         of_days: DaySums::new([0.0; LANES]),
         others: OtherSums::new([0.0; LANES]),
         counts: [[0; LANES]; N_FIELDS],
@@ -159,9 +161,9 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         block_returns: zero,
         block_squares: zero,
     };
-    let mut of_trades = TradeSums::new(zero);
+    let mut of_pnl = PnlSums::new(zero);
     let (mut gain, mut loss) = (zero, zero);
-    let (mut max_drawdown, mut max_ratio, mut fall) = (zero, zero, zero);
+    let (mut max_drawdown, mut max_ratio, mut fall, mut held) = (zero, zero, zero, zero);
     let (mut streak, mut longest_win, mut longest_loss) = (zero, zero, zero);
     let (mut best, mut worst) = (V::splat(f64::NEG_INFINITY), V::splat(f64::INFINITY));
     let (mut free, mut exit_day) = (zero, V::splat(-1.0));
@@ -195,7 +197,7 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         open_day = V::or(open_day, take);
         exit_day = V::select(take, exit_at, exit_day);
         let pnl = V::load(&cell.pnl).keep(take);
-        of_trades.add(pnl, exit.sub(bar.add(one)).keep(take));
+        of_pnl.add(pnl);
         equity = equity.add(pnl);
         days.day_pnl = days.day_pnl.add(pnl);
         gain = gain.add(pnl.larger(zero));
@@ -212,6 +214,7 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         fall = V::select(higher, zero, peak.sub(equity).larger(fall));
         best = V::select(take, pnl.larger(best), best);
         worst = V::select(take, pnl.smaller(worst), worst);
+        held = held.add(exit.sub(bar.add(one)).keep(take));
         let (won, lost) = (pnl.gt(zero), zero.gt(pnl));
         let longer_win = streak.larger(zero).add(one);
         let longer_loss = streak.smaller(zero).sub(one).keep(lost);
@@ -243,13 +246,14 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         }
     }
     days.close_day::<BLOCKS>(open_day, equity, rf_lanes);
-    found.of_trades = of_trades.map(stored);
+    found.of_pnl = of_pnl.map(stored);
     found.of_days = days.sums.map(stored);
     let max_drawdown_ratio = fall.div(peak).larger(max_ratio);
     let max_drawdown = fall.larger(max_drawdown);
     let others = OtherSums {
         gain,
         loss,
+        bars_held: held,
         max_drawdown,
         max_drawdown_ratio,
         best,
@@ -313,7 +317,7 @@ pub fn numbers_of_lane<'a>(
     let ruined = others.equity <= 0.0;
     let (first_day, last_day) = days;
     let total = Sums {
-        of_trades: found.of_trades.map(|sums| sums[lane]),
+        of_pnl: found.of_pnl.map(|sums| sums[lane]),
         of_days: found.of_days.map(|sums| sums[lane]),
         gain: others.gain,
         loss: others.loss,
@@ -327,6 +331,7 @@ pub fn numbers_of_lane<'a>(
         longs: count(LONGS),
         max_win_streak: others.longest_win as usize,
         max_loss_streak: -others.longest_loss as usize,
+        bars_held: others.bars_held as usize,
         ambiguous,
         days: counted_days(first_day, last_day, others.exit_day as i32, ruined),
         ruined,

@@ -18,20 +18,20 @@ from backtest_py.errors import EngineError
 
 __all__ = [
     "DaySums",
+    "PnlSums",
     "Sums",
-    "TradeSums",
     "accumulate",
     "add_day",
-    "add_trade",
+    "add_pnl",
     "block_ends",
     "counted_days",
     "finish",
     "finish_blocks",
     "no_days",
-    "no_trades",
+    "no_pnl",
     "quotient",
     "read_day_sums",
-    "read_trade_sums",
+    "read_pnl_sums",
     "sharpe",
     "sortino",
     "sqn",
@@ -45,15 +45,14 @@ NO_DAY = np.iinfo(np.int32).max
 """The end of a range's last block of days: no day is after it."""
 
 
-class TradeSums(NamedTuple):
-    """Sums over trades that a run and the lanes of a sweep add up alike.
+class PnlSums(NamedTuple):
+    """Sums over the pnl of trades: what a run and the lanes of a sweep add up alike.
 
     Each is a number, or one for each lane.
     """
 
     total: float
-    pnl_squares: float
-    bars_held: float
+    squares: float
 
 
 class DaySums(NamedTuple):
@@ -71,7 +70,7 @@ class DaySums(NamedTuple):
 class Sums(NamedTuple):
     """What one pass over the trades accumulates: semantics section 5."""
 
-    of_trades: TradeSums
+    of_pnl: PnlSums
     of_days: DaySums
     gain: float
     loss: float
@@ -85,25 +84,26 @@ class Sums(NamedTuple):
     longs: int
     max_win_streak: int
     max_loss_streak: int
+    bars_held: int
     ambiguous: int
     days: int
     ruined: bool
 
 
-read_trade_sums = reader(TradeSums, by_name=False)
+read_pnl_sums = reader(PnlSums, by_name=False)
 read_day_sums = reader(DaySums, by_name=False)
 
 
 @kernel(allocates=False)
-def no_trades(zero):
+def no_pnl(zero):
     """Return the sums of no trade; ``zero`` is 0.0, or that for each lane."""
-    return TradeSums(zero, zero, zero)
+    return PnlSums(zero, zero)
 
 
 @kernel(allocates=False)
-def add_trade(sums, pnl, bars_held):
+def add_pnl(sums, pnl):
     """Add a trade; a lane that takes none adds 0.0, which changes no bit."""
-    return TradeSums(sums.total + pnl, sums.pnl_squares + pnl * pnl, sums.bars_held + bars_held)
+    return PnlSums(sums.total + pnl, sums.squares + pnl * pnl)
 
 
 @kernel(allocates=False)
@@ -128,18 +128,18 @@ def accumulate(trades, count, day, contract, settings, first, last, reasons):
     """Return the sums of ``count`` trades in order; fill ``reasons`` with exits by reason."""
     rf = settings.risk_free_rate / settings.periods_per_year
     of_days = sum_days(trades, count, day, contract.initial_capital, rf, None, None)
-    of_trades = no_trades(0.0)
+    of_pnl = no_pnl(0.0)
     gain = loss = 0.0
     equity = peak = contract.initial_capital
     max_drawdown = max_drawdown_ratio = 0.0
     best, worst = -np.inf, np.inf
     wins = losses = longs = win_streak = loss_streak = max_win_streak = max_loss_streak = 0
-    ambiguous = 0
+    bars_held = ambiguous = 0
     for k in range(N_REASONS):
         reasons[k] = 0
     for k in range(count):
         pnl = trades.pnl[k]
-        of_trades = add_trade(of_trades, pnl, float(trades.exit_bar[k] - trades.entry_bar[k]))
+        of_pnl = add_pnl(of_pnl, pnl)
         equity += pnl
         if pnl > 0.0:
             gain += pnl
@@ -163,13 +163,14 @@ def accumulate(trades, count, day, contract, settings, first, last, reasons):
         best = pnl if pnl > best else best
         worst = pnl if pnl < worst else worst
         longs += trades.side[k] > 0
+        bars_held += trades.exit_bar[k] - trades.entry_bar[k]
         ambiguous += trades.ambiguous[k]
         reasons[trades.reason[k]] += 1
     ruined = equity <= 0.0
     first_day, last_day = day[first], day[last - 1]
     last_exit = day[trades.exit_bar[count - 1]] if count > 0 else first_day
     return Sums(
-        of_trades,
+        of_pnl,
         of_days,
         gain,
         loss,
@@ -183,6 +184,7 @@ def accumulate(trades, count, day, contract, settings, first, last, reasons):
         longs,
         max_win_streak,
         max_loss_streak,
+        bars_held,
         ambiguous,
         counted_days(first_day, last_day, last_exit, ruined),
         ruined,
@@ -327,8 +329,8 @@ def finish(sums, reasons, contract, settings, first, last, out):
     n_trades = float(sums.trades)
     periods = settings.periods_per_year
     rf = settings.risk_free_rate / periods
-    of_trades, of_days = sums.of_trades, sums.of_days
-    total_pct = 100.0 * of_trades.total / contract.initial_capital
+    of_pnl, of_days = sums.of_pnl, sums.of_days
+    total_pct = 100.0 * of_pnl.total / contract.initial_capital
     drawdown_pct = 100.0 * sums.max_drawdown_ratio
     annual_pct = quotient(total_pct * periods, float(sums.days))
     avg_win = quotient(sums.gain, float(sums.wins))
@@ -339,10 +341,10 @@ def finish(sums, reasons, contract, settings, first, last, out):
     out[Metric.long_trades] = float(sums.longs)
     out[Metric.short_trades] = float(sums.trades - sums.longs)
     out[Metric.days] = float(sums.days)
-    out[Metric.total_return] = of_trades.total
+    out[Metric.total_return] = of_pnl.total
     out[Metric.total_return_pct] = total_pct
     out[Metric.win_rate] = quotient(float(sums.wins), n_trades)
-    out[Metric.expectancy] = quotient(of_trades.total, n_trades)
+    out[Metric.expectancy] = quotient(of_pnl.total, n_trades)
     out[Metric.avg_win] = avg_win
     out[Metric.avg_loss] = avg_loss
     out[Metric.gross_profit] = sums.gain
@@ -361,10 +363,10 @@ def finish(sums, reasons, contract, settings, first, last, out):
     )
     out[Metric.annual_return_pct] = annual_pct
     out[Metric.calmar] = quotient(annual_pct, drawdown_pct)
-    out[Metric.recovery_factor] = quotient(of_trades.total, sums.max_drawdown)
-    out[Metric.sqn] = sqn(of_trades.total, of_trades.pnl_squares, sums.trades)
-    out[Metric.exposure] = quotient(of_trades.bars_held, float(last - first))
-    out[Metric.avg_bars_held] = quotient(of_trades.bars_held, n_trades)
+    out[Metric.recovery_factor] = quotient(of_pnl.total, sums.max_drawdown)
+    out[Metric.sqn] = sqn(of_pnl.total, of_pnl.squares, sums.trades)
+    out[Metric.exposure] = quotient(float(sums.bars_held), float(last - first))
+    out[Metric.avg_bars_held] = quotient(float(sums.bars_held), n_trades)
     out[Metric.ambiguous_trades] = float(sums.ambiguous)
     for k in range(N_REASONS):
         out[Metric.exits_stop_loss + k] = float(reasons[k])

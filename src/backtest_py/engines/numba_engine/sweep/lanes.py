@@ -16,17 +16,17 @@ import numpy as np
 from backtest_py._jit import kernel
 from backtest_py.engines.numba_engine.metrics import (
     DaySums,
+    PnlSums,
     Sums,
-    TradeSums,
     add_day,
-    add_trade,
+    add_pnl,
     counted_days,
     finish,
     finish_blocks,
     no_days,
-    no_trades,
+    no_pnl,
     read_day_sums,
-    read_trade_sums,
+    read_pnl_sums,
 )
 from backtest_py.engines.numba_engine.sweep.outcomes import (
     AMBIGUOUS,
@@ -56,10 +56,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SignalList", "empty_lane_sums", "join", "numbers_of_lane"]
 
-# Rows of the sums of lanes: first those of trades, then those of days, then the others.
-DAY_SUMS = len(TradeSums._fields)
+# Rows of the sums of lanes: first those of the pnl, then those of days, then the others.
+DAY_SUMS = len(PnlSums._fields)
 OTHER_SUMS = DAY_SUMS + len(DaySums._fields)
-N_SUMS = OTHER_SUMS + 10
+N_SUMS = OTHER_SUMS + 11
 (
     GAIN,
     LOSS,
@@ -69,6 +69,7 @@ N_SUMS = OTHER_SUMS + 10
     WORST,
     LONGEST_WIN,
     LONGEST_LOSS,
+    HELD,
     EQUITY,
     LAST_EXIT,
 ) = range(OTHER_SUMS, N_SUMS)
@@ -168,9 +169,9 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
     rf_lanes = splat(rf)
     equity = peak = capital
     days = Days(equity, no_days(zero), zero, zero)
-    of_trades = no_trades(zero)
+    of_pnl = no_pnl(zero)
     day_pnl = gain = loss = zero
-    max_drawdown = max_ratio = fall = zero
+    max_drawdown = max_ratio = fall = held = zero
     streak = longest_win = longest_loss = zero
     best, worst = splat(-np.inf), never
     free, exit_day, ruin_bar = zero, splat(-1.0), zero
@@ -211,11 +212,12 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
         open_day = open_day | take
         pnl = keep(take, load(cells.pnl, row))
         won, lost = pnl > zero, zero > pnl
-        of_trades = add_trade(of_trades, pnl, keep(take, bars_held))
+        of_pnl = add_pnl(of_pnl, pnl)
         equity = equity + pnl
         day_pnl = day_pnl + pnl
         gain = select(won, gain + pnl, gain)
         loss = select(lost, loss + pnl, loss)
+        held = select(take, held + bars_held, held)
         tally = tally + select(take, load(cells.tally, row), splat(0))
         # Peaks only rise: a fall has the largest ratio to its peak only if it is deeper than all
         # before, and among the falls below one peak the deepest counts. So both wait for a new one.
@@ -250,8 +252,8 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
                 days, open_day, exit_day, ends[rest], day_pnl, equity, rf_lanes, rest, blocks
             )
     days = close_day(days, open_day, day_pnl, equity, rf_lanes, blocks)
-    for k in range(len(of_trades)):
-        store(sums, k, of_trades[k])
+    for k in range(len(of_pnl)):
+        store(sums, k, of_pnl[k])
     for k in range(len(days.sums)):
         store(sums, DAY_SUMS + k, days.sums[k])
     store(sums, GAIN, gain)
@@ -262,6 +264,7 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
     store(sums, WORST, worst)
     store(sums, LONGEST_WIN, longest_win)
     store(sums, LONGEST_LOSS, longest_loss)
+    store(sums, HELD, held)
     store(sums, EQUITY, equity)
     store(sums, LAST_EXIT, select(never > free, free, ruin_bar))
 
@@ -286,7 +289,7 @@ def numbers_of_lane(found, lane, day, contract, settings, first, last, ends):
     ruined = sums[EQUITY, lane] <= 0.0
     last_exit = int(day[int(sums[LAST_EXIT, lane])])
     total = Sums(
-        read_trade_sums(sums[:DAY_SUMS, lane]),
+        read_pnl_sums(sums[:DAY_SUMS, lane]),
         read_day_sums(sums[DAY_SUMS:OTHER_SUMS, lane]),
         sums[GAIN, lane],
         sums[LOSS, lane],
@@ -300,6 +303,7 @@ def numbers_of_lane(found, lane, day, contract, settings, first, last, ends):
         counts[LONGS, lane],
         int(sums[LONGEST_WIN, lane]),
         -int(sums[LONGEST_LOSS, lane]),
+        int(sums[HELD, lane]),
         counts[AMBIGUOUS, lane],
         counted_days(first_day, last_day, last_exit, ruined),
         ruined,
