@@ -16,6 +16,7 @@ import numpy as np
 from backtest_py.engines.layouts import TRADE_DTYPE
 from backtest_py.errors import ParityError
 from backtest_py.metrics.catalogue import METRICS
+from backtest_py.parameters import counted
 from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Difference:
         if self.ulps is not None:
             text += f", {self.ulps} ulp apart"
         if self.counts is not None and self.counts[0] != self.counts[1]:
-            text += f"; {self.counts[0]} trades against {self.counts[1]}"
+            text += f"; {counted(self.counts[0], 'trade')} against {self.counts[1]:,}"
         return text
 
     def _show(self, value: Any) -> str:
@@ -248,7 +249,8 @@ def _column_kind(trades: Mapping[str, NDArray[Any]], name: str, count: int) -> s
     if name not in trades:
         return _ABSENT
     column = trades[name]
-    short = "" if column.shape == (count,) else f", shape {column.shape} for {count} trades"
+    wrong = f", shape {column.shape} for {counted(count, 'trade')}"
+    short = "" if column.shape == (count,) else wrong
     return f"{column.dtype}{short}"
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, parameter
 
-__all__ = ["AtrMethod", "ExitRules", "Intrabar", "Reason", "Unit"]
+__all__ = ["AtrMethod", "ExitCounts", "ExitRules", "Intrabar", "Reason", "Unit"]
 
 
 class Unit(IntEnum):
@@ -49,6 +49,20 @@ class Reason(IntEnum):
     end_of_data = 6
 
 
+class ExitCounts:
+    """What type checkers know of the metrics that count exits: one for each reason."""
+
+    __slots__ = ()
+
+    exits_stop_loss: int
+    exits_trailing_stop: int
+    exits_take_profit: int
+    exits_session_close: int
+    exits_session_end: int
+    exits_max_bars: int
+    exits_end_of_data: int
+
+
 DEFAULT_TARGET: Final = float("3.0")
 """An object of its own: ``target is DEFAULT_TARGET`` tells that the user did not choose it."""
 
@@ -69,10 +83,16 @@ class ExitRules(Settings):
 
     stop: float = parameter(2.0, "float", "distance of the stop, in units", minimum=0)
     target: float = parameter(
-        DEFAULT_TARGET, "float", "distance of the target, in units; 0 with target_r", minimum=0
+        DEFAULT_TARGET,
+        "float",
+        "distance of the target, in units; while it is left out, a target_r replaces it",
+        minimum=0,
     )
     target_r: float = parameter(
-        0.0, "float", "distance of the target in multiples of the stop; needs target = 0", minimum=0
+        0.0,
+        "float",
+        "distance of the target in multiples of the stop; needs target = 0, or left out",
+        minimum=0,
     )
     trail: float = parameter(
         0.0, "float", "distance of the trailing stop from the close, in units", minimum=0

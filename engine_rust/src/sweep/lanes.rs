@@ -6,7 +6,9 @@
 //! become metrics by the same `finish`. What differs: counts are packed into two words per lane.
 
 use crate::contract::Contract;
-use crate::metrics::{DaySums, PnlSums, Sums, counted_days, finish, finish_blocks, sums};
+use crate::metrics::{
+    DaySums, N_METRICS, PnlSums, Sums, counted_days, finish, finish_blocks, sums,
+};
 use crate::simd::{LANES, Vector};
 use crate::sweep::outcomes::{
     AMBIGUOUS, AMBIGUOUS_REASONS, CandidateBar, Cell, FIELD_BITS, LONGS, LOSSES, MOST_COUNTED,
@@ -293,18 +295,22 @@ fn move_counts<V: Vector>(counts: &mut Counts, first_word: V::Words, second_word
     }
 }
 
-/// Return the numbers of one lane: its metrics, then `S1`, `S2` and days of each block.
+/// Set the numbers of one lane: its metrics, then `S1`, `S2` and days of each block.
 ///
-/// `days` are the first and the last of the range, `ends` those of its blocks.
-pub fn numbers_of_lane<'a>(
-    found: &'a LaneSums,
+/// `days` are the first and the last of the range, `ends` those of its blocks; `set` gets the place of
+/// each number and its value.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub fn numbers_of_lane(
+    found: &LaneSums,
     lane: usize,
     days: (i32, i32),
     contract: &Contract,
     settings: &MetricSettings,
     range: Range,
-    ends: &'a [i32],
-) -> impl Iterator<Item = f64> + use<'a> {
+    ends: &[i32],
+    mut set: impl FnMut(usize, f64),
+) {
     let others = found.others.map(|sums| sums[lane]);
     let count = |k: usize| found.counts[k][lane] as usize;
     let mut reasons: [usize; N_REASONS] = std::array::from_fn(count);
@@ -337,7 +343,11 @@ pub fn numbers_of_lane<'a>(
         ruined,
         reasons,
     };
-    let of_lane = move |block: usize| found.blocks[block].map(|sums| sums[lane]);
-    let blocks = finish_blocks(ends, first_day, total.days, of_lane);
-    finish(&total, contract, settings, range).into_iter().chain(blocks)
+    for (k, number) in finish(&total, contract, settings, range).into_iter().enumerate() {
+        set(k, number);
+    }
+    let of_lane = |block: usize| found.blocks[block].map(|sums| sums[lane]);
+    for (k, number) in finish_blocks(ends, first_day, total.days, of_lane).enumerate() {
+        set(N_METRICS + k, number);
+    }
 }

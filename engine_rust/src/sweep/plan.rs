@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::backtest_engine::trade_outcome;
-use crate::contract::settle;
+use crate::contract::{Contract, settle};
 use crate::error::{EngineError, EngineResult};
 use crate::metrics::{accumulate, finish, finish_blocks, sum_days};
 use crate::pool::Pool;
@@ -110,11 +110,6 @@ impl SweepPlan {
     /// Number of candidates.
     pub fn n_candidates(&self) -> usize {
         self.candidates.rows.len()
-    }
-
-    /// Number of candidates of one source.
-    pub fn n_candidates_of(&self, source: usize) -> usize {
-        self.scores.sources[source].rows.len()
     }
 
     /// Combinations that are done, in all ranges of their call.
@@ -251,18 +246,19 @@ impl SweepPlan {
         for ((k, rows), columns) in
             parts.iter().enumerate().zip(columns.chunks_mut(asked.n_columns))
         {
-            let ends = &asked.ends[k];
-            let signals = SignalList { rows, bars: &self.candidates.bars };
-            let capital = &capital;
-            self.level.run(Join { signals, cells, same_day, capital, rf, ends, found });
-            for (lane, contract) in contracts.iter().enumerate() {
-                let (days, range) = (asked.days[k], asked.ranges[k]);
-                let settings = &asked.settings;
-                let numbers = numbers_of_lane(found, lane, days, contract, settings, range, ends);
-                for (column, number) in columns.iter_mut().zip(numbers) {
-                    column[block * LANES + lane] = number;
-                }
-            }
+            self.level.run(Join {
+                signals: SignalList { rows, bars: &self.candidates.bars },
+                cells,
+                same_day,
+                capital: &capital,
+                rf,
+                contracts,
+                asked,
+                range: k,
+                found: &mut *found,
+                columns,
+                place: block * LANES,
+            });
         }
     }
 
@@ -386,27 +382,37 @@ fn groups<'o>(asked: &Evaluation<'_>, out: &'o mut [f64], n_exits: usize) -> Vec
 }
 
 /// The join of one signal set with eight exits, in one range.
-struct Join<'a> {
+struct Join<'a, 'o> {
     signals: SignalList<'a>,
     cells: &'a [Cell],
     same_day: bool,
     capital: &'a [f64; LANES],
     rf: f64,
-    ends: &'a [i32],
+    contracts: &'a [Contract],
+    asked: &'a Evaluation<'a>,
+    range: usize,
     found: &'a mut LaneSums,
+    columns: &'a mut [&'o mut [f64]],
+    place: usize,
 }
 
-impl Task for Join<'_> {
+impl Task for Join<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Self { signals, cells, same_day, capital, rf, ends, found } = self;
+        let Self { signals, cells, same_day, capital, rf, contracts, asked, found, .. } = self;
+        let (range, days, ends) =
+            (asked.ranges[self.range], asked.days[self.range], &asked.ends[self.range]);
         match (same_day, ends.is_empty()) {
             (true, true) => join::<V, true, false>(signals, cells, capital, rf, ends, found),
             (true, false) => join::<V, true, true>(signals, cells, capital, rf, ends, found),
             (false, true) => join::<V, false, false>(signals, cells, capital, rf, ends, found),
             (false, false) => join::<V, false, true>(signals, cells, capital, rf, ends, found),
+        }
+        for (lane, contract) in contracts.iter().enumerate() {
+            let set = |k: usize, number| self.columns[k][self.place + lane] = number;
+            numbers_of_lane(found, lane, days, contract, &asked.settings, range, ends, set);
         }
     }
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from backtest_py.rules import Reason
+from backtest_py.rules import ExitCounts, Reason
 
 __all__ = [
     "CATALOGUE",
@@ -20,6 +20,7 @@ __all__ = [
     "SECTIONS",
     "SMALLER_IS_BETTER",
     "UNITS",
+    "MetricAttributes",
     "MetricInfo",
     "Section",
     "Unit",
@@ -384,3 +385,42 @@ COUNT_METRICS: Final = frozenset(info.name for info in _ENTRIES if info.kind == 
 
 SMALLER_IS_BETTER: Final = frozenset(info.name for info in _ENTRIES if info.better == "small")
 """Metrics of which a ranking puts the smallest first; of all others it puts the largest first."""
+
+
+class MetricAttributes(ExitCounts):
+    """What type checkers know of the metrics of a result; a test compares it with the catalogue."""
+
+    __slots__ = ()
+
+    total_trades: int
+    winning_trades: int
+    losing_trades: int
+    long_trades: int
+    short_trades: int
+    days: int
+    total_return: float
+    total_return_pct: float
+    win_rate: float
+    expectancy: float
+    avg_win: float
+    avg_loss: float
+    gross_profit: float
+    gross_loss: float
+    profit_factor: float
+    payoff_ratio: float
+    max_consecutive_wins: int
+    max_consecutive_losses: int
+    best_trade: float
+    worst_trade: float
+    max_drawdown: float
+    max_drawdown_pct: float
+    sharpe: float
+    sortino: float
+    annual_return_pct: float
+    calmar: float
+    recovery_factor: float
+    sqn: float
+    exposure: float
+    avg_bars_held: float
+    ambiguous_trades: int
+    ruined: bool

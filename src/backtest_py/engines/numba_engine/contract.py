@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from backtest_py._jit import kernel
+from backtest_py.engines.numba_engine.types import Settlement
 
-__all__ = ["Settlement", "settle"]
-
-
-class Settlement(NamedTuple):
-    """What a trade earned: points, and fees and gain in money."""
-
-    points: float
-    fees: float
-    pnl: float
+__all__ = ["settle"]
 
 
 @kernel(allocates=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from backtest_py.bars import Bars
 
-__all__ = ["N_METRICS", "N_REASONS", "Outcome", "Trades", "bar_columns", "reader"]
+__all__ = ["N_METRICS", "N_REASONS", "Outcome", "Settlement", "Trades", "bar_columns", "reader"]
 
 N_REASONS: Final = len(Reason)
 N_METRICS: Final = len(Metric)
@@ -32,6 +32,14 @@ class Outcome(NamedTuple):
     mfe: float
     reason: int
     ambiguous: bool
+
+
+class Settlement(NamedTuple):
+    """What a trade earned: points, and fees and gain in money."""
+
+    points: float
+    fees: float
+    pnl: float
 
 
 class Trades(NamedTuple):
