@@ -13,7 +13,6 @@ __all__ = [
     "SEMANTICS_VERSION",
     "SweepPlan",
     "__version__",
-    "after_fork_in_child",
     "annual_return_pct",
     "average_true_range",
     "avg_loss",
@@ -168,11 +167,6 @@ def metric_names() -> list[str]:
 
 def build_info() -> dict[str, str]:
     """Return version, profile, compiler, target and instruction levels of the extension."""
-
-def after_fork_in_child() -> None:
-    """Make new threads for this process; the extension has Python call it after each fork."""
-
-# Mirrors engines/numba_engine/series_metrics.py; backtest_py.metrics validates and documents.
 
 def equity_from_pnl(pnl: _Floats, start: float) -> _Floats:
     """Return the equity after each trade."""
