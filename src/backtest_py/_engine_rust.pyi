@@ -168,6 +168,8 @@ def metric_names() -> list[str]:
 def build_info() -> dict[str, str]:
     """Return version, profile, compiler, target and instruction levels of the extension."""
 
+# Mirrors engines/numba_engine/series_metrics.py; backtest_py.metrics validates and documents.
+
 def equity_from_pnl(pnl: _Floats, start: float) -> _Floats:
     """Return the equity after each trade."""
 
