@@ -20,6 +20,7 @@ import vectorbt as vbt
 
 import backtest_py as bt
 from backtest_py.engines import resolve
+from backtest_py.parameters import parse_clock
 from benches.datasets import WORKLOADS, load_market
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def inputs_of(bars: bt.Bars, side: NDArray[np.int8], rules: bt.ExitRules) -> dic
     entries = signals + 1
     admitted = (
         (bars.day[signals] == bars.day[entries])
-        & (bars.minute[entries] < rules.close_minute)
+        & (bars.minute[entries] < parse_clock(rules.close_time))
         & ~np.isnan(atr[signals])
     )
     signals, entries = signals[admitted], entries[admitted]
@@ -72,7 +73,7 @@ def inputs_of(bars: bt.Bars, side: NDArray[np.int8], rules: bt.ExitRules) -> dic
     stops[entries] = rules.stop * atr[signals] / bars.open[entries]
     target = rules.target or rules.target_r * rules.stop
     targets[entries] = target * atr[signals] / bars.open[entries]
-    late = bars.minute >= rules.close_minute
+    late = bars.minute >= parse_clock(rules.close_time)
     return {
         "close": np.where(late, bars.open, bars.close),
         "entries": longs,

@@ -25,7 +25,7 @@ from backtest_py.bench.agreement import check_rows, digest_of
 from backtest_py.bench.loop import N_LOOPED, straightforward_loop
 from backtest_py.bench.timing import MAX_IN_MEMORY, peak_memory
 from backtest_py.engines import resolve
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from benches.sweep_cases import OWN_SECONDS, load_case
 from benches.timing import ROOT, clock
 

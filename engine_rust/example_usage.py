@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import backtest_py as bt
 from backtest_py import _engine_rust
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
+from backtest_py.rules import AtrMethod
 
 
 def main() -> None:
@@ -13,7 +14,7 @@ def main() -> None:
     rules = bt.ExitRules(stop=2.0, target_r=2.0, close_time="17:00")
     contract = bt.Contract(tick_size=5, point_value=0.20, fee_per_side=0.25, slippage_ticks=1)
     settings = bt.MetricSettings()
-    atr = _engine_rust.average_true_range(bars, rules.atr_period, rules.atr_method_code)
+    atr = _engine_rust.average_true_range(bars, rules.atr_period, AtrMethod[rules.atr_method])
 
     strategy = bt.BarraElefante(min_range_mult=1.5, lookback=10)
     named = (strategy.name, list(strategy.values()))

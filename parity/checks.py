@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backtest_py.errors import ParityError
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parity import compare
-from backtest_py.records import METRICS, Reason
+from backtest_py.rules import Reason
 from parity import golden, reference, reference_strategies
 from parity.cases import Case
 from parity.implementations import ENGINES, IMPLEMENTATIONS, ask, to_answer, to_bars

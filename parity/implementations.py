@@ -14,8 +14,10 @@ import numpy as np
 
 import backtest_py as bt
 from backtest_py.engines import resolve
+from backtest_py.engines.layouts import TRADE_DTYPE
 from backtest_py.errors import BacktestWarning
-from backtest_py.records import METRICS, TRADE_DTYPE, Reason
+from backtest_py.metrics.catalogue import METRICS
+from backtest_py.rules import Reason
 from backtest_py.strategies.base import get_strategy
 from parity import reference
 

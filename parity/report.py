@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from backtest_py.engines import resolve
-from backtest_py.records import METRICS, SEMANTICS_VERSION, TRADE_DTYPE
+from backtest_py.engines.layouts import SEMANTICS_VERSION, TRADE_DTYPE
+from backtest_py.metrics.catalogue import METRICS
 from parity import golden
 from parity.cases import seeded_case
 from parity.checks import TALLY, Verdict, check_case, check_golden

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from backtest_py.engines.layouts import TRADE_DTYPE
 from backtest_py.errors import ParityError
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parity import AGREED_RTOL, compare, require_same, ulp_distance
-from backtest_py.records import METRICS, TRADE_DTYPE, Reason
+from backtest_py.rules import Reason
 
 FLOATS = [name for name, dtype in TRADE_DTYPE.items() if dtype.kind == "f"]
 INTEGERS = [name for name, dtype in TRADE_DTYPE.items() if dtype.kind == "i"]

@@ -12,7 +12,8 @@ import math
 import numpy as np
 import pytest
 
-from backtest_py.records import METRICS, TRADE_DTYPE
+from backtest_py.engines.layouts import TRADE_DTYPE
+from backtest_py.metrics.catalogue import METRICS
 from parity import reference
 from parity.cases import Case, Market, Seeded, make_bar, seeded_case
 from parity.implementations import Answer, ask, to_bars

@@ -14,8 +14,8 @@ import backtest_py as bt
 from backtest_py.data import load_bars
 from backtest_py.engines.base import Job, atr_for
 from backtest_py.engines.numba_engine.strategy import scored
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import clock_text
-from backtest_py.records import METRICS
 from backtest_py.signals import Signals
 from backtest_py.strategies.base import Bound, Strategy
 

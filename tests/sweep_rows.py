@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.sweep.store.tables import scenario_column
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backtest_py.records import COUNT_METRICS, METRICS
+from backtest_py.metrics.catalogue import COUNT_METRICS, METRICS
 from backtest_py.sweep.store.tables import coded_column, shard_table
 
 STOPS = [0.5, 1.0, 1.5, 2.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ SOURCE = ROOT / "src" / "backtest_py"
 FLOW = (
     ("errors",),
     ("_forks", "_io", "fingerprints"),
-    ("records", "parameters", "_kernel_cache"),
+    ("parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.zones",),
     ("bars.options", "bars.timestamps"),
@@ -26,6 +27,8 @@ FLOW = (
     ("contract", "rules", "data"),
     ("indicators",),
     ("strategies",),
+    ("metrics.catalogue",),
+    ("engines.layouts",),
     ("engines",),
     ("provenance", "parity"),
     ("metrics",),
@@ -190,3 +193,41 @@ def test_slow_implementation_shares_no_code_with_the_engines():
     assert references
     for path in references:
         assert imports(ast.parse(path.read_text(encoding="utf-8"))) == [], path.name
+
+
+# The Rust engine: what a file names by `crate::` is what it needs.
+CRATE = ROOT / "engine_rust" / "src"
+RUST = {
+    "::".join(path.relative_to(CRATE).with_suffix("").parts).removesuffix("::mod"): path
+    for path in sorted(CRATE.rglob("*.rs"))
+    if path.name != "lib.rs"
+}
+
+
+def rust_needs(name):
+    """Return the files that a file of the Rust engine names."""
+    text = RUST[name].read_text(encoding="utf-8")
+    found = set()
+    for start, group in re.findall(r"\bcrate::((?:\w+::)*)(\{[^}]*\}|\w+)", text):
+        for item in re.findall(r"[\w:]+", group):
+            parts = f"{start}{item}".split("::")
+            names = ("::".join(parts[:count]) for count in range(len(parts), 0, -1))
+            found.add(next((each for each in names if each in RUST), ""))
+    return found - {"", name}
+
+
+def test_rust_modules_need_each_other_in_one_direction():
+    needs = {name: rust_needs(name) for name in RUST}
+    assert "schema" in needs["types"]
+    assert "strategy" in needs["strategies"]
+    left = dict(needs)
+    while free := [name for name, needed in left.items() if not needed & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"these need each other in a circle: {sorted(left)}"
+
+
+def test_only_the_rust_engines_python_folder_knows_python():
+    for name, path in RUST.items():
+        knows = re.search(r"\b(pyo3|numpy)::", path.read_text(encoding="utf-8")) is not None
+        assert knows == (name.startswith("python")), name

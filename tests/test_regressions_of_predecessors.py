@@ -36,8 +36,9 @@ import backtest_py as bt
 from backtest_py import _engine_rust
 from backtest_py.engines import Job, resolve
 from backtest_py.engines.numba_engine.types import bar_columns
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parity import compare
-from backtest_py.records import METRICS, Reason
+from backtest_py.rules import Reason
 
 pytestmark = pytest.mark.filterwarnings("ignore::backtest_py.errors.BacktestWarning")
 

@@ -22,6 +22,7 @@ PAIRS = {
     "indicators": (["indicators.rs"], ["indicators.py"]),
     "strategy": (["strategy.rs"], [f"{ENGINE}/strategy.py"]),
     "backtest_engine": (["backtest_engine.rs"], [f"{ENGINE}/backtest_engine.py"]),
+    "contract": (["contract.rs"], [f"{ENGINE}/contract.py"]),
     "metrics": (["metrics.rs"], [f"{ENGINE}/metrics.py"]),
     "series_metrics": (["series_metrics.rs"], [f"{ENGINE}/series_metrics.py"]),
     "optimizer": (["optimizer.rs"], [f"{ENGINE}/optimizer.py"]),
@@ -51,18 +52,17 @@ HABITS_OF_NUMBA = {
 # By pair: why only one engine has these names.
 ONLY_RUST = {
     "types": {
-        "the settings that Python declares in rules.py, contract.py, records.py": (
-            *("Bars", "Contract", "Reason", "Rules", "SEMANTICS_VERSION", "Settings", "Unit"),
-            *("from_code", "is_empty", "len"),
+        "declared in rules.py, contract.py and engines/layouts.py": (
+            *("AtrMethod", "Bars", "Intrabar", "MetricSettings", "Reason", "Rules"),
+            *("SEMANTICS_VERSION", "Unit", "is_empty", "len"),
         ),
-        "arguments that Numba takes apart": ("Backtest", "Range", "SignalColumns", "push"),
+        "arguments that Numba takes apart": ("Range", "SignalColumns", "push"),
         "checks that keep a wrong call from reading out of bounds": ("check", "check_length"),
     },
     "indicators": {"loops that are worth wider instructions": ("TrueRange", "WindowMeans")},
     "strategy": {
         "declared in strategies/base.py and signals.py": (
-            *("Bound", "Registration", "Signals", "Strategy", "Threshold"),
-            *("build", "columns", "registration"),
+            *("Bound", "Registration", "Signals", "Strategy", "Threshold", "columns"),
         ),
         "values that TOML and Python have checked": ("COUNT", "count"),
         "detection over several threads": ("CHUNK", "PARALLEL_BARS", "detect_in_chunks"),
@@ -70,7 +70,15 @@ ONLY_RUST = {
             *("passes", "turned_score", "turned_threshold"),
         ),
     },
-    "metrics": {"a comparison that Numba writes in place": ("larger",)},
+    "backtest_engine": {"a tuple in Numba": ("Backtest",)},
+    "contract": {"declared in contract.py of the package": ("Contract",)},
+    "metrics": {
+        "a comparison that Numba writes in place": ("larger",),
+        "the catalogue, which Python declares in metrics/catalogue.py": (
+            *("Metrics", "N_METRICS", "names", "to_array"),
+        ),
+        "sums of any number, of which Numba compiles one kernel for each": ("add", "map", "new"),
+    },
     "series_metrics": {
         "tests": (
             *("RETURNS", "ratios_are_those_of_empyrical", "the_start_counts"),
@@ -97,7 +105,8 @@ ONLY_RUST = {
     "sweep/lists": {"the columns of each source apart": ("Source",)},
     "sweep/lanes": {
         "types that Numba infers": ("BlockSums", "Counts"),
-        "counts take two words of a lane": ("FIRST_WORD_FIELDS", "second_shift"),
+        "counts take two words of a lane": ("FIRST_WORD_FIELDS", "_", "second_shift"),
+        "sums by name; Numba counts the rows of an array": ("OtherSums",),
         "vectors in memory": ("stored",),
     },
     "simd": {
@@ -108,7 +117,7 @@ ONLY_RUST = {
         "operators in Numba": (
             *("add", "and", "and_not", "div", "gt", "le", "mul", "none", "or", "sub"),
         ),
-        "types that Numba infers": ("Mask", "Words"),
+        "types that Numba infers": ("Mask", "Number", "Words", "plus", "times"),
         "packed counts": ("count", "count_all", "no_words", "words_to_array"),
         "narrow numbers that are widened as they are read; in Numba load does it": (
             *("load_f32", "load_u16"),
@@ -125,21 +134,19 @@ ONLY_RUST = {
 }
 ONLY_NUMBA = {
     "types": {
-        "settings as kernels take them": (
-            *("ContractView", "RulesView", "SettingsView", "bar_columns", "contract_view"),
-            *("rules_view", "settings_view"),
-        ),
-        "enums as the numbers that kernels compare": (
-            *("END_OF_DATA", "MAX_BARS", "SESSION_CLOSE", "SESSION_END", "STOP_LOSS"),
-            *("TAKE_PROFIT", "TARGET_FIRST", "TRAILING_STOP", "UNIT_ATR", "UNIT_PERCENT"),
-            *("UNIT_POINTS", "UNIT_STRATEGY", "WILDER"),
-        ),
+        "columns and rows as kernels take them": ("bar_columns", "reader"),
+        "declared with the metrics in Rust": ("N_METRICS",),
     },
     "strategy": {"Strategy::scores": ("scored",)},
     "backtest_engine": {
         "a vector that grows": ("count_signals", "empty_trades", "first_trades", "set_trade"),
     },
-    "metrics": {"an empty slice": ("NO_DAY",)},
+    "metrics": {
+        "an empty slice": ("NO_DAY",),
+        "sums of any number, which Rust has as methods": (
+            *("add_day", "add_pnl", "no_days", "no_pnl"),
+        ),
+    },
     "sweep/plan": {
         "tasks for the threads of Python; rayon splits work by itself": (
             *("MAX_BLOCKS", "T", "count", "processors", "spread", "walk_rows"),
@@ -149,15 +156,20 @@ ONLY_NUMBA = {
     },
     "sweep/outcomes": {
         "structs of arrays": ("CACHE_LINE", "CELL_DTYPE", "Cells"),
-        "settings as arrays that kernels take": (
-            *("CONTRACT_DTYPE", "RULES_DTYPE", "contract_of", "rules_of"),
-        ),
+        "settings as arrays that kernels take": (*("CONTRACT_DTYPE", "RULES_DTYPE"),),
         "a cell has a tally instead of the place of a field": ("tally_of",),
     },
     "sweep/lists": {
         "enums as the numbers that kernels compare": ("AT_LEAST_OR_OFF", "AT_MOST"),
         "what cut marked, moved in a pass of its own": ("pick",),
         "the size of tasks; rayon splits work by itself": ("visits",),
+    },
+    "sweep/lanes": {
+        "rows of the sums of lanes, which are fields in Rust": (
+            *("BEST", "DAY_SUMS", "EQUITY", "GAIN", "HELD", "LAST_EXIT", "LONGEST_LOSS"),
+            *("LONGEST_WIN", "LOSS", "MAX_DRAWDOWN", "MAX_DRAWDOWN_RATIO", "N_SUMS"),
+            *("OTHER_SUMS", "WORST"),
+        ),
     },
     "simd": {
         "how numba is taught vectors": (
@@ -230,7 +242,7 @@ def test_twins_share_every_name_that_is_not_listed(pair):
 
 
 def test_every_file_of_an_engine_has_a_twin():
-    apart = {"lib.rs", "error.rs", "pool.rs", "sweep/mod.rs", "strategies/mod.rs"}
+    apart = {"lib.rs", "error.rs", "pool.rs", "schema.rs", "sweep/mod.rs", "strategies/mod.rs"}
     paired = {path for rust, _ in PAIRS.values() for path in rust}
     found = {path.relative_to(RUST).as_posix() for path in RUST.rglob("*.rs")}
     assert {path for path in found - paired if not path.startswith("python/")} == apart

@@ -3,10 +3,10 @@
 //! Every formula is written once for both sides: `s` is +1.0 for a long and -1.0 for a short, and a
 //! product with it is exact.
 
-use crate::metrics::{accumulate, finish};
+use crate::contract::{Contract, settle};
+use crate::metrics::{N_METRICS, accumulate, finish};
 use crate::types::{
-    Backtest, Bars, Contract, Outcome, Range, Reason, Rules, Settings, Settlement, SignalColumns,
-    Trades, Unit,
+    Bars, Intrabar, MetricSettings, Outcome, Range, Reason, Rules, SignalColumns, Trades, Unit,
 };
 
 /// Return `m` where tick `k` costs `k/m`, or 0.0 where it costs `k*tick_size`.
@@ -40,7 +40,7 @@ pub fn admits_entry(bars: &Bars<'_>, rules: &Rules, i: usize) -> bool {
     if e >= bars.len() {
         return false;
     }
-    rules.close_minute < 0 || (bars.day[e] == bars.day[i] && bars.minute[e] < rules.close_minute)
+    rules.close_time < 0 || (bars.day[e] == bars.day[i] && bars.minute[e] < rules.close_time)
 }
 
 /// Bars that are skipped together; trades are short.
@@ -131,13 +131,13 @@ pub fn trade_outcome(
     if rules.trail == 0.0 {
         let levels = if long { (stop, trigger) } else { (trigger, stop) };
         let last = if rules.max_bars > 0 { n.min(e.saturating_add(rules.max_bars)) } else { n };
-        (j, highest, lowest) = skip_quiet(bars, rules.close_minute, levels, j, last);
+        (j, highest, lowest) = skip_quiet(bars, rules.close_time, levels, j, last);
     }
     let (exit_price, reason) = loop {
         let stop_reason = if moved { Reason::TrailingStop } else { Reason::StopLoss };
         if j > e {
             let price = bars.open[j];
-            if rules.close_minute >= 0 && bars.minute[j] >= rules.close_minute {
+            if rules.close_time >= 0 && bars.minute[j] >= rules.close_time {
                 break (price - s * slip, Reason::SessionClose);
             }
             if rules.max_bars > 0 && j - e == rules.max_bars {
@@ -155,7 +155,7 @@ pub fn trade_outcome(
         let hit_target = if long { high >= trigger } else { low <= trigger };
         if hit_stop || hit_target {
             ambiguous = hit_stop && hit_target;
-            if hit_target && (!hit_stop || rules.target_first) {
+            if hit_target && (!hit_stop || rules.intrabar == Intrabar::TargetFirst) {
                 break (target, Reason::TakeProfit);
             }
             break (stop - s * slip, stop_reason);
@@ -165,7 +165,7 @@ pub fn trade_outcome(
         if j == n - 1 {
             break (bars.close[j] - s * slip, Reason::EndOfData);
         }
-        if rules.close_minute >= 0 && bars.day[j + 1] != bars.day[j] {
+        if rules.close_time >= 0 && bars.day[j + 1] != bars.day[j] {
             break (bars.close[j] - s * slip, Reason::SessionEnd);
         }
         if rules.trail > 0.0 {
@@ -205,19 +205,6 @@ pub fn trade_outcome(
         reason,
         ambiguous,
     })
-}
-
-/// Return what a trade earned.
-pub fn settle(outcome: &Outcome, side: i8, contract: &Contract) -> Settlement {
-    let (entry, price) = (outcome.entry_price, outcome.exit_price);
-    let points = if side > 0 { price - entry } else { entry - price };
-    let fees = 2.0 * contract.fee_per_side * contract.quantity
-        + contract.fee_rate
-            * (entry.abs() + price.abs())
-            * contract.point_value
-            * contract.quantity;
-    let pnl = points * contract.point_value * contract.quantity - fees;
-    Settlement { points: points + 0.0, fees: fees + 0.0, pnl: pnl + 0.0 }
 }
 
 /// Return the first signal of `[from, last)`, or `last`; blocks without any are skipped whole.
@@ -263,6 +250,15 @@ pub fn simulate(
     trades
 }
 
+/// A whole backtest.
+#[derive(Clone, Debug)]
+pub struct Backtest {
+    /// The trades.
+    pub trades: Trades,
+    /// The metrics in the order of the catalogue.
+    pub metrics: [f64; N_METRICS],
+}
+
 /// Simulate the signals of the range; return the trades and the metrics.
 pub fn backtest(
     bars: &Bars<'_>,
@@ -270,7 +266,7 @@ pub fn backtest(
     signals: SignalColumns<'_>,
     rules: &Rules,
     contract: &Contract,
-    settings: &Settings,
+    settings: &MetricSettings,
     range: Range,
 ) -> Backtest {
     let trades = simulate(bars, atr, signals, rules, contract, range);

@@ -5,8 +5,6 @@
 
 use thiserror::Error;
 
-use crate::types::Unit;
-
 /// What can be wrong with a call of the engine.
 #[derive(Debug, Error, PartialEq)]
 pub enum EngineError {
@@ -57,6 +55,19 @@ pub enum EngineError {
         /// Number of values given.
         found: usize,
     },
+    /// Settings came with more or fewer numbers than the engine knows fields.
+    #[error(
+        "{name} has {expected} fields here, but {found} values were given: the extension and the \
+         package are of different versions; rebuild with `make build`"
+    )]
+    Fields {
+        /// Name of the settings.
+        name: &'static str,
+        /// Number of fields.
+        expected: usize,
+        /// Number of values given.
+        found: usize,
+    },
     /// A number is not one that the engine can compute with.
     #[error("{name} = {value} is not allowed; give {allowed}")]
     Value {
@@ -68,10 +79,10 @@ pub enum EngineError {
         allowed: &'static str,
     },
     /// A column that the rules measure in was not given.
-    #[error("unit = {unit:?} needs the column {column}; give one value per bar")]
+    #[error("unit = {unit} needs the column {column}; give one value per bar")]
     Column {
         /// What the rules measure in.
-        unit: Unit,
+        unit: &'static str,
         /// Name of the column.
         column: &'static str,
     },

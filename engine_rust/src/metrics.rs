@@ -3,31 +3,228 @@
 //! Passes over the trades and over their days accumulate every sum in trade order; each metric is then
 //! a small function of the sums.
 
+use crate::contract::Contract;
 use crate::error::{EngineError, EngineResult};
-use crate::types::{Contract, N_METRICS, N_REASONS, Range, Settings, Sums, Trades};
+use crate::simd::Number;
+use crate::types::{MetricSettings, N_REASONS, Range, Reason, Trades};
 
 /// A variance up to this share of its mean square is rounding and counts as zero.
 const NEGLIGIBLE: f64 = 1e-9;
+
+/// Declare the metrics in the order of `metrics/catalogue.py`, those of exits between two parts.
+macro_rules! metrics {
+    ([$($name:ident,)*] exits [$($last:ident,)*]) => {
+        /// The metrics by name; one that is not set is an error of the compiler.
+        struct Metrics {
+            $($name: f64,)*
+            exits: [f64; N_REASONS],
+            $($last: f64,)*
+        }
+
+        /// Number of metrics.
+        pub const N_METRICS: usize =
+            [$(stringify!($name),)* $(stringify!($last),)*].len() + N_REASONS;
+
+        /// Return the names of the metrics in order.
+        pub fn names() -> Vec<String> {
+            let mut names: Vec<String> = vec![$(stringify!($name).to_string(),)*];
+            names.extend(Reason::NAMES.iter().map(|reason| format!("exits_{reason}")));
+            names.extend([$(stringify!($last).to_string(),)*]);
+            names
+        }
+
+        impl Metrics {
+            fn to_array(&self) -> [f64; N_METRICS] {
+                let (before, after) = ([$(self.$name,)*], [$(self.$last,)*]);
+                let mut values = [0.0; N_METRICS];
+                let (first, rest) = values.split_at_mut(before.len());
+                let (middle, last) = rest.split_at_mut(N_REASONS);
+                first.copy_from_slice(&before);
+                middle.copy_from_slice(&self.exits);
+                last.copy_from_slice(&after);
+                values.map(canonical)
+            }
+        }
+    };
+}
+
+metrics! {
+    [
+        total_trades,
+        winning_trades,
+        losing_trades,
+        long_trades,
+        short_trades,
+        days,
+        total_return,
+        total_return_pct,
+        win_rate,
+        expectancy,
+        avg_win,
+        avg_loss,
+        gross_profit,
+        gross_loss,
+        profit_factor,
+        payoff_ratio,
+        max_consecutive_wins,
+        max_consecutive_losses,
+        best_trade,
+        worst_trade,
+        max_drawdown,
+        max_drawdown_pct,
+        sharpe,
+        sortino,
+        annual_return_pct,
+        calmar,
+        recovery_factor,
+        sqn,
+        exposure,
+        avg_bars_held,
+        ambiguous_trades,
+    ]
+    exits
+    [
+        ruined,
+    ]
+}
+
+/// Declare sums that a run and the eight lanes of a sweep add up alike: each is a number, or one for
+/// each lane.
+macro_rules! sums {
+    (
+        $(#[$doc:meta])*
+        pub struct $name:ident {
+            $($(#[$field_doc:meta])* $field:ident,)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name<T> {
+            $($(#[$field_doc])* pub $field: T,)*
+        }
+
+        impl<T: Copy> $name<T> {
+            /// The sums of nothing; `zero` is 0.0, or that for each lane.
+            #[inline(always)]
+            pub fn new(zero: T) -> Self {
+                Self { $($field: zero,)* }
+            }
+
+            /// What becomes of each sum.
+            #[inline(always)]
+            pub fn map<U>(&self, f: impl Fn(T) -> U) -> $name<U> {
+                $name { $($field: f(self.$field),)* }
+            }
+        }
+    };
+}
+
+pub(crate) use sums;
+
+sums! {
+    /// Sums over the pnl of trades.
+    pub struct PnlSums {
+        /// Sum of the pnl.
+        total,
+        /// `P2`: sum of its squares.
+        squares,
+    }
+}
+
+impl<T: Number> PnlSums<T> {
+    /// Add a trade; a lane that takes none adds 0.0, which changes no bit.
+    #[inline(always)]
+    pub fn add(&mut self, pnl: T) {
+        self.total = self.total.plus(pnl);
+        self.squares = self.squares.plus(pnl.times(pnl));
+    }
+}
+
+sums! {
+    /// Sums over the days on which trades were closed.
+    pub struct DaySums {
+        /// `S1`: sum of the daily returns.
+        returns,
+        /// `S2`: sum of their squares.
+        squares,
+        /// `D`: sum of the squares of returns below the risk-free one.
+        downside,
+        /// `k`: number of days with an exit.
+        exit_days,
+    }
+}
+
+impl<T: Number> DaySums<T> {
+    /// Add the return of a day; `below_squared` is that of `r - rf`, 0.0 unless below 0.
+    ///
+    /// A lane that closes no day adds 0.0 to each sum.
+    #[inline(always)]
+    pub fn add(&mut self, r: T, below_squared: T, one: T) {
+        self.returns = self.returns.plus(r);
+        self.squares = self.squares.plus(r.times(r));
+        self.downside = self.downside.plus(below_squared);
+        self.exit_days = self.exit_days.plus(one);
+    }
+}
+
+/// What one pass over the trades accumulates: semantics section 5.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    /// Sums over the pnl of trades.
+    pub of_pnl: PnlSums<f64>,
+    /// Sums over the days on which trades were closed.
+    pub of_days: DaySums<f64>,
+    /// Sum of the positive pnl.
+    pub gain: f64,
+    /// Sum of the negative pnl.
+    pub loss: f64,
+    /// Largest fall of the equity below its peak.
+    pub max_drawdown: f64,
+    /// Largest fall as a share of the peak.
+    pub max_drawdown_ratio: f64,
+    /// Largest pnl.
+    pub best: f64,
+    /// Smallest pnl.
+    pub worst: f64,
+    /// Number of trades.
+    pub trades: usize,
+    /// Number of trades with a positive pnl.
+    pub wins: usize,
+    /// Number of trades with a negative pnl.
+    pub losses: usize,
+    /// Number of long trades.
+    pub longs: usize,
+    /// Longest run of wins.
+    pub max_win_streak: usize,
+    /// Longest run of losses.
+    pub max_loss_streak: usize,
+    /// Bars held in all.
+    pub bars_held: usize,
+    /// Number of ambiguous trades.
+    pub ambiguous: usize,
+    /// `n`: number of days.
+    pub days: usize,
+    /// Whether the account was ruined.
+    pub ruined: bool,
+    /// Number of exits by reason.
+    pub reasons: [usize; N_REASONS],
+}
 
 /// Return the sums of trades in order.
 pub fn accumulate(
     trades: &Trades,
     day: &[i32],
     contract: &Contract,
-    settings: &Settings,
+    settings: &MetricSettings,
     range: Range,
 ) -> Sums {
     let rf = settings.risk_free_rate / settings.periods_per_year;
-    let days = sum_days(trades, day, contract.initial_capital, rf, &[], &mut []);
     let count = trades.len();
     let mut sums = Sums {
-        total: 0.0,
+        of_pnl: PnlSums::new(0.0),
+        of_days: sum_days(trades, day, contract.initial_capital, rf, &[], &mut []),
         gain: 0.0,
         loss: 0.0,
-        pnl_squares: 0.0,
-        day_returns: days.returns,
-        day_squares: days.squares,
-        downside_squares: days.downside,
         max_drawdown: 0.0,
         max_drawdown_ratio: 0.0,
         best: f64::NEG_INFINITY,
@@ -41,7 +238,6 @@ pub fn accumulate(
         bars_held: 0,
         ambiguous: 0,
         days: 0,
-        exit_days: days.exit_days,
         ruined: false,
         reasons: [0; N_REASONS],
     };
@@ -50,9 +246,8 @@ pub fn accumulate(
     let (mut win_streak, mut loss_streak) = (0, 0);
     for k in 0..count {
         let pnl = trades.pnl[k];
-        sums.total += pnl;
+        sums.of_pnl.add(pnl);
         equity += pnl;
-        sums.pnl_squares += pnl * pnl;
         if pnl > 0.0 {
             sums.gain += pnl;
             sums.wins += 1;
@@ -87,19 +282,6 @@ pub fn accumulate(
     sums
 }
 
-/// Sums over the days on which trades were closed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DaySums {
-    /// `S1`: sum of the daily returns.
-    pub returns: f64,
-    /// `S2`: sum of their squares.
-    pub squares: f64,
-    /// `D`: sum of the squares of returns below the risk-free one.
-    pub downside: f64,
-    /// `k`: number of days with an exit.
-    pub exit_days: usize,
-}
-
 /// Close the days of trades in order; add their returns up over all days and over those of each block.
 ///
 /// `ends` are [`block_ends`], and `blocks` gets `S1` and `S2` of each; both may be empty.
@@ -110,8 +292,8 @@ pub fn sum_days(
     rf: f64,
     ends: &[i32],
     blocks: &mut [[f64; 2]],
-) -> DaySums {
-    let mut sums = DaySums::default();
+) -> DaySums<f64> {
+    let mut sums = DaySums::new(0.0);
     let mut equity = capital;
     let (mut k, mut block) = (0, 0);
     while k < trades.len() {
@@ -124,13 +306,8 @@ pub fn sum_days(
             k += 1;
         }
         let r = day_pnl / equity_before;
-        sums.returns += r;
-        sums.squares += r * r;
         let x = r - rf;
-        if x < 0.0 {
-            sums.downside += x * x;
-        }
-        sums.exit_days += 1;
+        sums.add(r, if x < 0.0 { x * x } else { 0.0 }, 1.0);
         if !ends.is_empty() {
             while exit_day >= ends[block] {
                 block += 1;
@@ -233,59 +410,65 @@ pub fn profit_factor(gain: f64, loss: f64, wins: usize, losses: usize) -> f64 {
     quotient(gain, 0.0 - loss)
 }
 
-/// Return the metrics in the order of `records.METRICS`.
+/// Return the metrics in the order of the catalogue.
 pub fn finish(
     sums: &Sums,
     contract: &Contract,
-    settings: &Settings,
+    settings: &MetricSettings,
     range: Range,
 ) -> [f64; N_METRICS] {
     let n_trades = sums.trades as f64;
     let periods = settings.periods_per_year;
     let rf = settings.risk_free_rate / periods;
-    let total_pct = 100.0 * sums.total / contract.initial_capital;
+    let (of_pnl, of_days) = (&sums.of_pnl, &sums.of_days);
+    let total_pct = 100.0 * of_pnl.total / contract.initial_capital;
     let drawdown_pct = 100.0 * sums.max_drawdown_ratio;
     let annual_pct = quotient(total_pct * periods, sums.days as f64);
     let avg_win = quotient(sums.gain, sums.wins as f64);
     let avg_loss = quotient(sums.loss, sums.losses as f64);
-    let mut out = [0.0; N_METRICS];
-    out[0] = n_trades;
-    out[1] = sums.wins as f64;
-    out[2] = sums.losses as f64;
-    out[3] = sums.longs as f64;
-    out[4] = (sums.trades - sums.longs) as f64;
-    out[5] = sums.days as f64;
-    out[6] = sums.total;
-    out[7] = total_pct;
-    out[8] = quotient(sums.wins as f64, n_trades);
-    out[9] = quotient(sums.total, n_trades);
-    out[10] = avg_win;
-    out[11] = avg_loss;
-    out[12] = sums.gain;
-    out[13] = 0.0 - sums.loss;
-    out[14] = profit_factor(sums.gain, sums.loss, sums.wins, sums.losses);
-    out[15] = quotient(avg_win, 0.0 - avg_loss);
-    out[16] = sums.max_win_streak as f64;
-    out[17] = sums.max_loss_streak as f64;
-    out[18] = if sums.trades > 0 { sums.best } else { f64::NAN };
-    out[19] = if sums.trades > 0 { sums.worst } else { f64::NAN };
-    out[20] = sums.max_drawdown;
-    out[21] = drawdown_pct;
-    out[22] = sharpe(sums.day_returns, sums.day_squares, sums.days, rf, periods);
-    out[23] =
-        sortino(sums.day_returns, sums.downside_squares, sums.days, sums.exit_days, rf, periods);
-    out[24] = annual_pct;
-    out[25] = quotient(annual_pct, drawdown_pct);
-    out[26] = quotient(sums.total, sums.max_drawdown);
-    out[27] = sqn(sums.total, sums.pnl_squares, sums.trades);
-    out[28] = quotient(sums.bars_held as f64, (range.last - range.first) as f64);
-    out[29] = quotient(sums.bars_held as f64, n_trades);
-    out[30] = sums.ambiguous as f64;
-    for (k, exits) in sums.reasons.iter().enumerate() {
-        out[31 + k] = *exits as f64;
+    Metrics {
+        total_trades: n_trades,
+        winning_trades: sums.wins as f64,
+        losing_trades: sums.losses as f64,
+        long_trades: sums.longs as f64,
+        short_trades: (sums.trades - sums.longs) as f64,
+        days: sums.days as f64,
+        total_return: of_pnl.total,
+        total_return_pct: total_pct,
+        win_rate: quotient(sums.wins as f64, n_trades),
+        expectancy: quotient(of_pnl.total, n_trades),
+        avg_win,
+        avg_loss,
+        gross_profit: sums.gain,
+        gross_loss: 0.0 - sums.loss,
+        profit_factor: profit_factor(sums.gain, sums.loss, sums.wins, sums.losses),
+        payoff_ratio: quotient(avg_win, 0.0 - avg_loss),
+        max_consecutive_wins: sums.max_win_streak as f64,
+        max_consecutive_losses: sums.max_loss_streak as f64,
+        best_trade: if sums.trades > 0 { sums.best } else { f64::NAN },
+        worst_trade: if sums.trades > 0 { sums.worst } else { f64::NAN },
+        max_drawdown: sums.max_drawdown,
+        max_drawdown_pct: drawdown_pct,
+        sharpe: sharpe(of_days.returns, of_days.squares, sums.days, rf, periods),
+        sortino: sortino(
+            of_days.returns,
+            of_days.downside,
+            sums.days,
+            of_days.exit_days as usize,
+            rf,
+            periods,
+        ),
+        annual_return_pct: annual_pct,
+        calmar: quotient(annual_pct, drawdown_pct),
+        recovery_factor: quotient(of_pnl.total, sums.max_drawdown),
+        sqn: sqn(of_pnl.total, of_pnl.squares, sums.trades),
+        exposure: quotient(sums.bars_held as f64, (range.last - range.first) as f64),
+        avg_bars_held: quotient(sums.bars_held as f64, n_trades),
+        ambiguous_trades: sums.ambiguous as f64,
+        exits: sums.reasons.map(|exits| exits as f64),
+        ruined: if sums.ruined { 1.0 } else { 0.0 },
     }
-    out[31 + N_REASONS] = if sums.ruined { 1.0 } else { 0.0 };
-    out.map(canonical)
+    .to_array()
 }
 
 /// Return `S1`, `S2` and the number of days of every block, one after another.

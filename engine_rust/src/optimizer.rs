@@ -1,10 +1,12 @@
 //! Many backtests on the same bars. Mirrors `engines/numba_engine/optimizer.py`.
 
 use crate::backtest_engine::backtest;
+use crate::contract::Contract;
 use crate::error::EngineResult;
+use crate::metrics::N_METRICS;
 use crate::simd::Level;
 use crate::strategy::{Strategy, detect};
-use crate::types::{Bars, Contract, N_METRICS, Range, Rules, Settings};
+use crate::types::{Bars, MetricSettings, Range, Rules};
 
 /// One backtest of a series.
 pub struct Run<'a> {
@@ -17,7 +19,7 @@ pub struct Run<'a> {
     /// What is traded.
     pub contract: Contract,
     /// Settings of the metrics.
-    pub settings: Settings,
+    pub settings: MetricSettings,
     /// Bars whose signals count.
     pub range: Range,
 }

@@ -6,7 +6,6 @@ use crate::error::{EngineError, EngineResult};
 use crate::indicators::{atr_sma, atr_wilder};
 use crate::pool;
 use crate::simd::Level;
-use crate::strategies::REGISTRY;
 use crate::types::{Bars, SignalColumns};
 
 /// Turns bars into signals; the twin of a Python strategy's kernel.
@@ -133,38 +132,6 @@ pub struct Registration {
     pub build: fn(&[f64]) -> EngineResult<Box<dyn Strategy>>,
 }
 
-/// Return how a strategy is known and built.
-///
-/// # Errors
-/// If the name is unknown.
-pub fn registration(name: &str) -> EngineResult<&'static Registration> {
-    REGISTRY.iter().find(|entry| entry.name == name).ok_or_else(|| {
-        let known: Vec<_> = REGISTRY.iter().map(|entry| entry.name).collect();
-        EngineError::UnknownStrategy { name: name.to_string(), known: known.join(", ") }
-    })
-}
-
-/// Build a strategy from its name and values.
-///
-/// # Errors
-/// If the name is unknown, or a value or their number is not allowed.
-pub fn build(name: &str, values: &[f64]) -> EngineResult<Box<dyn Strategy>> {
-    let entry = registration(name)?;
-    if entry.parameters.len() != values.len() {
-        return Err(EngineError::Values {
-            name: entry.name,
-            expected: entry.parameters.len(),
-            found: values.len(),
-        });
-    }
-    for (name, value) in entry.parameters.iter().zip(values) {
-        if !value.is_finite() {
-            return Err(EngineError::Value { name, value: *value, allowed: "a finite number" });
-        }
-    }
-    (entry.build)(values)
-}
-
 /// What [`count`] allows: far above the limits of the settings, and nothing overflows.
 const COUNT: &str = "a whole number from 1 to 1e9";
 
@@ -231,7 +198,7 @@ fn detect_in_chunks(
     }
 }
 
-/// Return the average true range of every bar by the code of `records.AtrMethod`.
+/// Return the average true range of every bar by the code of [`AtrMethod`].
 ///
 /// # Errors
 /// If the code is neither Wilder's nor the simple mean, or a period of 0 is asked for.

@@ -1,6 +1,8 @@
-//! What the engine is given and gives back. Mirrors `engines/numba_engine/types.py` and `records.py`.
+//! What the engine is given and gives back. Mirrors `rules.py`, `engines/layouts.py` and
+//! `engines/numba_engine/types.py`.
 
 use crate::error::{EngineError, EngineResult};
+use crate::schema::{choices, settings};
 
 /// Version of the contract in docs/semantics.md that every number follows.
 pub const SEMANTICS_VERSION: i64 = 1;
@@ -90,58 +92,70 @@ impl SignalColumns<'_> {
     }
 }
 
-/// What stops, targets and trails are multiples of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// The average true range.
-    Atr,
-    /// One point.
-    Points,
-    /// One percent of the price.
-    Percent,
-    /// The risk that the strategy gave.
-    Strategy,
-}
-
-impl Unit {
-    /// The unit of a code.
-    ///
-    /// # Errors
-    /// [`EngineError::Code`].
-    pub fn from_code(code: i64) -> EngineResult<Self> {
-        match code {
-            0 => Ok(Self::Atr),
-            1 => Ok(Self::Points),
-            2 => Ok(Self::Percent),
-            3 => Ok(Self::Strategy),
-            _ => Err(EngineError::Code { name: "unit", code }),
-        }
+choices! {
+    /// What stops, targets and trails are multiples of.
+    pub enum Unit {
+        /// The average true range.
+        Atr = "atr",
+        /// One point.
+        Points = "points",
+        /// One percent of the price.
+        Percent = "percent",
+        /// The risk that the strategy gave.
+        Strategy = "strategy",
     }
 }
 
-/// How a position is closed; a distance of 0 is off, and so is a close minute below 0.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// Distance of the stop, in units.
-    pub stop: f64,
-    /// Distance of the target, in units.
-    pub target: f64,
-    /// Distance of the target, in multiples of the stop.
-    pub target_r: f64,
-    /// Distance of the trailing stop, in units.
-    pub trail: f64,
-    /// What distances are multiples of.
-    pub unit: Unit,
-    /// Whether stops and targets move to the tick grid.
-    pub round_to_tick: bool,
-    /// Ticks that the price must trade beyond a target.
-    pub target_through_ticks: f64,
-    /// Minute of the day from which positions are closed.
-    pub close_minute: i32,
-    /// Bars after which a position is closed, 0 for never.
-    pub max_bars: usize,
-    /// Whether the target counts when one bar reaches both.
-    pub target_first: bool,
+choices! {
+    /// How the average true range is computed.
+    pub enum AtrMethod {
+        /// Wilder's average.
+        Wilder = "wilder",
+        /// The simple mean.
+        Sma = "sma",
+        /// A column of the bars.
+        Column = "column",
+    }
+}
+
+choices! {
+    /// Which exit counts when a bar reaches stop and target.
+    pub enum Intrabar {
+        /// The stop.
+        StopFirst = "stop_first",
+        /// The target.
+        TargetFirst = "target_first",
+    }
+}
+
+settings! {
+    /// How a position is closed; a distance of 0 is off, and so is a close time of -1.
+    pub struct Rules {
+        /// Distance of the stop, in units.
+        stop: f64,
+        /// Distance of the target, in units.
+        target: f64,
+        /// Distance of the target, in multiples of the stop.
+        target_r: f64,
+        /// Distance of the trailing stop, in units.
+        trail: f64,
+        /// What distances are multiples of.
+        unit: Unit,
+        /// Bars in the average true range.
+        atr_period: usize,
+        /// How the average true range is computed.
+        atr_method: AtrMethod,
+        /// Whether stops and targets move to the tick grid.
+        round_to_tick: bool,
+        /// Ticks that the price must trade beyond a target.
+        target_through_ticks: f64,
+        /// Minute of the day from which positions are closed.
+        close_time: i32,
+        /// Bars after which a position is closed, 0 for never.
+        max_bars: usize,
+        /// Which exit counts when a bar reaches stop and target.
+        intrabar: Intrabar,
+    }
 }
 
 impl Rules {
@@ -158,36 +172,18 @@ impl Rules {
         if self.stop == 0.0 && self.target == 0.0 && self.trail == 0.0 {
             return Ok(());
         }
-        Err(EngineError::Column { unit: self.unit, column })
+        Err(EngineError::Column { unit: Unit::NAMES[self.unit as usize], column })
     }
 }
 
-/// What is traded, and what trading it costs.
-#[derive(Clone, Copy, Debug)]
-pub struct Contract {
-    /// Smallest price step, in points.
-    pub tick_size: f64,
-    /// Money per point and contract.
-    pub point_value: f64,
-    /// Contracts per trade.
-    pub quantity: f64,
-    /// Money per contract and side.
-    pub fee_per_side: f64,
-    /// Share of the traded value, per side.
-    pub fee_rate: f64,
-    /// Ticks lost on every market order.
-    pub slippage_ticks: f64,
-    /// Money in the account at the start.
-    pub initial_capital: f64,
-}
-
-/// Settings of the annualised metrics.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Annual risk-free return, as a fraction.
-    pub risk_free_rate: f64,
-    /// Trading days a year.
-    pub periods_per_year: f64,
+settings! {
+    /// Settings of the annualised metrics.
+    pub struct MetricSettings {
+        /// Annual risk-free return, as a fraction.
+        risk_free_rate: f64,
+        /// Trading days a year.
+        periods_per_year: f64,
+    }
 }
 
 /// Bars of `[first, last)` whose signals count.
@@ -212,31 +208,28 @@ impl Range {
     }
 }
 
-/// Why a trade was closed; the number is what the trade's column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Reason {
-    /// The stop, where it was first set.
-    StopLoss = 0,
-    /// The stop, after it had moved.
-    TrailingStop = 1,
-    /// The target.
-    TakeProfit = 2,
-    /// The first bar at or after the close time.
-    SessionClose = 3,
-    /// The last bar of the day, before the close time.
-    SessionEnd = 4,
-    /// The allowed number of bars had passed.
-    MaxBars = 5,
-    /// The last bar of the data.
-    EndOfData = 6,
+choices! {
+    /// Why a trade was closed; the number is what the trade's column holds.
+    pub enum Reason {
+        /// The stop, where it was first set.
+        StopLoss = "stop_loss",
+        /// The stop, after it had moved.
+        TrailingStop = "trailing_stop",
+        /// The target.
+        TakeProfit = "take_profit",
+        /// The first bar at or after the close time.
+        SessionClose = "session_close",
+        /// The last bar of the day, before the close time.
+        SessionEnd = "session_end",
+        /// The allowed number of bars had passed.
+        MaxBars = "max_bars",
+        /// The last bar of the data.
+        EndOfData = "end_of_data",
+    }
 }
 
 /// Number of reasons.
-pub const N_REASONS: usize = 7;
-
-/// Number of metrics.
-pub const N_METRICS: usize = 32 + N_REASONS;
+pub const N_REASONS: usize = Reason::ALL.len();
 
 /// How a trade that starts at a signal ends.
 #[derive(Clone, Copy, Debug)]
@@ -272,7 +265,7 @@ pub struct Settlement {
     pub pnl: f64,
 }
 
-/// Trades, column by column, in the order of `records.TRADE_DTYPE`.
+/// Trades, column by column, in the order of `layouts.TRADE_DTYPE`.
 #[derive(Clone, Debug, Default)]
 pub struct Trades {
     /// Bar of the signal.
@@ -336,64 +329,4 @@ impl Trades {
         self.reason.push(outcome.reason as u8);
         self.ambiguous.push(outcome.ambiguous);
     }
-}
-
-/// What one pass over the trades accumulates: semantics section 5.
-#[derive(Clone, Copy, Debug)]
-pub struct Sums {
-    /// Sum of the pnl.
-    pub total: f64,
-    /// Sum of the positive pnl.
-    pub gain: f64,
-    /// Sum of the negative pnl.
-    pub loss: f64,
-    /// `P2`: sum of the squares of the pnl.
-    pub pnl_squares: f64,
-    /// `S1`: sum of the daily returns.
-    pub day_returns: f64,
-    /// `S2`: sum of their squares.
-    pub day_squares: f64,
-    /// `D`: sum of the squares of returns below the risk-free one.
-    pub downside_squares: f64,
-    /// Largest fall of the equity below its peak.
-    pub max_drawdown: f64,
-    /// Largest fall as a share of the peak.
-    pub max_drawdown_ratio: f64,
-    /// Largest pnl.
-    pub best: f64,
-    /// Smallest pnl.
-    pub worst: f64,
-    /// Number of trades.
-    pub trades: usize,
-    /// Number of trades with a positive pnl.
-    pub wins: usize,
-    /// Number of trades with a negative pnl.
-    pub losses: usize,
-    /// Number of long trades.
-    pub longs: usize,
-    /// Longest run of wins.
-    pub max_win_streak: usize,
-    /// Longest run of losses.
-    pub max_loss_streak: usize,
-    /// Bars held in all.
-    pub bars_held: usize,
-    /// Number of ambiguous trades.
-    pub ambiguous: usize,
-    /// `n`: number of days.
-    pub days: usize,
-    /// `k`: number of days with an exit.
-    pub exit_days: usize,
-    /// Whether the account was ruined.
-    pub ruined: bool,
-    /// Number of exits by reason.
-    pub reasons: [usize; N_REASONS],
-}
-
-/// A whole backtest.
-#[derive(Clone, Debug)]
-pub struct Backtest {
-    /// The trades.
-    pub trades: Trades,
-    /// The metrics in the order of `records.METRICS`.
-    pub metrics: [f64; N_METRICS],
 }

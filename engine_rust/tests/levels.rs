@@ -4,12 +4,14 @@
 mod random_bars;
 
 use _engine_rust::backtest_engine::backtest;
+use _engine_rust::contract::Contract;
 use _engine_rust::error::EngineError;
 use _engine_rust::indicators::{atr_sma, atr_wilder, prior_sum, window_sums};
+use _engine_rust::schema::Setting;
 use _engine_rust::simd::Level;
-use _engine_rust::strategies::REGISTRY;
-use _engine_rust::strategy::{build, detect};
-use _engine_rust::types::{Contract, Range, Rules, Settings, SignalColumns, Unit};
+use _engine_rust::strategies::{REGISTRY, build};
+use _engine_rust::strategy::detect;
+use _engine_rust::types::{AtrMethod, Intrabar, MetricSettings, Range, Rules, SignalColumns, Unit};
 use random_bars::{Columns, Random, bits};
 
 fn cases() -> Vec<(&'static str, Vec<f64>)> {
@@ -126,7 +128,7 @@ fn wrong_calls_are_errors() {
     for (first, last) in [(3, 3), (4, 2), (0, 11)] {
         assert!(matches!(Range { first, last }.check(10), Err(EngineError::Range { .. })));
     }
-    assert!(matches!(Unit::from_code(4), Err(EngineError::Code { .. })));
+    assert!(matches!(Unit::from_number("unit", 4.0), Err(EngineError::Code { .. })));
 }
 
 #[test]
@@ -169,9 +171,11 @@ fn a_gap_through_the_stop_is_paid() {
         unit: Unit::Points,
         round_to_tick: false,
         target_through_ticks: 0.0,
-        close_minute: -1,
+        close_time: -1,
         max_bars: 0,
-        target_first: false,
+        intrabar: Intrabar::StopFirst,
+        atr_period: 14,
+        atr_method: AtrMethod::Wilder,
     };
     let contract = Contract {
         tick_size: 1.0,
@@ -182,7 +186,7 @@ fn a_gap_through_the_stop_is_paid() {
         slippage_ticks: 1.0,
         initial_capital: 1000.0,
     };
-    let settings = Settings { risk_free_rate: 0.0, periods_per_year: 252.0 };
+    let settings = MetricSettings { risk_free_rate: 0.0, periods_per_year: 252.0 };
     let strategy = build("moving_average_cross", &[1.0, 2.0, 0.0, 1439.0]).unwrap();
     let mut signals = detect(&columns.view(), strategy.as_ref(), Level::Baseline);
     signals.side = vec![1, 0, 0];

@@ -6,7 +6,8 @@ mod random_bars;
 use _engine_rust::error::EngineError;
 use _engine_rust::pool::{self, Pool};
 use _engine_rust::simd::Level;
-use _engine_rust::strategy::{build, detect};
+use _engine_rust::strategies::build;
+use _engine_rust::strategy::detect;
 use random_bars::Columns;
 
 #[test]

@@ -6,14 +6,17 @@ mod random_bars;
 use std::collections::BTreeMap;
 
 use _engine_rust::backtest_engine::backtest;
+use _engine_rust::contract::Contract;
 use _engine_rust::error::EngineError;
 use _engine_rust::indicators::atr_wilder;
+use _engine_rust::metrics::N_METRICS;
 use _engine_rust::pool::Pool;
 use _engine_rust::simd::Level;
-use _engine_rust::strategy::{Bound, build, detect, registration};
+use _engine_rust::strategies::{build, registration};
+use _engine_rust::strategy::{Bound, detect};
 use _engine_rust::sweep::outcomes::{Exit, MAX_BARS, MAX_DAYS};
 use _engine_rust::sweep::plan::{Numbers, SweepPlan};
-use _engine_rust::types::{Bars, Contract, N_METRICS, Range, Rules, Settings, Trades, Unit};
+use _engine_rust::types::{AtrMethod, Bars, Intrabar, MetricSettings, Range, Rules, Trades, Unit};
 use random_bars::{Columns, Random, bits};
 use rayon::prelude::*;
 
@@ -51,16 +54,18 @@ fn random_rules(random: &mut Random, gives_risk: bool, same_day: bool) -> Rules 
         target: if target_r > 0.0 { 0.0 } else { pick(&[0.0, 0.5, 2.0]) },
         target_r,
         trail: pick(&[0.0, 0.0, 0.7]),
-        unit: match pick(&[0.0, 1.0, 2.0, 3.0]) as i64 {
+        unit: match pick(&[0.0, 1.0, 2.0, 3.0]) as usize {
             3 if !gives_risk => Unit::Points,
-            code => Unit::from_code(code).unwrap(),
+            code => Unit::ALL[code],
         },
         round_to_tick: pick(&[0.0, 1.0]) > 0.0,
         target_through_ticks: pick(&[0.0, 1.0]),
-        close_minute: pick(if same_day { &[700.0, 900.0] } else { &[-1.0, -1.0, 700.0, 900.0] })
+        close_time: pick(if same_day { &[700.0, 900.0] } else { &[-1.0, -1.0, 700.0, 900.0] })
             as i32,
         max_bars: pick(&[0.0, 0.0, 1.0, 6.0]) as usize,
-        target_first: pick(&[0.0, 1.0]) > 0.0,
+        intrabar: Intrabar::ALL[pick(&[0.0, 1.0]) as usize],
+        atr_period: 14,
+        atr_method: AtrMethod::Wilder,
     }
 }
 
@@ -134,7 +139,7 @@ fn a_sweep_gives_the_bits_of_the_single_run() {
     let bars = columns.view();
     let atr = atr_wilder(bars.high, bars.low, bars.close, 5, Level::Baseline);
     let mut random = Random(99);
-    let settings = Settings { risk_free_rate: 0.03, periods_per_year: 252.0 };
+    let settings = MetricSettings { risk_free_rate: 0.03, periods_per_year: 252.0 };
     for (name, choices, same_day) in strategies()
         .into_iter()
         .flat_map(|(name, choices)| [(name, choices.clone(), false), (name, choices, true)])
@@ -245,7 +250,7 @@ fn small_plan(bars: &Bars<'_>) -> SweepPlan {
     SweepPlan::new(&bounds, &[0.0, 1439.0], bars.day, scores, pool, Level::Baseline).unwrap()
 }
 
-const SETTINGS: Settings = Settings { risk_free_rate: 0.0, periods_per_year: 252.0 };
+const SETTINGS: MetricSettings = MetricSettings { risk_free_rate: 0.0, periods_per_year: 252.0 };
 const CUTS: [f64; 2] = [0.0, 1439.0];
 
 fn some_exit() -> Exit<'static> {

@@ -16,6 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from backtest_py import strategies
 from backtest_py.backtest.run import run, run_signals
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
@@ -33,13 +34,7 @@ from backtest_py.errors import (
     WorkerError,
 )
 from backtest_py.rules import ExitRules
-from backtest_py.strategies import (
-    BarraElefante,
-    MovingAverageCross,
-    OpeningRangeBreakout,
-    Strategy,
-    strategy_names,
-)
+from backtest_py.strategies import *  # noqa: F403 - a strategy is named there alone
 
 if TYPE_CHECKING:
     from backtest_py.backtest.result import BacktestResult
@@ -60,7 +55,6 @@ __all__ = [
     "BacktestError",
     "BacktestResult",
     "BacktestWarning",
-    "BarraElefante",
     "Bars",
     "Config",
     "ConfigError",
@@ -70,13 +64,10 @@ __all__ = [
     "EngineUnavailableError",
     "ExitRules",
     "MetricSettings",
-    "MovingAverageCross",
-    "OpeningRangeBreakout",
     "ParityError",
     "Progress",
     "Sample",
     "StorageError",
-    "Strategy",
     "SweepResult",
     "UnsupportedError",
     "WorkerError",
@@ -87,10 +78,10 @@ __all__ = [
     "register_strategy",
     "run",
     "run_signals",
-    "strategy_names",
     "sweep",
     "synthetic_bars",
 ]
+__all__ += strategies.__all__
 
 _LATER: Final = {
     "BacktestResult": "backtest_py.backtest.result",

@@ -13,7 +13,6 @@ __all__ = [
     "SEMANTICS_VERSION",
     "SweepPlan",
     "__version__",
-    "after_fork_in_child",
     "annual_return_pct",
     "average_true_range",
     "avg_loss",
@@ -27,12 +26,14 @@ __all__ = [
     "expectancy",
     "max_drawdown",
     "max_drawdown_pct",
+    "metric_names",
     "optimize_rust",
     "payoff_ratio",
     "profit_factor",
     "recovery_factor",
     "returns_from_equity",
     "run_backtest_rust",
+    "settings",
     "sharpe_ratio",
     "signals",
     "signals_of_chunk",
@@ -107,9 +108,9 @@ def run_backtest_rust(
     Returns
     -------
     trades : dict of str to ndarray, shape (n_trades,)
-        The columns of ``records.TRADE_DTYPE``.
+        The columns of ``layouts.TRADE_DTYPE``.
     metrics : ndarray of float64, shape (n_metrics,)
-        In the order of ``records.METRICS``.
+        In the order of ``catalogue.METRICS``.
 
     Raises
     ------
@@ -158,11 +159,14 @@ def column_addresses(bars: _BarColumns) -> list[int]:
 def strategies() -> dict[str, list[str]]:
     """Return the strategies of the engine and the names of their parameters, in order."""
 
+def settings() -> dict[str, list[tuple[str, str, list[str]]]]:
+    """Return the fields of rules, contract and metric settings: name, kind and choices of each."""
+
+def metric_names() -> list[str]:
+    """Return the names of the metrics in the order in which the engine returns them."""
+
 def build_info() -> dict[str, str]:
     """Return version, profile, compiler, target and instruction levels of the extension."""
-
-def after_fork_in_child() -> None:
-    """Make new threads for this process; the extension has Python call it after each fork."""
 
 # Mirrors engines/numba_engine/series_metrics.py; backtest_py.metrics validates and documents.
 

@@ -4,7 +4,8 @@ Numba's own cache keeps a caller's stale code when a callee in another file chan
 signatures to one file when two processes compile at once, and knows nothing of NUMBA_BOUNDSCHECK.
 Here one file holds one signature of one kernel. Its directory is named after the sources of all
 kernels, the versions of numba, llvmlite and Python, the processor and numba's code-generating
-settings; its name covers the bytecode and the constants of the kernel and of all that it calls.
+settings; its name covers the bytecode and the constants of the kernel and of all that it calls,
+and the types of its arguments with the fields of named tuples.
 
 Whoever can write a pickle can run code in the reader, so the directory is the user's alone
 (mode 0700, checked before anything is read). If it cannot be used, one BacktestWarning says why
@@ -24,7 +25,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from backtest_py.errors import BacktestWarning
 
@@ -234,8 +235,8 @@ class _KernelCache:
         return str(self._directory)
 
     def _path(self, args: tuple[Any, ...]) -> Path:
-        text = f"{self._fingerprint}\n{args!s}".encode("utf-8", "backslashreplace")
-        digest = hashlib.sha256(text).hexdigest()[:_KEY_LENGTH]
+        text = "\n".join([self._fingerprint, *map(_layout, args)])
+        digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:_KEY_LENGTH]
         return self._directory / f"{self._name}-{digest}.kernel"
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
@@ -288,6 +289,16 @@ class _KernelCache:
         """Forget this kernel's files, as ``dispatcher.recompile`` asks."""
         for path in self._directory.glob(f"{self._name}-*.kernel"):
             path.unlink(missing_ok=True)
+
+
+def _layout(kind: Any) -> str:
+    """Describe a type of numba with the fields of its named tuples, which its name leaves out."""
+    from numba.core.types import BaseTuple  # noqa: PLC0415
+
+    if not isinstance(kind, BaseTuple):
+        return str(kind)
+    fields = getattr(kind, "fields", ())
+    return f"{kind}{fields}[{', '.join(_layout(item) for item in cast('Any', kind).types)}]"
 
 
 def _arguments(signature: Any) -> tuple[Any, ...]:

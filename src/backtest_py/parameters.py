@@ -11,12 +11,13 @@ import math
 import operator
 import re
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast
 
 from backtest_py.errors import ArgumentError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "Parameter",
@@ -32,6 +33,7 @@ Kind = Literal["float", "int", "bool", "clock", "choice", "text"]
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
 
+@cache
 def parse_clock(text: str) -> int:
     """Return the minute of the day of ``HH:MM``, or -1 for the empty string.
 
@@ -173,12 +175,16 @@ class Parameter:
         return self.maximum is None or number <= self.maximum
 
     def encode(self, value: Any) -> float:
-        """Return the number by which the engines know a checked value."""
+        """Return the number by which the engines know a checked value.
+
+        A clock is its minute of the day, -1 when it is off; a choice is its place among the
+        choices. Numbers and truth values are what they are.
+        """
         if self.kind == "clock":
-            return float(parse_clock(value))
+            return parse_clock(value)
         if self.kind == "choice":
-            return float(self.choices.index(value))
-        return float(value)
+            return self.choices.index(value)
+        return cast("float", value)
 
 
 def _shown(value: object) -> str:
@@ -216,6 +222,21 @@ def parameter(
         "optional": optional,
     }
     return field(default=default, metadata={"parameter": options})
+
+
+def _reader(names: list[str]) -> Callable[[object], tuple[Any, ...]]:
+    """Return a function that reads attributes of an object: every run of a backtest calls it."""
+    if len(names) > 1:
+        return operator.attrgetter(*names)
+    return lambda settings: tuple(getattr(settings, name) for name in names)
+
+
+class _Schema(NamedTuple):
+    """What a class declares: its parameters, what reads their values, and which are texts."""
+
+    parameters: tuple[Parameter, ...]
+    read: Callable[[object], tuple[Any, ...]]
+    texts: tuple[tuple[int, Parameter], ...]
 
 
 class Settings:
@@ -260,15 +281,39 @@ class Settings:
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:
         """Return the declared parameters in order."""
-        cached = cls.__dict__.get("_parameters")
+        return cls._schema().parameters
+
+    @classmethod
+    def _schema(cls) -> _Schema:
+        cached: _Schema | None = cls.__dict__.get("_parameters")
         if cached is None:
-            cached = tuple(
+            specs = tuple(
                 Parameter(name=item.name, default=item.default, **item.metadata["parameter"])
                 for item in fields(cast("Any", cls))
                 if "parameter" in item.metadata and item.default is not MISSING
             )
+            texts = [pair for pair in enumerate(specs) if pair[1].kind in {"clock", "choice"}]
+            cached = _Schema(specs, _reader([spec.name for spec in specs]), tuple(texts))
             cls._parameters = cached  # type: ignore[attr-defined]
-        return cast("tuple[Parameter, ...]", cached)
+        return cached
+
+    def values(self) -> tuple[float, ...]:
+        """Return the parameters as the engines take them, in order; see :meth:`Parameter.encode`.
+
+        Examples
+        --------
+        >>> from backtest_py import ExitRules
+        >>> ExitRules(unit="points", close_time="09:15").values()
+        (2.0, 3.0, 0.0, 0.0, 1, 14, 0, False, 0.0, 555, 0, 0)
+        """
+        _, read, texts = self._schema()
+        values = read(self)
+        if not texts:
+            return values
+        encoded = [*values]
+        for place, spec in texts:
+            encoded[place] = spec.encode(values[place])
+        return tuple(encoded)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> Self:

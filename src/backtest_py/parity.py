@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from backtest_py.engines.layouts import TRADE_DTYPE
 from backtest_py.errors import ParityError
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import counted
-from backtest_py.records import METRICS, TRADE_DTYPE, Reason
+from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,11 +45,11 @@ class Output(Protocol):
 
     @property
     def trades(self) -> Mapping[str, NDArray[Any]]:
-        """Return the columns of ``records.TRADE_DTYPE``."""
+        """Return the columns of ``layouts.TRADE_DTYPE``."""
 
     @property
     def metrics(self) -> NDArray[np.float64]:
-        """Return the metrics in the order of ``records.METRICS``."""
+        """Return the metrics in the order of ``catalogue.METRICS``."""
 
 
 def ulp_distance(left: float, right: float) -> int | None:

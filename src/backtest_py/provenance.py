@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from backtest_py.engines.layouts import SEMANTICS_VERSION
 from backtest_py.fingerprints import canonical_json, sha256
-from backtest_py.records import SEMANTICS_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

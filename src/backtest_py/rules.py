@@ -3,14 +3,65 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import partial
 from typing import Any, ClassVar, Final
 
 from backtest_py.errors import ConfigError
-from backtest_py.parameters import Settings, parameter, parse_clock
-from backtest_py.records import AtrMethod, Intrabar, Unit
+from backtest_py.parameters import Settings, parameter
 
-__all__ = ["ExitRules"]
+__all__ = ["AtrMethod", "ExitCounts", "ExitRules", "Intrabar", "Reason", "Unit"]
+
+
+class Unit(IntEnum):
+    """What stops, targets and trails are multiples of."""
+
+    atr = 0
+    points = 1
+    percent = 2
+    strategy = 3
+
+
+class AtrMethod(IntEnum):
+    """How the average true range is computed."""
+
+    wilder = 0
+    sma = 1
+    column = 2
+
+
+class Intrabar(IntEnum):
+    """Which exit counts when a bar reaches stop and target."""
+
+    stop_first = 0
+    target_first = 1
+
+
+class Reason(IntEnum):
+    """Why a trade was closed; the number is what the engines store."""
+
+    stop_loss = 0
+    trailing_stop = 1
+    take_profit = 2
+    session_close = 3
+    session_end = 4
+    max_bars = 5
+    end_of_data = 6
+
+
+class ExitCounts:
+    """What type checkers know of the metrics that count exits: one for each reason."""
+
+    __slots__ = ()
+
+    exits_stop_loss: int
+    exits_trailing_stop: int
+    exits_take_profit: int
+    exits_session_close: int
+    exits_session_end: int
+    exits_max_bars: int
+    exits_end_of_data: int
+
 
 DEFAULT_TARGET: Final = float("3.0")
 """An object of its own: ``target is DEFAULT_TARGET`` tells that the user did not choose it."""
@@ -95,26 +146,6 @@ class ExitRules(Settings):
                 f"rules.target_r = {self.target_r!r} needs a stop, but rules.stop = 0; "
                 "give a stop above 0, or use rules.target"
             )
-
-    @property
-    def close_minute(self) -> int:
-        """Minute of the day of ``close_time``, -1 when it is off."""
-        return parse_clock(self.close_time)
-
-    @property
-    def unit_code(self) -> int:
-        """Number of ``unit`` in :class:`~backtest_py.records.Unit`."""
-        return int(Unit[self.unit])
-
-    @property
-    def intrabar_code(self) -> int:
-        """Number of ``intrabar`` in :class:`~backtest_py.records.Intrabar`."""
-        return int(Intrabar[self.intrabar])
-
-    @property
-    def atr_method_code(self) -> int:
-        """Number of ``atr_method`` in :class:`~backtest_py.records.AtrMethod`."""
-        return int(AtrMethod[self.atr_method])
 
     @property
     def needs_atr(self) -> bool:

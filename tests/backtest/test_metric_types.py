@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 
 from backtest_py.backtest.metrics import Metrics
-from backtest_py.records import COUNT_METRICS, METRICS
+from backtest_py.metrics.catalogue import COUNT_METRICS, METRICS, MetricAttributes
+from backtest_py.rules import ExitCounts, Reason
 
 SNIPPET = """
 from typing import assert_type
@@ -27,12 +29,13 @@ def look(result: bt.BacktestResult) -> None:
 
 
 def test_annotations_are_the_metrics_and_their_kinds():
-    hints = {name: kind for name, kind in Metrics.__annotations__.items() if name != "_values"}
-    assert tuple(hints) == METRICS
+    hints = get_type_hints(MetricAttributes)
+    assert sorted(hints) == sorted(METRICS)
+    assert list(ExitCounts.__annotations__) == [f"exits_{reason.name}" for reason in Reason]
     metrics = Metrics(np.zeros(len(METRICS)))
     for name, kind in hints.items():
-        assert type(getattr(metrics, name)).__name__ == kind, name
-        assert (kind == "int") == (name in COUNT_METRICS)
+        assert type(getattr(metrics, name)) is kind, name
+        assert (kind is int) == (name in COUNT_METRICS)
 
 
 def test_mypy_knows_them(tmp_path):

@@ -24,10 +24,11 @@ from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.data.synthetic import synthetic_bars
 from backtest_py.engines.base import EngineOutput, Job
+from backtest_py.engines.layouts import TRADE_DTYPE
 from backtest_py.errors import ConfigError
+from backtest_py.metrics.catalogue import COUNT_METRICS, METRICS
 from backtest_py.provenance import canonical_json, configuration
-from backtest_py.records import COUNT_METRICS, METRICS, TRADE_DTYPE, Reason
-from backtest_py.rules import ExitRules
+from backtest_py.rules import ExitRules, Reason
 from backtest_py.signals import Signals
 from backtest_py.strategies import BarraElefante
 

@@ -17,7 +17,7 @@ from backtest_py.bench.loop import straightforward_loop
 from backtest_py.bench.printing import print_bench
 from backtest_py.cli import main
 from backtest_py.errors import ConfigError, ParityError
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 
 pytestmark = pytest.mark.filterwarnings("ignore::backtest_py.BacktestWarning")
 

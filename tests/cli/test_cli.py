@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import backtest_py as bt
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 
 RUN = [sys.executable, "-m", "backtest_py"]
 

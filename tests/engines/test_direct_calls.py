@@ -42,10 +42,11 @@ def with_side(value):
     return side
 
 
-def with_intrabar(code):
-    names = [name for name in dir(RULES) if not name.startswith("_")]
+def with_values(**values):
+    """Return rules that give other values to an engine than they could be made with."""
+    names = [spec.name for spec in RULES.parameters()]
     return SimpleNamespace(
-        **{name: getattr(RULES, name) for name in names} | {"intrabar_code": code}
+        values=lambda: tuple((dict(zip(names, RULES.values(), strict=True)) | values).values())
     )
 
 
@@ -84,7 +85,28 @@ def test_a_unit_without_its_column_is_refused():
 @pytest.mark.parametrize("code", [-1, 2])
 def test_an_unknown_order_within_the_bar_is_refused(code):
     with pytest.raises(EngineError, match=f"intrabar = {code} is not a known code"):
-        call(with_intrabar(code), side=SIDE)
+        call(with_values(intrabar=code), side=SIDE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("stop", float("nan")),
+        ("round_to_tick", 2),
+        ("close_time", 1440),
+        ("close_time", -2),
+        ("max_bars", -1),
+        ("max_bars", 0.5),
+    ],
+)
+def test_a_setting_that_stands_for_nothing_is_refused(name, value):
+    with pytest.raises(EngineError, match=f"{name} = .* is not allowed"):
+        call(with_values(**{name: value}), side=SIDE)
+
+
+def test_settings_of_another_version_are_refused():
+    with pytest.raises(EngineError, match=r"Rules has 12 fields here, but 13 values .*rebuild"):
+        call(with_values(another=0.0), side=SIDE)
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 2.5, 1e30, float("nan"), float("inf")])

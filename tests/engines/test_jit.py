@@ -63,6 +63,24 @@ print(json.dumps({
 """
 
 
+# A kernel that is given a tuple of another module, which holds no kernel.
+SHAPES = """
+from typing import NamedTuple
+class Pair(NamedTuple):
+    {}: float
+    {}: float
+"""
+TUPLE_CALLER = """
+from backtest_py._jit import kernel
+@kernel
+def total(pairs):
+    return pairs[0].low
+"""
+TUPLE_MAIN = MAIN.replace("np.array([1.0, 2.0])", "(Pair(low=1.0, high=2.0), 7)").replace(
+    "import numpy as np", "from backtest_py.shapes import Pair"
+)
+
+
 class Package:
     """A copy of the jit machinery beside two kernel modules that a test may edit."""
 
@@ -320,6 +338,18 @@ def test_an_edited_constant_changes_the_kernels_that_use_it(package):
     package.write(constants="FIXED = 0.5\n")
     edited = package.run()
     assert (edited.value, edited.hits, edited.misses) == (7.0, 0, 1)
+    assert edited.path == first.path
+
+
+def test_an_edited_tuple_changes_the_kernels_that_are_given_it(package):
+    """Numba's name of a NamedTuple leaves its fields out, and machine code knows their places."""
+    package.write(caller=TUPLE_CALLER, shapes=SHAPES.format("low", "high"))
+    first = package.run(TUPLE_MAIN)
+    assert (first.value, first.hits, first.misses) == (1.0, 0, 1)
+    assert package.run(TUPLE_MAIN).hits == 1
+    package.write(shapes=SHAPES.format("high", "low"))
+    edited = package.run(TUPLE_MAIN)
+    assert (edited.value, edited.hits, edited.misses) == (1.0, 0, 1)
     assert edited.path == first.path
 
 

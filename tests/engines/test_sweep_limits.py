@@ -10,7 +10,7 @@ from tests.sweep_rows import same_rows
 
 import backtest_py as bt
 from backtest_py.engines import reference, resolve
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.signals import Signals
 
 pytestmark = pytest.mark.filterwarnings("ignore::backtest_py.BacktestWarning")

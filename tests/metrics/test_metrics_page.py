@@ -10,8 +10,7 @@ import pytest
 
 import backtest_py as bt
 from backtest_py import metrics
-from backtest_py.metrics.titles import METRIC_INFO, SECTIONS, UNITS
-from backtest_py.records import COUNT_METRICS, METRICS
+from backtest_py.metrics.catalogue import CATALOGUE, COUNT_METRICS, METRICS, SECTIONS, UNITS
 from backtest_py.report.metrics_page import main, metrics_page
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
@@ -39,7 +38,7 @@ def undefined(values):
 
 
 def test_every_metric_has_an_entry():
-    assert set(METRIC_INFO) == set(METRICS)
+    assert set(CATALOGUE) == set(METRICS)
 
 
 def test_the_page_is_up_to_date():
@@ -61,7 +60,7 @@ def test_the_module_writes_the_file_that_it_is_given(tmp_path):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_an_entry_is_whole(name):
-    info = METRIC_INFO[name]
+    info = CATALOGUE[name]
     assert info.section in SECTIONS
     assert info.unit in UNITS
     assert info.title
@@ -70,22 +69,22 @@ def test_an_entry_is_whole(name):
 
 
 def test_units_are_those_of_the_numbers():
-    counts = {name for name, info in METRIC_INFO.items() if info.unit == "count"}
+    counts = {name for name, info in CATALOGUE.items() if info.unit == "count"}
     assert counts == COUNT_METRICS
-    assert [name for name, info in METRIC_INFO.items() if info.unit == "flag"] == ["ruined"]
-    percent = {name for name, info in METRIC_INFO.items() if info.unit == "percent"}
+    assert [name for name, info in CATALOGUE.items() if info.unit == "flag"] == ["ruined"]
+    percent = {name for name, info in CATALOGUE.items() if info.unit == "percent"}
     assert percent == {name for name in METRICS if name.endswith("_pct")}
 
 
 def test_titles_tell_metrics_of_one_section_apart():
-    shown = [(info.section, info.title, info.unit) for info in METRIC_INFO.values()]
+    shown = [(info.section, info.title, info.unit) for info in CATALOGUE.values()]
     assert len(set(shown)) == len(shown)
 
 
 def test_without_a_trade_exactly_the_metrics_that_say_so_are_undefined(engine):
     values = run({}, engine=engine)
     assert values.total_trades == 0
-    assert undefined(values) == {name for name, info in METRIC_INFO.items() if info.undefined}
+    assert undefined(values) == {name for name, info in CATALOGUE.items() if info.undefined}
 
 
 def test_what_wins_alone_leave_undefined(engine):

@@ -19,8 +19,9 @@ from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.data.synthetic import synthetic_bars
 from backtest_py.engines.base import EngineOutput, Job
+from backtest_py.engines.layouts import TRADE_DTYPE
 from backtest_py.errors import BacktestError, ConfigError
-from backtest_py.records import METRICS, TRADE_DTYPE
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.rules import ExitRules
 from backtest_py.strategies import BarraElefante
 

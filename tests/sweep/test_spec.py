@@ -14,8 +14,9 @@ from tests.sweep_rows import falling
 
 import backtest_py as bt
 from backtest_py.engines import resolve
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import Settings
-from backtest_py.records import METRICS, Intrabar
+from backtest_py.rules import Intrabar
 from backtest_py.sweep.compute import evaluator as evaluate
 from backtest_py.sweep.compute.evaluator import Evaluator, possible_paths
 from backtest_py.sweep.compute.evaluator import Path as Way
@@ -59,7 +60,7 @@ def single_runs(spec, runner, combo_id, n_blocks):
     strategy, rules, contract = spec.grid.settings(combo_id)
     found = []
     for scenario in range(spec.n_scenarios):
-        intrabar = Intrabar(abs(scenario - rules.intrabar_code)).name
+        intrabar = Intrabar(abs(scenario - Intrabar[rules.intrabar])).name
         for first, last in spec.ranges:
             span = tuple(
                 spec.bars.time_text(bar) if bar < len(spec.bars) else None for bar in (first, last)

@@ -18,7 +18,7 @@ from tests.sweep_rows import falling, same_rows, vectors
 import backtest_py as bt
 from backtest_py.backtest.run import as_strategy
 from backtest_py.data import load_bars
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.sweep.space.sample import build_grid
 
 # markets here are not on every contract's grid of ticks, and some trade on weekends

@@ -6,11 +6,13 @@
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict, PyList};
 
+use crate::contract::Contract;
 use crate::error::EngineError;
 use crate::pool;
+use crate::schema::{Field, Schema};
 use crate::simd::Level;
-use crate::strategies;
-use crate::types::SEMANTICS_VERSION;
+use crate::types::{MetricSettings, Rules, SEMANTICS_VERSION};
+use crate::{metrics, strategies};
 
 mod run;
 mod series;
@@ -42,6 +44,30 @@ fn py_strategies(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         known.set_item(entry.name, PyList::new(py, entry.parameters)?)?;
     }
     Ok(known)
+}
+
+/// Name, kind and choices of a field.
+type PyField = (&'static str, &'static str, Vec<&'static str>);
+
+#[pyfunction]
+#[pyo3(name = "settings")]
+fn py_settings(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let known = PyDict::new(py);
+    for (section, fields) in [
+        ("rules", Rules::FIELDS),
+        ("contract", Contract::FIELDS),
+        ("metrics", MetricSettings::FIELDS),
+    ] {
+        let field = |field: &Field| (field.name, field.kind, field.choices.to_vec());
+        known.set_item(section, fields.iter().map(field).collect::<Vec<PyField>>())?;
+    }
+    Ok(known)
+}
+
+#[pyfunction]
+#[pyo3(name = "metric_names")]
+fn py_metric_names() -> Vec<String> {
+    metrics::names()
 }
 
 #[pyfunction]
@@ -79,7 +105,7 @@ mod python_module {
         wrap_pyfunction,
     };
     #[pymodule_export]
-    use super::{py_build_info, py_strategies};
+    use super::{py_build_info, py_metric_names, py_settings, py_strategies};
 
     #[pymodule_export]
     use super::sweep::PySweepPlan;

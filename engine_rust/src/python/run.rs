@@ -4,15 +4,25 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::settings::{PyBars, PyContract, PyRules, PySettings, PyStrategy, optional};
+use super::settings::{Given, PyBars, PyStrategy, optional};
+use crate::backtest_engine::{self, Backtest};
+use crate::contract::Contract;
 use crate::error::EngineError;
+use crate::metrics::N_METRICS;
 use crate::simd::Level;
-use crate::types::{Backtest, Contract, N_METRICS, Range, Rules, Settings, SignalColumns, Trades};
-use crate::{backtest_engine, optimizer, strategy};
+use crate::types::{MetricSettings, Range, Rules, SignalColumns, Trades};
+use crate::{optimizer, strategies, strategy};
 
 /// One run of a series: strategy, average true range, rules, contract, settings, first and last.
-pub(super) type PyRun<'py> =
-    (PyStrategy, Option<PyReadonlyArray1<'py, f64>>, PyRules, PyContract, PySettings, usize, usize);
+pub(super) type PyRun<'py> = (
+    PyStrategy,
+    Option<PyReadonlyArray1<'py, f64>>,
+    Given<Rules>,
+    Given<Contract>,
+    Given<MetricSettings>,
+    usize,
+    usize,
+);
 
 fn trade_columns(py: Python<'_>, trades: Trades) -> PyResult<Bound<'_, PyDict>> {
     let columns = PyDict::new(py);
@@ -41,9 +51,9 @@ fn trade_columns(py: Python<'_>, trades: Trades) -> PyResult<Bound<'_, PyDict>> 
 pub(super) fn py_run_backtest<'py>(
     py: Python<'py>,
     bars: PyBars<'py>,
-    rules: PyRules,
-    contract: PyContract,
-    metrics: PySettings,
+    rules: Given<Rules>,
+    contract: Given<Contract>,
+    metrics: Given<MetricSettings>,
     first: usize,
     last: usize,
     strategy: Option<PyStrategy>,
@@ -56,13 +66,12 @@ pub(super) fn py_run_backtest<'py>(
     let range = Range { first, last };
     range.check(bars.len())?;
     let level = Level::named(level)?;
-    let rules = Rules::try_from(rules)?;
-    let (contract, settings) = (Contract::from(contract), Settings::from(metrics));
+    let (rules, contract, metrics) = (rules.0, contract.0, metrics.0);
     let atr = optional("atr", atr.as_ref(), bars.len())?;
     let side = optional("side", side.as_ref(), bars.len())?;
     let risk = optional("risk", risk.as_ref(), bars.len())?;
     let strategy = match strategy {
-        Some((name, values)) if side.is_empty() => Some(strategy::build(&name, &values)?),
+        Some((name, values)) if side.is_empty() => Some(strategies::build(&name, &values)?),
         None if !side.is_empty() => None,
         _ => return Err(EngineError::Signals.into()),
     };
@@ -72,7 +81,7 @@ pub(super) fn py_run_backtest<'py>(
     given.check()?;
     let result: Backtest = py.detach(|| {
         let run = |signals: SignalColumns<'_>| {
-            backtest_engine::backtest(&bars, atr, signals, &rules, &contract, &settings, range)
+            backtest_engine::backtest(&bars, atr, signals, &rules, &contract, &metrics, range)
         };
         match strategy {
             Some(strategy) => run(strategy::detect(&bars, strategy.as_ref(), level).columns()),
@@ -97,15 +106,10 @@ pub(super) fn py_optimize<'py>(
     let mut strategies = Vec::with_capacity(n_runs);
     let mut atrs = Vec::with_capacity(n_runs);
     let mut settings = Vec::with_capacity(n_runs);
-    for (strategy, atr, rules, contract, metrics, first, last) in runs {
-        strategies.push(strategy::build(&strategy.0, &strategy.1)?);
+    for (strategy, atr, Given(rules), Given(contract), Given(metrics), first, last) in runs {
+        strategies.push(strategies::build(&strategy.0, &strategy.1)?);
         atrs.push(atr);
-        settings.push((
-            Rules::try_from(rules)?,
-            Contract::from(contract),
-            Settings::from(metrics),
-            Range { first, last },
-        ));
+        settings.push((rules, contract, metrics, Range { first, last }));
     }
     let mut runs = Vec::with_capacity(n_runs);
     for ((strategy, atr), (rules, contract, settings, range)) in
@@ -130,7 +134,7 @@ pub(super) fn py_signals<'py>(
 ) -> PyResult<(Bound<'py, PyArray1<i8>>, Option<Bound<'py, PyArray1<f64>>>)> {
     let bars = bars.view()?;
     let level = Level::named(level)?;
-    let strategy = strategy::build(&strategy.0, &strategy.1)?;
+    let strategy = strategies::build(&strategy.0, &strategy.1)?;
     let signals = py.detach(|| strategy::detect(&bars, strategy.as_ref(), level));
     let risk = strategy.gives_risk().then(|| signals.risk.into_pyarray(py));
     Ok((signals.side.into_pyarray(py), risk))
@@ -150,7 +154,7 @@ pub(super) fn py_signals_of_chunk<'py>(
     let bars = bars.view()?;
     Range { first: start, last: stop }.check(bars.len())?;
     let level = Level::named(level)?;
-    let strategy = strategy::build(&strategy.0, &strategy.1)?;
+    let strategy = strategies::build(&strategy.0, &strategy.1)?;
     let mut side = vec![0_i8; stop - start];
     let mut risk = vec![0.0; if strategy.gives_risk() { stop - start } else { 0 }];
     py.detach(|| strategy.detect(&bars, level, start, &mut side, &mut risk));

@@ -1,10 +1,13 @@
 //! What Python hands over: bars whose columns are borrowed, settings, own columns.
 
 use numpy::PyReadonlyArray1;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::error::{EngineError, EngineResult};
-use crate::types::{Bars, Contract, Rules, Settings, Unit, check_length};
+use crate::schema::Schema;
+use crate::types::{Bars, check_length};
 
 /// A `backtest_py.Bars`, its columns held but not copied.
 #[derive(FromPyObject)]
@@ -34,83 +37,20 @@ impl PyBars<'_> {
     }
 }
 
-/// A `backtest_py.ExitRules`.
-#[derive(FromPyObject)]
-pub(super) struct PyRules {
-    stop: f64,
-    target: f64,
-    target_r: f64,
-    trail: f64,
-    unit_code: i64,
-    round_to_tick: bool,
-    target_through_ticks: f64,
-    close_minute: i32,
-    max_bars: usize,
-    intrabar_code: i64,
-}
+/// Settings of any class of `backtest_py`, made of what their `values()` give.
+pub(super) struct Given<T>(pub(super) T);
 
-impl TryFrom<PyRules> for Rules {
-    type Error = EngineError;
+impl<'py, T: Schema> FromPyObject<'_, 'py> for Given<T> {
+    type Error = PyErr;
 
-    fn try_from(rules: PyRules) -> EngineResult<Self> {
-        Ok(Self {
-            stop: rules.stop,
-            target: rules.target,
-            target_r: rules.target_r,
-            trail: rules.trail,
-            unit: Unit::from_code(rules.unit_code)?,
-            round_to_tick: rules.round_to_tick,
-            target_through_ticks: rules.target_through_ticks,
-            close_minute: rules.close_minute,
-            max_bars: rules.max_bars,
-            target_first: match rules.intrabar_code {
-                0 => false,
-                1 => true,
-                code => return Err(EngineError::Code { name: "intrabar", code }),
-            },
-        })
-    }
-}
-
-/// A `backtest_py.Contract`.
-#[derive(FromPyObject)]
-pub(super) struct PyContract {
-    tick_size: f64,
-    point_value: f64,
-    quantity: f64,
-    fee_per_side: f64,
-    fee_rate: f64,
-    slippage_ticks: f64,
-    initial_capital: f64,
-}
-
-impl From<PyContract> for Contract {
-    fn from(contract: PyContract) -> Self {
-        Self {
-            tick_size: contract.tick_size,
-            point_value: contract.point_value,
-            quantity: contract.quantity,
-            fee_per_side: contract.fee_per_side,
-            fee_rate: contract.fee_rate,
-            slippage_ticks: contract.slippage_ticks,
-            initial_capital: contract.initial_capital,
-        }
-    }
-}
-
-/// A `backtest_py.MetricSettings`.
-#[derive(FromPyObject)]
-pub(super) struct PySettings {
-    risk_free_rate: f64,
-    periods_per_year: f64,
-}
-
-impl From<PySettings> for Settings {
-    fn from(settings: PySettings) -> Self {
-        Self {
-            risk_free_rate: settings.risk_free_rate,
-            periods_per_year: settings.periods_per_year,
-        }
+    fn extract(settings: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let values = settings.call_method0(intern!(settings.py(), "values"))?;
+        let values: Vec<f64> = values
+            .cast::<PyTuple>()?
+            .iter()
+            .map(|value| value.extract())
+            .collect::<PyResult<_>>()?;
+        Ok(Self(T::from_values(&values)?))
     }
 }
 

@@ -4,17 +4,19 @@ use numpy::{IntoPyArray, PyArray3, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 
-use super::settings::{PyBars, PyContract, PyRules, PySettings, PyStrategy, optional, slice};
+use super::settings::{Given, PyBars, PyStrategy, optional, slice};
+use crate::contract::Contract;
 use crate::error::{EngineError, EngineResult};
 use crate::pool::Pool;
 use crate::simd::{LANES, Level};
-use crate::strategy::{self, Signals, unscored};
+use crate::strategies;
+use crate::strategy::{Signals, unscored};
 use crate::sweep::outcomes::{CELL_BYTES, Exit, MAX_BARS, MAX_DAYS};
 use crate::sweep::plan::{Numbers, SweepPlan};
-use crate::types::{Contract, Range, Rules, Settings, SignalColumns, check_length};
+use crate::types::{MetricSettings, Range, Rules, SignalColumns, check_length};
 
 /// An exit of a sweep: rules, contract, and the average true range that they measure in.
-type PyExit<'py> = (PyRules, PyContract, Option<PyReadonlyArray1<'py, f64>>);
+type PyExit<'py> = (Given<Rules>, Given<Contract>, Option<PyReadonlyArray1<'py, f64>>);
 
 /// The same, whose settings have been read.
 type OwnedExit<'py> = (Rules, Contract, Option<PyReadonlyArray1<'py, f64>>);
@@ -23,10 +25,8 @@ type OwnedExit<'py> = (Rules, Contract, Option<PyReadonlyArray1<'py, f64>>);
 type PySignals<'py> = (PyReadonlyArray1<'py, i8>, Option<PyReadonlyArray1<'py, f64>>);
 
 /// Read the settings of exits.
-fn owned(given: Vec<PyExit<'_>>) -> EngineResult<Vec<OwnedExit<'_>>> {
-    let convert =
-        |(rules, contract, atr)| Ok((Rules::try_from(rules)?, Contract::from(contract), atr));
-    given.into_iter().map(convert).collect()
+fn owned(given: Vec<PyExit<'_>>) -> Vec<OwnedExit<'_>> {
+    given.into_iter().map(|(Given(rules), Given(contract), atr)| (rules, contract, atr)).collect()
 }
 
 /// Borrow the columns of exits from `NumPy`.
@@ -80,7 +80,7 @@ impl PySweepPlan {
         let view = held.view()?;
         let plan = match (strategies, signals) {
             (Some(strategies), None) if !strategies.is_empty() => {
-                let bounds: Vec<_> = strategy::registration(&strategies[0].0)?
+                let bounds: Vec<_> = strategies::registration(&strategies[0].0)?
                     .thresholds
                     .iter()
                     .map(|threshold| threshold.bound)
@@ -88,7 +88,7 @@ impl PySweepPlan {
                 check_length("loosest", &loosest, bounds.len())?;
                 let built: Vec<_> = strategies
                     .iter()
-                    .map(|(name, values)| strategy::build(name, values))
+                    .map(|(name, values)| strategies::build(name, values))
                     .collect::<EngineResult<_>>()?;
                 py.detach(|| {
                     let scores = built.par_iter().map(|strategy| strategy.scores(&view, level));
@@ -134,7 +134,7 @@ impl PySweepPlan {
     fn load(&self, py: Python<'_>, exits: Vec<PyExit<'_>>) -> PyResult<()> {
         let held: PyBars<'_> = self.bars.extract(py)?;
         let bars = held.view()?;
-        let owned = owned(exits)?;
+        let owned = owned(exits);
         let exits = borrowed(&owned, bars.len())?;
         Ok(py.detach(|| self.plan.load(&bars, &exits))?)
     }
@@ -146,7 +146,7 @@ impl PySweepPlan {
         py: Python<'py>,
         sets: PyReadonlyArray1<'py, u32>,
         thresholds: PyReadonlyArray1<'py, f64>,
-        metrics: PySettings,
+        metrics: Given<MetricSettings>,
         ranges: Vec<(i64, i64)>,
         n_blocks: i64,
     ) -> PyResult<Bound<'py, PyArray3<f64>>> {
@@ -155,7 +155,7 @@ impl PySweepPlan {
         let ranges = self::ranges(ranges)?;
         let n_blocks = not_negative("n_blocks", n_blocks)?;
         let (sets, thresholds) = (slice("sets", &sets)?, slice("thresholds", &thresholds)?);
-        let settings = Settings::from(metrics);
+        let Given(settings) = metrics;
         let Numbers { values, shape } =
             py.detach(|| self.plan.evaluate(&bars, sets, thresholds, settings, &ranges, n_blocks))?;
         values.into_pyarray(py).reshape(shape)
@@ -170,7 +170,7 @@ impl PySweepPlan {
         exits: Vec<PyExit<'py>>,
         sets: PyReadonlyArray1<'py, u32>,
         thresholds: PyReadonlyArray1<'py, f64>,
-        metrics: PySettings,
+        metrics: Given<MetricSettings>,
         ranges: Vec<(i64, i64)>,
         n_blocks: i64,
     ) -> PyResult<Bound<'py, PyArray3<f64>>> {
@@ -179,8 +179,8 @@ impl PySweepPlan {
         let ranges = self::ranges(ranges)?;
         let n_blocks = not_negative("n_blocks", n_blocks)?;
         let (sets, thresholds) = (slice("sets", &sets)?, slice("thresholds", &thresholds)?);
-        let settings = Settings::from(metrics);
-        let owned = owned(exits)?;
+        let Given(settings) = metrics;
+        let owned = owned(exits);
         let exits = borrowed(&owned, bars.len())?;
         let Numbers { values, shape } = py.detach(|| {
             let plan = &self.plan;

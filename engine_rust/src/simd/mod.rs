@@ -91,6 +91,38 @@ pub trait Vector: Copy {
     fn words_to_array(words: Self::Words) -> [u64; LANES];
 }
 
+/// What can be added and multiplied: one number, or one for each lane.
+pub trait Number: Copy {
+    /// The sum.
+    fn plus(self, other: Self) -> Self;
+    /// The product.
+    fn times(self, other: Self) -> Self;
+}
+
+impl Number for f64 {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self * other
+    }
+}
+
+impl<V: Vector> Number for V {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self.add(other)
+    }
+
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self.mul(other)
+    }
+}
+
 impl Level {
     /// All levels, the narrowest first.
     pub const ALL: [Self; 3] = [Self::Baseline, Self::Avx2, Self::Avx512];

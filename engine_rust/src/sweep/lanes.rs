@@ -5,18 +5,20 @@
 //! number at a time, as the single run does: an idle lane adds `+0.0`, which changes no bit. The sums
 //! become metrics by the same `finish`. What differs: counts are packed into two words per lane.
 
-use crate::metrics::{counted_days, finish, finish_blocks};
+use crate::contract::Contract;
+use crate::metrics::{
+    DaySums, N_METRICS, PnlSums, Sums, counted_days, finish, finish_blocks, sums,
+};
 use crate::simd::{LANES, Vector};
 use crate::sweep::outcomes::{
     AMBIGUOUS, AMBIGUOUS_REASONS, CandidateBar, Cell, FIELD_BITS, LONGS, LOSSES, MOST_COUNTED,
     N_FIELDS, WINS,
 };
-use crate::types::{Contract, N_METRICS, N_REASONS, Range, Settings, Sums};
+use crate::types::{MetricSettings, N_REASONS, Range};
 
-/// Sums of a lane, in the order in which [`numbers_of_lane`] reads them.
-pub const N_SUMS: usize = 17;
 /// Fields that the first word of packed counts holds.
 const FIRST_WORD_FIELDS: usize = 64 / FIELD_BITS as usize;
+const _: () = assert!(N_FIELDS <= 2 * FIRST_WORD_FIELDS, "the counts fit two words");
 
 /// A list of signals over a table of candidates.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +34,43 @@ pub type BlockSums = [[f64; LANES]; 2];
 /// The count of every field in every lane.
 type Counts = [[u32; LANES]; N_FIELDS];
 
+sums! {
+    /// What lanes keep beside the sums of pnl and days.
+    pub struct OtherSums {
+        /// Sum of the positive pnl.
+        gain,
+        /// Sum of the negative pnl.
+        loss,
+        /// Bars held in all.
+        bars_held,
+        /// Largest fall of the equity below its peak.
+        max_drawdown,
+        /// Largest fall as a share of the peak.
+        max_drawdown_ratio,
+        /// Largest pnl.
+        best,
+        /// Smallest pnl.
+        worst,
+        /// Longest run of wins.
+        longest_win,
+        /// Longest run of losses, negative.
+        longest_loss,
+        /// Money at the end.
+        equity,
+        /// Day of the last exit.
+        exit_day,
+    }
+}
+
 /// What [`join`] finds for eight exits.
 #[derive(Debug)]
 pub struct LaneSums {
-    /// A row for each sum.
-    pub sums: [[f64; LANES]; N_SUMS],
+    /// Sums over the pnl of trades.
+    pub of_pnl: PnlSums<[f64; LANES]>,
+    /// Sums over days.
+    pub of_days: DaySums<[f64; LANES]>,
+    /// All others.
+    pub others: OtherSums<[f64; LANES]>,
     /// A row for each field.
     pub counts: Counts,
     /// The sums of each block of days.
@@ -46,7 +80,9 @@ pub struct LaneSums {
 /// Return sums of lanes, to be filled.
 pub fn empty_lane_sums(n_blocks: usize) -> LaneSums {
     LaneSums {
-        sums: [[0.0; LANES]; N_SUMS],
+        of_pnl: PnlSums::new([0.0; LANES]),
+        of_days: DaySums::new([0.0; LANES]),
+        others: OtherSums::new([0.0; LANES]),
         counts: [[0; LANES]; N_FIELDS],
         blocks: vec![[[0.0; LANES]; 2]; n_blocks],
     }
@@ -57,10 +93,7 @@ pub fn empty_lane_sums(n_blocks: usize) -> LaneSums {
 struct Days<V: Vector> {
     day_pnl: V,
     equity_before: V,
-    returns: V,
-    squares: V,
-    downside: V,
-    closed: V,
+    sums: DaySums<V>,
     block_returns: V,
     block_squares: V,
 }
@@ -71,12 +104,9 @@ impl<V: Vector> Days<V> {
     fn close_day<const BLOCKS: bool>(&mut self, mask: V::Mask, equity: V, rf: V) {
         let zero = V::splat(0.0);
         let r = self.day_pnl.div(self.equity_before).keep(mask);
-        self.returns = self.returns.add(r);
-        self.squares = self.squares.add(r.mul(r));
         let x = r.sub(rf);
         let below = V::and(mask, zero.gt(x));
-        self.downside = self.downside.add(x.mul(x).keep(below));
-        self.closed = self.closed.add(V::splat(1.0).keep(mask));
+        self.sums.add(r, x.mul(x).keep(below), V::splat(1.0).keep(mask));
         self.equity_before = V::select(mask, equity, self.equity_before);
         self.day_pnl = V::select(mask, zero, self.day_pnl);
         if BLOCKS {
@@ -120,7 +150,7 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
     ends: &[i32],
     found: &mut LaneSums,
 ) {
-    let LaneSums { sums, counts, blocks } = found;
+    let LaneSums { counts, blocks, .. } = found;
     *counts = [[0; LANES]; N_FIELDS];
     let (zero, one) = (V::splat(0.0), V::splat(1.0));
     let rf_lanes = V::splat(rf);
@@ -129,14 +159,12 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
     let mut days = Days::<V> {
         day_pnl: zero,
         equity_before: start,
-        returns: zero,
-        squares: zero,
-        downside: zero,
-        closed: zero,
+        sums: DaySums::new(zero),
         block_returns: zero,
         block_squares: zero,
     };
-    let (mut total, mut gain, mut loss, mut pnl_squares) = (zero, zero, zero, zero);
+    let mut of_pnl = PnlSums::new(zero);
+    let (mut gain, mut loss) = (zero, zero);
     let (mut max_drawdown, mut max_ratio, mut fall, mut held) = (zero, zero, zero, zero);
     let (mut streak, mut longest_win, mut longest_loss) = (zero, zero, zero);
     let (mut best, mut worst) = (V::splat(f64::NEG_INFINITY), V::splat(f64::INFINITY));
@@ -171,10 +199,9 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         open_day = V::or(open_day, take);
         exit_day = V::select(take, exit_at, exit_day);
         let pnl = V::load(&cell.pnl).keep(take);
-        total = total.add(pnl);
+        of_pnl.add(pnl);
         equity = equity.add(pnl);
         days.day_pnl = days.day_pnl.add(pnl);
-        pnl_squares = pnl_squares.add(pnl.mul(pnl));
         gain = gain.add(pnl.larger(zero));
         loss = loss.add(pnl.smaller(zero));
         // Peaks only rise: a fall has the largest ratio to its peak only if it is deeper than all
@@ -221,26 +248,24 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         }
     }
     days.close_day::<BLOCKS>(open_day, equity, rf_lanes);
-    *sums = [
-        total,
+    found.of_pnl = of_pnl.map(stored);
+    found.of_days = days.sums.map(stored);
+    let max_drawdown_ratio = fall.div(peak).larger(max_ratio);
+    let max_drawdown = fall.larger(max_drawdown);
+    let others = OtherSums {
         gain,
         loss,
-        pnl_squares,
-        days.returns,
-        days.squares,
-        days.downside,
-        fall.larger(max_drawdown),
-        fall.div(peak).larger(max_ratio),
+        bars_held: held,
+        max_drawdown,
+        max_drawdown_ratio,
         best,
         worst,
         longest_win,
         longest_loss,
-        held,
-        days.closed,
         equity,
         exit_day,
-    ]
-    .map(stored);
+    };
+    found.others = others.map(stored);
 }
 
 /// The lanes of a vector in memory.
@@ -281,12 +306,12 @@ pub fn numbers_of_lane(
     lane: usize,
     days: (i32, i32),
     contract: &Contract,
-    settings: &Settings,
+    settings: &MetricSettings,
     range: Range,
     ends: &[i32],
     mut set: impl FnMut(usize, f64),
 ) {
-    let value = |k: usize| found.sums[k][lane];
+    let others = found.others.map(|sums| sums[lane]);
     let count = |k: usize| found.counts[k][lane] as usize;
     let mut reasons: [usize; N_REASONS] = std::array::from_fn(count);
     let mut ambiguous = 0;
@@ -295,30 +320,26 @@ pub fn numbers_of_lane(
         reasons[reason as usize] += found;
         ambiguous += found;
     }
-    let ruined = value(15) <= 0.0;
+    let ruined = others.equity <= 0.0;
     let (first_day, last_day) = days;
     let total = Sums {
-        total: value(0),
-        gain: value(1),
-        loss: value(2),
-        pnl_squares: value(3),
-        day_returns: value(4),
-        day_squares: value(5),
-        downside_squares: value(6),
-        max_drawdown: value(7),
-        max_drawdown_ratio: value(8),
-        best: value(9),
-        worst: value(10),
+        of_pnl: found.of_pnl.map(|sums| sums[lane]),
+        of_days: found.of_days.map(|sums| sums[lane]),
+        gain: others.gain,
+        loss: others.loss,
+        max_drawdown: others.max_drawdown,
+        max_drawdown_ratio: others.max_drawdown_ratio,
+        best: others.best,
+        worst: others.worst,
         trades: reasons.iter().sum(),
         wins: count(WINS),
         losses: count(LOSSES),
         longs: count(LONGS),
-        max_win_streak: value(11) as usize,
-        max_loss_streak: -value(12) as usize,
-        bars_held: value(13) as usize,
+        max_win_streak: others.longest_win as usize,
+        max_loss_streak: -others.longest_loss as usize,
+        bars_held: others.bars_held as usize,
         ambiguous,
-        days: counted_days(first_day, last_day, value(16) as i32, ruined),
-        exit_days: value(14) as usize,
+        days: counted_days(first_day, last_day, others.exit_day as i32, ruined),
         ruined,
         reasons,
     };

@@ -5,10 +5,10 @@
 //! columns of their own, turned so that `score >= cut` passes, and [`cut`] moves places as it tests.
 
 use crate::error::{EngineError, EngineResult};
-use crate::metrics::block_ends;
+use crate::metrics::{N_METRICS, block_ends};
 use crate::strategy::Bound;
 use crate::sweep::outcomes::Candidates;
-use crate::types::{Bars, N_METRICS, Range, Settings};
+use crate::types::{Bars, MetricSettings, Range};
 
 /// Candidates of one source of signals that pass the loosest thresholds of the sweep.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Evaluation<'a> {
     /// The thresholds of one set beside each other.
     pub thresholds: &'a [f64],
     /// Settings of the metrics.
-    pub settings: Settings,
+    pub settings: MetricSettings,
     /// Ranges, each of which starts flat with the initial capital.
     pub ranges: &'a [Range],
     /// First and last day of each range.
@@ -70,7 +70,7 @@ pub fn evaluation_of<'a>(
     scores: &SourceScores,
     sets: &'a [u32],
     thresholds: &'a [f64],
-    settings: Settings,
+    settings: MetricSettings,
     ranges: &'a [Range],
     n_blocks: usize,
 ) -> EngineResult<Evaluation<'a>> {

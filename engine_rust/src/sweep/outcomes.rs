@@ -4,10 +4,11 @@
 //! two cache lines: the exit bar as a 32-bit float, the days as 16-bit integers, and instead of a
 //! tally the place of the field in which the trade is counted. That is what limits bars and days.
 
-use crate::backtest_engine::{settle, trade_outcome};
+use crate::backtest_engine::trade_outcome;
+use crate::contract::{Contract, settle};
 use crate::error::{EngineError, EngineResult};
 use crate::simd::LANES;
-use crate::types::{Bars, Contract, N_REASONS, Reason, Rules};
+use crate::types::{Bars, N_REASONS, Reason, Rules};
 
 /// Reasons for which an exit can be ambiguous; each has a field of its own.
 pub const AMBIGUOUS_REASONS: [Reason; 3] =

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use crate::backtest_engine::{settle, trade_outcome};
+use crate::backtest_engine::trade_outcome;
+use crate::contract::{Contract, settle};
 use crate::error::{EngineError, EngineResult};
 use crate::metrics::{accumulate, finish, finish_blocks, sum_days};
 use crate::pool::Pool;
@@ -27,7 +28,7 @@ use crate::sweep::outcomes::{
     CHUNK, Candidate, CandidateBar, Candidates, Cell, Exit, OutcomeTable, check_limits,
     empty_cells, follow,
 };
-use crate::types::{Bars, Contract, Range, Settings, Trades};
+use crate::types::{Bars, MetricSettings, Range, Trades};
 
 /// Signal sets that share one list of what passes the loosest of their thresholds.
 const GROUP: usize = 32;
@@ -179,7 +180,7 @@ impl SweepPlan {
         bars: &Bars<'_>,
         sets: &[u32],
         thresholds: &[f64],
-        settings: Settings,
+        settings: MetricSettings,
         ranges: &[Range],
         n_blocks: usize,
     ) -> EngineResult<Numbers> {
@@ -272,7 +273,7 @@ impl SweepPlan {
         exits: &[Exit<'_>],
         sets: &[u32],
         thresholds: &[f64],
-        settings: Settings,
+        settings: MetricSettings,
         ranges: &[Range],
         n_blocks: usize,
     ) -> EngineResult<Numbers> {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
+from backtest_py.metrics.catalogue import CATALOGUE, METRICS, MetricAttributes
 from backtest_py.parameters import unknown_name
-from backtest_py.records import COUNT_METRICS, METRICS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,18 +19,19 @@ __all__ = ["Metrics", "number_text"]
 MetricValue: TypeAlias = "float | int | bool"
 
 _INDEX: Final[dict[str, int]] = {name: index for index, name in enumerate(METRICS)}
+_AS_PYTHON: Final[dict[str, type[int | float]]] = {"count": int, "flag": bool, "number": float}
 
 
-class Metrics(Mapping[str, MetricValue]):
+class Metrics(MetricAttributes, Mapping[str, MetricValue]):
     """Metrics of one backtest: an immutable mapping whose names are attributes too.
 
-    Counts are ``int``, ``ruined`` is ``bool``, the rest ``float``; nan means undefined. Two are
+    Counts are ``int``, flags ``bool``, the rest ``float``; nan means undefined. Two are
     equal if every number is the same bit for bit, nan included.
 
     Parameters
     ----------
     values : ndarray of float64, shape (n_metrics,)
-        In the order of ``records.METRICS``, as an engine returns them.
+        In the order of ``catalogue.METRICS``, as an engine returns them.
 
     Examples
     --------
@@ -43,53 +44,12 @@ class Metrics(Mapping[str, MetricValue]):
     __slots__ = ("_values",)
     _values: NDArray[np.float64]
 
-    # what type checkers know; a test compares them with records.METRICS
-    total_trades: int
-    winning_trades: int
-    losing_trades: int
-    long_trades: int
-    short_trades: int
-    days: int
-    total_return: float
-    total_return_pct: float
-    win_rate: float
-    expectancy: float
-    avg_win: float
-    avg_loss: float
-    gross_profit: float
-    gross_loss: float
-    profit_factor: float
-    payoff_ratio: float
-    max_consecutive_wins: int
-    max_consecutive_losses: int
-    best_trade: float
-    worst_trade: float
-    max_drawdown: float
-    max_drawdown_pct: float
-    sharpe: float
-    sortino: float
-    annual_return_pct: float
-    calmar: float
-    recovery_factor: float
-    sqn: float
-    exposure: float
-    avg_bars_held: float
-    ambiguous_trades: int
-    exits_stop_loss: int
-    exits_trailing_stop: int
-    exits_take_profit: int
-    exits_session_close: int
-    exits_session_end: int
-    exits_max_bars: int
-    exits_end_of_data: int
-    ruined: bool
-
     def __init__(self, values: NDArray[np.float64]) -> None:
         vector = np.array(values, dtype=np.float64)
         if vector.shape != (len(METRICS),):
             raise ValueError(
                 f"metrics have the shape {vector.shape} instead of ({len(METRICS)},); "
-                "give one number for each name of records.METRICS"
+                "give one number for each name of catalogue.METRICS"
             )
         vector.flags.writeable = False
         object.__setattr__(self, "_values", vector)
@@ -98,11 +58,9 @@ class Metrics(Mapping[str, MetricValue]):
         if name not in _INDEX:
             raise KeyError(str(unknown_name("metric", name, METRICS)))
         value = float(self._values[_INDEX[name]])
-        if name == "ruined":
-            return bool(value)
-        return int(value) if name in COUNT_METRICS else value
+        return _AS_PYTHON[CATALOGUE[name].kind](value)
 
-    if not TYPE_CHECKING:  # a type checker refuses names that are not declared above
+    if not TYPE_CHECKING:  # a type checker refuses names that are not declared
 
         def __getattr__(self, name: str) -> MetricValue:
             if name not in _INDEX:

@@ -20,7 +20,7 @@ from backtest_py.bars import read_only
 from backtest_py.errors import ConfigError, StorageError
 from backtest_py.parameters import counted, unknown_name
 from backtest_py.provenance import EngineFacts, Provenance, configuration, sha256
-from backtest_py.records import Reason
+from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +77,7 @@ class BacktestResult:
     metrics : Metrics
         Immutable mapping of the metrics, with attributes.
     columns : mapping of str to ndarray, shape (n_trades,)
-        The trades as the engine returned them: ``records.TRADE_DTYPE``, read-only.
+        The trades as the engine returned them: ``layouts.TRADE_DTYPE``, read-only.
     """
 
     def __init__(

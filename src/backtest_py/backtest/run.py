@@ -10,7 +10,7 @@ from backtest_py.backtest.job import expect, prepare
 from backtest_py.bars import Bars
 from backtest_py.engines.registry import resolve
 from backtest_py.errors import BacktestWarning, ConfigError
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.strategies.base import Strategy, get_strategy
 
 if TYPE_CHECKING:

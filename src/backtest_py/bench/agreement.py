@@ -11,7 +11,7 @@ import numpy as np
 from backtest_py.backtest.job import prepare
 from backtest_py.engines import resolve
 from backtest_py.errors import ParityError
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from backtest_py.bench.loop import N_LOOPED, straightforward_loop
 from backtest_py.bench.timing import SweptOnce, in_turns, timed, timed_sweep
 from backtest_py.engines.registry import engine_status
 from backtest_py.errors import ConfigError, ParityError
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import numpy as np
 from backtest_py.backtest.job import prepare
 from backtest_py.engines import resolve
 from backtest_py.engines.base import Job
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

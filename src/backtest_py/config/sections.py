@@ -14,7 +14,7 @@ from backtest_py.bars.timestamps import parse_times
 from backtest_py.engines.registry import ENGINE_NAMES
 from backtest_py.errors import ConfigError, DataError
 from backtest_py.parameters import Settings, parameter, unknown_name
-from backtest_py.strategies import get_strategy
+from backtest_py.strategies.base import get_strategy
 
 if TYPE_CHECKING:
     from backtest_py.contract import Contract

@@ -9,7 +9,7 @@ from backtest_py.config.config import DataSettings
 from backtest_py.config.sections import DEFAULT_STRATEGY, RunSettings, SweepSettings
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.rules import DEFAULT_TARGET, ExitRules
-from backtest_py.strategies import get_strategy
+from backtest_py.strategies.base import get_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

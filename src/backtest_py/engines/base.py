@@ -63,9 +63,9 @@ class EngineOutput:
     Attributes
     ----------
     trades : dict of str to ndarray
-        The columns of ``records.TRADE_DTYPE``.
+        The columns of ``layouts.TRADE_DTYPE``.
     metrics : ndarray of float64, shape (n_metrics,)
-        In the order of ``records.METRICS``.
+        In the order of ``catalogue.METRICS``.
     """
 
     trades: dict[str, NDArray[np.generic]]
@@ -142,7 +142,7 @@ class SweepPlan(Protocol):
         Returns
         -------
         ndarray of float64, shape (n_ranges, n_metrics + 3*n_blocks, n_sets*n_exits)
-            In the order of ``records.METRICS``, then ``S1``, ``S2`` and days of each block; the
+            In the order of ``catalogue.METRICS``, then ``S1``, ``S2`` and days of each block; the
             exits of one set beside each other.
 
         Raises

@@ -1,7 +1,7 @@
 """Write docs/metrics.md: ``python -m backtest_py.report.metrics_page docs/metrics.md``.
 
-The page is made of the registry in ``metric_info.py`` and of the docstrings of the public metric
-functions, so that neither can be changed without it.
+The page is made of the catalogue in ``metrics/catalogue.py`` and of the docstrings of the public
+metric functions, so that neither can be changed without it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from backtest_py import metrics
-from backtest_py.metrics.titles import METRIC_INFO, SECTIONS, UNITS, MetricInfo, Section
+from backtest_py.metrics.catalogue import CATALOGUE, SECTIONS, UNITS, MetricInfo, Section
 
 __all__ = ["main", "metrics_page"]
 
 _HEAD: Final = """\
 # Metrics
 
-This page is generated from `src/backtest_py/metrics/titles.py` by `make docs`; a test fails
+This page is generated from `src/backtest_py/metrics/catalogue.py` by `make docs`; a test fails
 when it is out of date. [semantics.md](semantics.md#5-metrics) is the contract; this page is the
 same to look things up in.
 
@@ -43,6 +43,7 @@ assert len(result.metrics) == {count}
   only the profit factor can be `inf`.
 * **Money** is in the currency of `point_value`, after fees and slippage. **Percent** is of
   `initial_capital`; for the drawdown, of the peak. A **fraction** of 0.01 is 1 percent.
+* **Better** says which values a ranking puts first. Where neither is better, the large ones.
 * **Names in the formulas.** `N` trades. `n` trading days, `k` of them with an exit. `eq` is the
   account after each trade. `S1` and `S2` are the sums of the daily returns and of their squares,
   `rf = risk_free_rate/periods_per_year`, `D` is the sum of the squares of `r - rf` over the days
@@ -83,15 +84,15 @@ those of empyrical and quantstats.
 
 def metrics_page() -> str:
     """Return the text of docs/metrics.md."""
-    parts = [_HEAD.format(count=len(METRIC_INFO))]
+    parts = [_HEAD.format(count=len(CATALOGUE))]
     parts += [_section(section, about) for section, about in SECTIONS.items()]
     parts += [_FUNCTIONS, _functions()]
     return "\n".join(parts)
 
 
 def _section(section: Section, about: str) -> str:
-    rows = [_row(name, info) for name, info in METRIC_INFO.items() if info.section == section]
-    head = ["| metric | what | unit | definition | nan when | note |", "| --- " * 6 + "|"]
+    rows = [_row(name, info) for name, info in CATALOGUE.items() if info.section == section]
+    head = ["| metric | what | unit | better | definition | nan when | note |", "| --- " * 7 + "|"]
     return "\n".join([f"## {section}", "", about, "", *head, *rows, ""])
 
 
@@ -100,6 +101,7 @@ def _row(name: str, info: MetricInfo) -> str:
         f"`{name}`",
         info.title,
         UNITS[info.unit],
+        info.better,
         info.formula,
         info.undefined or "never",
         info.note,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
-from backtest_py.metrics.titles import METRIC_INFO
-from backtest_py.records import Intrabar
+from backtest_py.metrics.catalogue import CATALOGUE
 from backtest_py.report.tables import facts_table, number, rows_table, show
+from backtest_py.rules import Intrabar
 from backtest_py.sweep.progress import duration_text
 from backtest_py.sweep.store.tables import scenario_column
 
@@ -93,7 +93,7 @@ def _width(table: Table) -> int:
 
 
 def _cell(name: str, value: Any) -> str:
-    info = METRIC_INFO.get(name)
+    info = CATALOGUE.get(name)
     if info is not None:
         return number(value, info.unit)
     if isinstance(value, bool):

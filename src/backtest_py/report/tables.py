@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from backtest_py.metrics.titles import METRIC_INFO, SECTIONS
+from backtest_py.metrics.catalogue import CATALOGUE, SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from backtest_py.backtest.result import BacktestResult, GroupBy, Metrics
-    from backtest_py.metrics.titles import Section, Unit
+    from backtest_py.metrics.catalogue import Section, Unit
 
 __all__ = [
     "facts_table",
@@ -70,7 +70,7 @@ def _section(name: Section, metrics: Metrics) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column(name, min_width=16)
     table.add_column("", justify="right", min_width=14)
-    for key, info in METRIC_INFO.items():
+    for key, info in CATALOGUE.items():
         if info.section == name:
             alarming = key == "ruined" and metrics[key]
             text = number(metrics[key], info.unit)

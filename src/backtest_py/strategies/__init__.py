@@ -1,9 +1,9 @@
-"""Strategies: importing a module here registers it."""
+"""Strategies: importing a module here registers it, and ``bt`` shows what is in ``__all__``."""
 
 from __future__ import annotations
 
 from backtest_py.strategies.barra_elefante import BarraElefante
-from backtest_py.strategies.base import Strategy, get_strategy, strategy_names
+from backtest_py.strategies.base import Strategy, strategy_names
 from backtest_py.strategies.moving_average_cross import MovingAverageCross
 from backtest_py.strategies.opening_range_breakout import OpeningRangeBreakout
 
@@ -12,6 +12,5 @@ __all__ = [
     "MovingAverageCross",
     "OpeningRangeBreakout",
     "Strategy",
-    "get_strategy",
     "strategy_names",
 ]

@@ -57,11 +57,11 @@ class Strategy(Settings):
     name : str
         The name in TOML files and grids, the same in both engines.
     kernel : Kernel or None
-        Numba kernel ``(bars, values, start, side, risk)`` with ``bars`` a
-        :class:`~backtest_py.records.BarColumns` and ``values`` an array of :meth:`values`. It
-        fills ``side[t]`` (int8) and, if ``gives_risk``, ``risk[t]`` (float64, nan where
-        undefined) for bar ``start + t``, from that bar and earlier ones alone. None where a
-        function computes the signals instead.
+        Numba kernel ``(bars, values, start, side, risk)`` with ``bars`` the
+        :class:`~backtest_py.engines.layouts.BarColumns` and ``values`` an array of
+        :meth:`values`. It fills ``side[t]`` (int8) and, if ``gives_risk``, ``risk[t]`` (float64,
+        nan where undefined) for bar ``start + t``, from that bar and earlier ones alone. None
+        where a function computes the signals instead.
     gives_risk : bool
         Whether the kernel fills ``risk``, so that ``unit = "strategy"`` can be used.
     thresholds : tuple of Threshold
@@ -130,8 +130,8 @@ class Strategy(Settings):
         return sha256(canonical_json([[each.fingerprint for each in kernels], thresholds]))
 
     def values(self) -> tuple[float, ...]:
-        """Return the parameters as the engines take them: clocks as minutes, bools as 0 and 1."""
-        return tuple(spec.encode(getattr(self, spec.name)) for spec in self.parameters())
+        """Return the parameters as kernels take them: all are float64, clocks are minutes."""
+        return tuple(map(float, Settings.values(self)))
 
     @classmethod
     def split_parameters(cls) -> tuple[tuple[str, ...], tuple[str, ...]]:

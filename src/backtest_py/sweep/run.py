@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
+from backtest_py.engines.layouts import SEMANTICS_VERSION
 from backtest_py.errors import ConfigError, ParityError, StorageError
 from backtest_py.fingerprints import package_code_hash
 from backtest_py.provenance import package_version, signals_hash
-from backtest_py.records import SEMANTICS_VERSION
 from backtest_py.sweep.compute.evaluator import DIRECT_COMBOS, Evaluator
 from backtest_py.sweep.compute.forecast import Forecast
 from backtest_py.sweep.compute.shards import LAYOUT, Shards

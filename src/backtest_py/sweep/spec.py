@@ -11,9 +11,9 @@ from backtest_py.backtest.run import as_strategy
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract
 from backtest_py.errors import ArgumentError, ConfigError
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import unknown_name
-from backtest_py.records import METRICS, Intrabar
-from backtest_py.rules import ExitRules
+from backtest_py.rules import ExitRules, Intrabar
 from backtest_py.sweep.space.sample import build_grid
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class SweepSpec:
         """The way to settle ambiguous bars that the rules do not ask for, ``""`` if not wanted."""
         if not self.scenarios:
             return ""
-        return Intrabar(1 - self.grid.rules.intrabar_code).name
+        return Intrabar(1 - Intrabar[self.grid.rules.intrabar]).name
 
     @property
     def n_combos(self) -> int:

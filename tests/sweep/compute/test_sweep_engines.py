@@ -34,8 +34,8 @@ import backtest_py as bt
 from backtest_py._jit import Kernel, kernel
 from backtest_py.engines.registry import resolve
 from backtest_py.errors import EngineError, SweepCancelled, UnsupportedError
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import parameter
-from backtest_py.records import METRICS
 from backtest_py.signals import Signals
 from backtest_py.strategies.base import Bound, Strategy, Threshold
 

@@ -27,7 +27,7 @@ import backtest_py as bt
 from backtest_py.engines.base import atr_for
 from backtest_py.engines.registry import resolve
 from backtest_py.errors import EngineError, SweepCancelled
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 
 KINDS = ("barra_elefante", "moving_average_cross", "own")
 MARKETS = ("session", "round the clock", *(["index"] if SHARED else []))

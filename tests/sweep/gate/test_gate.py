@@ -17,7 +17,7 @@ import backtest_py as bt
 from backtest_py.engines import resolve
 from backtest_py.engines.base import EngineOutput
 from backtest_py.errors import BacktestWarning, EngineUnavailableError, ParityError
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.strategies.base import get_strategy
 from backtest_py.strategies.user import function_strategy
 from backtest_py.sweep.gate import gate, sample, verdicts

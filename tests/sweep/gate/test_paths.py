@@ -9,7 +9,7 @@ import pytest
 
 import backtest_py as bt
 from backtest_py.engines.rust_engine import engine as rust_engine
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.sweep.compute import evaluator as evaluate
 from backtest_py.sweep.gate import verdicts
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import backtest_py as bt
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS, SMALLER_IS_BETTER
 from backtest_py.sweep.result.result import SweepResult
-from backtest_py.sweep.store.tables import SMALLER_IS_BETTER, shard_table
+from backtest_py.sweep.store.tables import shard_table
 
 GRID = {
     "strategy.min_range_mult": [0.5, 1.0, 1e9],

@@ -17,11 +17,11 @@ from backtest_py.contract import Contract, MetricSettings
 from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
 from backtest_py.errors import BacktestError, ConfigError, DataError
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS, SMALLER_IS_BETTER
 from backtest_py.sweep.result.result import SweepResult, open_sweep
 from backtest_py.sweep.space.sample import Sample, build_grid
 from backtest_py.sweep.store.store import SweepStore
-from backtest_py.sweep.store.tables import SMALLER_IS_BETTER, coded_column, shard_table
+from backtest_py.sweep.store.tables import coded_column, shard_table
 
 AXES = {
     "strategy.lookback": [5, 10],

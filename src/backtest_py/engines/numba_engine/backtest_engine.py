@@ -11,31 +11,15 @@ import math
 import numpy as np
 
 from backtest_py._jit import kernel
+from backtest_py.engines.numba_engine.contract import settle
 from backtest_py.engines.numba_engine.metrics import accumulate, finish
-from backtest_py.engines.numba_engine.types import (
-    END_OF_DATA,
-    MAX_BARS,
-    N_METRICS,
-    N_REASONS,
-    SESSION_CLOSE,
-    SESSION_END,
-    STOP_LOSS,
-    TAKE_PROFIT,
-    TARGET_FIRST,
-    TRAILING_STOP,
-    UNIT_ATR,
-    UNIT_PERCENT,
-    UNIT_POINTS,
-    Outcome,
-    Settlement,
-    Trades,
-)
+from backtest_py.engines.numba_engine.types import N_METRICS, N_REASONS, Outcome, Trades
+from backtest_py.rules import Intrabar, Reason, Unit
 
 __all__ = [
     "admits_entry",
     "backtest",
     "empty_trades",
-    "settle",
     "simulate",
     "tick_denominator",
     "to_tick",
@@ -72,11 +56,11 @@ def to_tick(price, up, tick_size, denominator):
 @kernel(allocates=False)
 def unit_size(unit, atr, reference_price, risk):
     """Return how many points one unit is: ``u`` and ``w`` of the semantics."""
-    if unit == UNIT_ATR:
+    if unit == Unit.atr:
         return atr
-    if unit == UNIT_POINTS:
+    if unit == Unit.points:
         return 1.0
-    if unit == UNIT_PERCENT:
+    if unit == Unit.percent:
         return abs(reference_price) / 100.0
     return risk
 
@@ -87,9 +71,9 @@ def admits_entry(bars, rules, i):
     e = i + 1
     if e >= len(bars.open):
         return False
-    if rules.close_minute < 0:
+    if rules.close_time < 0:
         return True
-    return bars.day[e] == bars.day[i] and bars.minute[e] < rules.close_minute
+    return bars.day[e] == bars.day[i] and bars.minute[e] < rules.close_time
 
 
 @kernel(allocates=False)
@@ -124,7 +108,7 @@ def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
     gives none. The exit bar is -1 where the signal is dropped.
     """
     n = len(bars.open)
-    none = Outcome(-1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, STOP_LOSS, ambiguous=False)
+    none = Outcome(-1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, Reason.stop_loss, ambiguous=False)
     if not admits_entry(bars, rules, i):
         return none
     e = i + 1
@@ -158,39 +142,40 @@ def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
     if rules.trail == 0.0:
         below, above = (stop, trigger) if side > 0 else (trigger, stop)
         last = min(n, e + rules.max_bars) if rules.max_bars > 0 else n
-        j, highest, lowest = skip_quiet(bars, rules.close_minute, below, above, e, last)
+        j, highest, lowest = skip_quiet(bars, rules.close_time, below, above, e, last)
     while True:
+        stop_reason = Reason.trailing_stop if moved else Reason.stop_loss
         if j > e:
             price = bars.open[j]
-            if rules.close_minute >= 0 and bars.minute[j] >= rules.close_minute:
-                exit_price, reason = price - s * slip, SESSION_CLOSE
+            if rules.close_time >= 0 and bars.minute[j] >= rules.close_time:
+                exit_price, reason = price - s * slip, Reason.session_close
                 break
             if rules.max_bars > 0 and j == e + rules.max_bars:
-                exit_price, reason = price - s * slip, MAX_BARS
+                exit_price, reason = price - s * slip, Reason.max_bars
                 break
             if price <= stop if side > 0 else price >= stop:
-                exit_price, reason = price - s * slip, TRAILING_STOP if moved else STOP_LOSS
+                exit_price, reason = price - s * slip, stop_reason
                 break
             if price >= trigger if side > 0 else price <= trigger:
-                exit_price, reason = price, TAKE_PROFIT
+                exit_price, reason = price, Reason.take_profit
                 break
         high, low = bars.high[j], bars.low[j]
         hit_stop = low <= stop if side > 0 else high >= stop
         hit_target = high >= trigger if side > 0 else low <= trigger
         if hit_stop or hit_target:
             ambiguous = hit_stop and hit_target
-            if hit_target and (not hit_stop or rules.intrabar == TARGET_FIRST):
-                exit_price, reason = target, TAKE_PROFIT
+            if hit_target and (not hit_stop or rules.intrabar == Intrabar.target_first):
+                exit_price, reason = target, Reason.take_profit
             else:
-                exit_price, reason = stop - s * slip, TRAILING_STOP if moved else STOP_LOSS
+                exit_price, reason = stop - s * slip, stop_reason
             break
         highest = high if high > highest else highest
         lowest = low if low < lowest else lowest
         if j == n - 1:
-            exit_price, reason = bars.close[j] - s * slip, END_OF_DATA
+            exit_price, reason = bars.close[j] - s * slip, Reason.end_of_data
             break
-        if rules.close_minute >= 0 and bars.day[j + 1] != bars.day[j]:
-            exit_price, reason = bars.close[j] - s * slip, SESSION_END
+        if rules.close_time >= 0 and bars.day[j + 1] != bars.day[j]:
+            exit_price, reason = bars.close[j] - s * slip, Reason.session_end
             break
         if rules.trail > 0.0:
             bar_atr = atr[j] if len(atr) > 0 else np.nan
@@ -221,19 +206,6 @@ def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
         reason,
         ambiguous,
     )
-
-
-@kernel(allocates=False)
-def settle(outcome, side, contract):
-    """Return what a trade earned."""
-    entry, price = outcome.entry_price, outcome.exit_price
-    points = price - entry if side > 0 else entry - price
-    fees = (
-        2.0 * contract.fee_per_side * contract.quantity
-        + contract.fee_rate * (abs(entry) + abs(price)) * contract.point_value * contract.quantity
-    )
-    pnl = points * contract.point_value * contract.quantity - fees
-    return Settlement(points + 0.0, fees + 0.0, pnl + 0.0)
 
 
 @kernel(allocates=False)

@@ -10,17 +10,13 @@ import numpy as np
 from backtest_py._forks import NO_FORK
 from backtest_py.bars import read_only
 from backtest_py.engines.base import EngineOutput, atr_for
+from backtest_py.engines.layouts import ContractView, RulesView, SettingsView
 from backtest_py.engines.limits import SweepLimits
 from backtest_py.engines.numba_engine import series_metrics
 from backtest_py.engines.numba_engine.backtest_engine import backtest
 from backtest_py.engines.numba_engine.optimizer import optimize
 from backtest_py.engines.numba_engine.strategy import average_true_range, detect
-from backtest_py.engines.numba_engine.types import (
-    bar_columns,
-    contract_view,
-    rules_view,
-    settings_view,
-)
+from backtest_py.engines.numba_engine.types import bar_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,9 +92,9 @@ class NumbaEngine:
             # read-only like a user's own, or the kernel would be compiled for either
             read_only(signals.side),
             _NONE if signals.risk is None else read_only(signals.risk),
-            rules_view(rules),
-            contract_view(job.contract),
-            settings_view(job.metrics),
+            RulesView(*rules.values()),
+            ContractView(*job.contract.values()),
+            SettingsView(*job.metrics.values()),
             job.first,
             job.last,
         )

@@ -12,16 +12,26 @@ from typing import NamedTuple
 import numpy as np
 
 from backtest_py._jit import kernel
-from backtest_py.engines.numba_engine.types import N_REASONS, Sums
+from backtest_py.engines.layouts import Metric
+from backtest_py.engines.numba_engine.types import N_REASONS, reader
 from backtest_py.errors import EngineError
 
 __all__ = [
+    "DaySums",
+    "PnlSums",
+    "Sums",
     "accumulate",
+    "add_day",
+    "add_pnl",
     "block_ends",
     "counted_days",
     "finish",
     "finish_blocks",
+    "no_days",
+    "no_pnl",
     "quotient",
+    "read_day_sums",
+    "read_pnl_sums",
     "sharpe",
     "sortino",
     "sqn",
@@ -35,8 +45,18 @@ NO_DAY = np.iinfo(np.int32).max
 """The end of a range's last block of days: no day is after it."""
 
 
+class PnlSums(NamedTuple):
+    """Sums over the pnl of trades: what a run and the lanes of a sweep add up alike.
+
+    Each is a number, or one for each lane.
+    """
+
+    total: float
+    squares: float
+
+
 class DaySums(NamedTuple):
-    """Sums over the days on which trades were closed.
+    """Sums over the days on which trades were closed, numbers or one for each lane.
 
     ``S1``, ``S2`` and ``D`` of the daily returns, and ``k``, the number of such days.
     """
@@ -44,15 +64,72 @@ class DaySums(NamedTuple):
     returns: float
     squares: float
     downside: float
-    exit_days: int
+    exit_days: float
+
+
+class Sums(NamedTuple):
+    """What one pass over the trades accumulates: semantics section 5."""
+
+    of_pnl: PnlSums
+    of_days: DaySums
+    gain: float
+    loss: float
+    max_drawdown: float
+    max_drawdown_ratio: float
+    best: float
+    worst: float
+    trades: int
+    wins: int
+    losses: int
+    longs: int
+    max_win_streak: int
+    max_loss_streak: int
+    bars_held: int
+    ambiguous: int
+    days: int
+    ruined: bool
+
+
+read_pnl_sums = reader(PnlSums, by_name=False)
+read_day_sums = reader(DaySums, by_name=False)
+
+
+@kernel(allocates=False)
+def no_pnl(zero):
+    """Return the sums of no trade; ``zero`` is 0.0, or that for each lane."""
+    return PnlSums(zero, zero)
+
+
+@kernel(allocates=False)
+def add_pnl(sums, pnl):
+    """Add a trade; a lane that takes none adds 0.0, which changes no bit."""
+    return PnlSums(sums.total + pnl, sums.squares + pnl * pnl)
+
+
+@kernel(allocates=False)
+def no_days(zero):
+    """Return the sums of no day; ``zero`` is 0.0, or that for each lane."""
+    return DaySums(zero, zero, zero, zero)
+
+
+@kernel(allocates=False)
+def add_day(sums, r, below_squared, one):
+    """Add the return of a day; ``below_squared`` is that of ``r - rf``, 0.0 unless below 0.
+
+    A lane that closes no day adds 0.0 to each sum.
+    """
+    return DaySums(
+        sums.returns + r, sums.squares + r * r, sums.downside + below_squared, sums.exit_days + one
+    )
 
 
 @kernel(allocates=False)
 def accumulate(trades, count, day, contract, settings, first, last, reasons):
     """Return the sums of ``count`` trades in order; fill ``reasons`` with exits by reason."""
     rf = settings.risk_free_rate / settings.periods_per_year
-    days = sum_days(trades, count, day, contract.initial_capital, rf, None, None)
-    total = gain = loss = pnl_squares = 0.0
+    of_days = sum_days(trades, count, day, contract.initial_capital, rf, None, None)
+    of_pnl = no_pnl(0.0)
+    gain = loss = 0.0
     equity = peak = contract.initial_capital
     max_drawdown = max_drawdown_ratio = 0.0
     best, worst = -np.inf, np.inf
@@ -62,9 +139,8 @@ def accumulate(trades, count, day, contract, settings, first, last, reasons):
         reasons[k] = 0
     for k in range(count):
         pnl = trades.pnl[k]
-        total += pnl
+        of_pnl = add_pnl(of_pnl, pnl)
         equity += pnl
-        pnl_squares += pnl * pnl
         if pnl > 0.0:
             gain += pnl
             wins += 1
@@ -94,13 +170,10 @@ def accumulate(trades, count, day, contract, settings, first, last, reasons):
     first_day, last_day = day[first], day[last - 1]
     last_exit = day[trades.exit_bar[count - 1]] if count > 0 else first_day
     return Sums(
-        total,
+        of_pnl,
+        of_days,
         gain,
         loss,
-        pnl_squares,
-        days.returns,
-        days.squares,
-        days.downside,
         max_drawdown,
         max_drawdown_ratio,
         best,
@@ -114,7 +187,6 @@ def accumulate(trades, count, day, contract, settings, first, last, reasons):
         bars_held,
         ambiguous,
         counted_days(first_day, last_day, last_exit, ruined),
-        days.exit_days,
         ruined,
     )
 
@@ -126,9 +198,9 @@ def sum_days(trades, count, day, capital, rf, ends, blocks):
     ``ends`` are one range's of :func:`block_ends`, and ``blocks`` gets ``S1`` and ``S2`` of each
     block, one after another; None for neither.
     """
-    returns = squares = downside = 0.0
+    sums = no_days(0.0)
     equity = capital
-    k = block = exit_days = 0
+    k = block = 0
     while k < count:
         exit_day = day[trades.exit_bar[k]]
         equity_before = equity
@@ -138,18 +210,14 @@ def sum_days(trades, count, day, capital, rf, ends, blocks):
             day_pnl += trades.pnl[k]
             k += 1
         r = day_pnl / equity_before
-        returns += r
-        squares += r * r
         x = r - rf
-        if x < 0.0:
-            downside += x * x
-        exit_days += 1
+        sums = add_day(sums, r, x * x if x < 0.0 else 0.0, 1.0)
         if blocks is not None:
             while exit_day >= ends[block]:
                 block += 1
             blocks[2 * block] += r
             blocks[2 * block + 1] += r * r
-    return DaySums(returns, squares, downside, exit_days)
+    return sums
 
 
 @kernel(allocates=False)
@@ -257,51 +325,52 @@ def profit_factor(gain, loss, wins, losses):
 
 @kernel(allocates=False)
 def finish(sums, reasons, contract, settings, first, last, out):
-    """Set ``out`` to the metrics in the order of ``records.METRICS``."""
+    """Set ``out`` to the metrics in the order of the catalogue."""
     n_trades = float(sums.trades)
     periods = settings.periods_per_year
     rf = settings.risk_free_rate / periods
-    total_pct = 100.0 * sums.total / contract.initial_capital
+    of_pnl, of_days = sums.of_pnl, sums.of_days
+    total_pct = 100.0 * of_pnl.total / contract.initial_capital
     drawdown_pct = 100.0 * sums.max_drawdown_ratio
     annual_pct = quotient(total_pct * periods, float(sums.days))
     avg_win = quotient(sums.gain, float(sums.wins))
     avg_loss = quotient(sums.loss, float(sums.losses))
-    out[0] = n_trades
-    out[1] = float(sums.wins)
-    out[2] = float(sums.losses)
-    out[3] = float(sums.longs)
-    out[4] = float(sums.trades - sums.longs)
-    out[5] = float(sums.days)
-    out[6] = sums.total
-    out[7] = total_pct
-    out[8] = quotient(float(sums.wins), n_trades)
-    out[9] = quotient(sums.total, n_trades)
-    out[10] = avg_win
-    out[11] = avg_loss
-    out[12] = sums.gain
-    out[13] = 0.0 - sums.loss
-    out[14] = profit_factor(sums.gain, sums.loss, sums.wins, sums.losses)
-    out[15] = quotient(avg_win, 0.0 - avg_loss)
-    out[16] = float(sums.max_win_streak)
-    out[17] = float(sums.max_loss_streak)
-    out[18] = sums.best if sums.trades > 0 else np.nan
-    out[19] = sums.worst if sums.trades > 0 else np.nan
-    out[20] = sums.max_drawdown
-    out[21] = drawdown_pct
-    out[22] = sharpe(sums.day_returns, sums.day_squares, sums.days, rf, periods)
-    out[23] = sortino(
-        sums.day_returns, sums.downside_squares, sums.days, sums.exit_days, rf, periods
+    out[Metric.total_trades] = n_trades
+    out[Metric.winning_trades] = float(sums.wins)
+    out[Metric.losing_trades] = float(sums.losses)
+    out[Metric.long_trades] = float(sums.longs)
+    out[Metric.short_trades] = float(sums.trades - sums.longs)
+    out[Metric.days] = float(sums.days)
+    out[Metric.total_return] = of_pnl.total
+    out[Metric.total_return_pct] = total_pct
+    out[Metric.win_rate] = quotient(float(sums.wins), n_trades)
+    out[Metric.expectancy] = quotient(of_pnl.total, n_trades)
+    out[Metric.avg_win] = avg_win
+    out[Metric.avg_loss] = avg_loss
+    out[Metric.gross_profit] = sums.gain
+    out[Metric.gross_loss] = 0.0 - sums.loss
+    out[Metric.profit_factor] = profit_factor(sums.gain, sums.loss, sums.wins, sums.losses)
+    out[Metric.payoff_ratio] = quotient(avg_win, 0.0 - avg_loss)
+    out[Metric.max_consecutive_wins] = float(sums.max_win_streak)
+    out[Metric.max_consecutive_losses] = float(sums.max_loss_streak)
+    out[Metric.best_trade] = sums.best if sums.trades > 0 else np.nan
+    out[Metric.worst_trade] = sums.worst if sums.trades > 0 else np.nan
+    out[Metric.max_drawdown] = sums.max_drawdown
+    out[Metric.max_drawdown_pct] = drawdown_pct
+    out[Metric.sharpe] = sharpe(of_days.returns, of_days.squares, sums.days, rf, periods)
+    out[Metric.sortino] = sortino(
+        of_days.returns, of_days.downside, sums.days, of_days.exit_days, rf, periods
     )
-    out[24] = annual_pct
-    out[25] = quotient(annual_pct, drawdown_pct)
-    out[26] = quotient(sums.total, sums.max_drawdown)
-    out[27] = sqn(sums.total, sums.pnl_squares, sums.trades)
-    out[28] = quotient(float(sums.bars_held), float(last - first))
-    out[29] = quotient(float(sums.bars_held), n_trades)
-    out[30] = float(sums.ambiguous)
+    out[Metric.annual_return_pct] = annual_pct
+    out[Metric.calmar] = quotient(annual_pct, drawdown_pct)
+    out[Metric.recovery_factor] = quotient(of_pnl.total, sums.max_drawdown)
+    out[Metric.sqn] = sqn(of_pnl.total, of_pnl.squares, sums.trades)
+    out[Metric.exposure] = quotient(float(sums.bars_held), float(last - first))
+    out[Metric.avg_bars_held] = quotient(float(sums.bars_held), n_trades)
+    out[Metric.ambiguous_trades] = float(sums.ambiguous)
     for k in range(N_REASONS):
-        out[31 + k] = float(reasons[k])
-    out[31 + N_REASONS] = 1.0 if sums.ruined else 0.0
+        out[Metric.exits_stop_loss + k] = float(reasons[k])
+    out[Metric.ruined] = 1.0 if sums.ruined else 0.0
     for k in range(len(out)):
         out[k] = canonical(out[k])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,83 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from backtest_py.records import METRICS, AtrMethod, BarColumns, Intrabar, Reason, Unit
+from backtest_py._jit import Kernel, kernel
+from backtest_py.engines.layouts import BarColumns, Metric
+from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
-    from backtest_py.contract import Contract, MetricSettings
-    from backtest_py.rules import ExitRules
 
-__all__ = [
-    "ContractView",
-    "Outcome",
-    "RulesView",
-    "SettingsView",
-    "Settlement",
-    "Sums",
-    "Trades",
-    "bar_columns",
-    "contract_view",
-    "rules_view",
-    "settings_view",
-]
+__all__ = ["N_METRICS", "N_REASONS", "Outcome", "Settlement", "Trades", "bar_columns", "reader"]
 
-STOP_LOSS = int(Reason.stop_loss)
-TRAILING_STOP = int(Reason.trailing_stop)
-TAKE_PROFIT = int(Reason.take_profit)
-SESSION_CLOSE = int(Reason.session_close)
-SESSION_END = int(Reason.session_end)
-MAX_BARS = int(Reason.max_bars)
-END_OF_DATA = int(Reason.end_of_data)
-N_REASONS = len(Reason)
-N_METRICS = len(METRICS)
-
-UNIT_ATR = int(Unit.atr)
-UNIT_POINTS = int(Unit.points)
-UNIT_PERCENT = int(Unit.percent)
-UNIT_STRATEGY = int(Unit.strategy)
-
-TARGET_FIRST = int(Intrabar.target_first)
-WILDER = int(AtrMethod.wilder)
-
-
-class RulesView(NamedTuple):
-    """The numbers of :class:`~backtest_py.rules.ExitRules`."""
-
-    stop: float
-    target: float
-    target_r: float
-    trail: float
-    unit: int
-    round_to_tick: bool
-    target_through_ticks: float
-    close_minute: int
-    max_bars: int
-    intrabar: int
-
-
-class ContractView(NamedTuple):
-    """The numbers of :class:`~backtest_py.contract.Contract`."""
-
-    tick_size: float
-    point_value: float
-    quantity: float
-    fee_per_side: float
-    fee_rate: float
-    slippage_ticks: float
-    initial_capital: float
-
-
-class SettingsView(NamedTuple):
-    """The numbers of :class:`~backtest_py.contract.MetricSettings`."""
-
-    risk_free_rate: float
-    periods_per_year: float
+N_REASONS: Final = len(Reason)
+N_METRICS: Final = len(Metric)
 
 
 class Outcome(NamedTuple):
@@ -104,7 +43,7 @@ class Settlement(NamedTuple):
 
 
 class Trades(NamedTuple):
-    """The columns of ``records.TRADE_DTYPE``."""
+    """The columns of ``layouts.TRADE_DTYPE``."""
 
     signal_bar: NDArray[np.int64]
     entry_bar: NDArray[np.int64]
@@ -123,33 +62,6 @@ class Trades(NamedTuple):
     ambiguous: NDArray[np.bool_]
 
 
-class Sums(NamedTuple):
-    """What one pass over the trades accumulates: semantics section 5."""
-
-    total: float
-    gain: float
-    loss: float
-    pnl_squares: float
-    day_returns: float
-    day_squares: float
-    downside_squares: float
-    max_drawdown: float
-    max_drawdown_ratio: float
-    best: float
-    worst: float
-    trades: int
-    wins: int
-    losses: int
-    longs: int
-    max_win_streak: int
-    max_loss_streak: int
-    bars_held: int
-    ambiguous: int
-    days: int
-    exit_days: int
-    ruined: bool
-
-
 def bar_columns(bars: Bars) -> BarColumns:
     """Return the columns of bars, uncopied."""
     return BarColumns(
@@ -157,35 +69,25 @@ def bar_columns(bars: Bars) -> BarColumns:
     )
 
 
-def rules_view(rules: ExitRules) -> RulesView:
-    """Return the numbers of exit rules."""
-    return RulesView(
-        rules.stop,
-        rules.target,
-        rules.target_r,
-        rules.trail,
-        rules.unit_code,
-        rules.round_to_tick,
-        rules.target_through_ticks,
-        rules.close_minute,
-        rules.max_bars,
-        rules.intrabar_code,
-    )
+def reader(view: Any, *, by_name: bool) -> Kernel:
+    """Return a kernel that makes a NamedTuple of the items of a row.
 
+    Numba cannot loop over fields of different types, so the kernel is written out, as namedtuple
+    and dataclass write theirs.
 
-def contract_view(contract: Contract) -> ContractView:
-    """Return the numbers of a contract."""
-    return ContractView(
-        contract.tick_size,
-        contract.point_value,
-        contract.quantity,
-        contract.fee_per_side,
-        contract.fee_rate,
-        contract.slippage_ticks,
-        contract.initial_capital,
-    )
-
-
-def settings_view(settings: MetricSettings) -> SettingsView:
-    """Return the numbers of metric settings."""
-    return SettingsView(settings.risk_free_rate, settings.periods_per_year)
+    Parameters
+    ----------
+    view : type
+        The NamedTuple, known by its name in its own module.
+    by_name : bool
+        Whether the row is one of a structured array, with the fields' names; otherwise its items
+        are counted from 0.
+    """
+    keys = view._fields if by_name else range(len(view._fields))
+    items = ", ".join(f"row[{key!r}]" for key in keys)
+    scope: dict[str, Any] = {view.__name__: view, "__name__": __name__}
+    exec(f"def read(row):\n    return {view.__name__}({items})", scope)  # noqa: S102
+    function = scope["read"]
+    function.__qualname__ = f"read_{view.__name__}"
+    function.__doc__ = f"Return the {view.__name__} of a row."
+    return kernel(allocates=False)(function)

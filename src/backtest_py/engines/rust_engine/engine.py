@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from backtest_py import _engine_rust
 from backtest_py.engines.base import EngineOutput, atr_for
+from backtest_py.engines.layouts import SEMANTICS_VERSION
 from backtest_py.engines.limits import SweepLimits
 from backtest_py.errors import (
     ConfigError,
@@ -18,7 +19,7 @@ from backtest_py.errors import (
     EngineUnavailableError,
     SweepCancelled,
 )
-from backtest_py.records import SEMANTICS_VERSION, AtrMethod
+from backtest_py.rules import AtrMethod
 from backtest_py.signals import Signals
 from backtest_py.strategies.base import is_registered
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from backtest_py.engines.base import Job, atr_for
 from backtest_py.errors import ConfigError
-from backtest_py.records import METRICS, Intrabar
+from backtest_py.metrics.catalogue import METRICS
+from backtest_py.rules import Intrabar
 from backtest_py.sweep.compute.shards import MAX_ROWS
 from backtest_py.sweep.compute.sources import SignalSources, encode_hashes, replaced
 from backtest_py.sweep.space.boxes import box_positions, distinct_rows
@@ -99,7 +100,7 @@ class Numbers:
 
     @property
     def metrics(self) -> NDArray[np.float64]:
-        """The metrics, shape (n_scenarios, n_ranges, n_metrics, n), as in ``records.METRICS``."""
+        """The metrics, shape (n_scenarios, n_ranges, n_metrics, n), as in ``catalogue.METRICS``."""
         return self.values[:, :, : len(METRICS)]
 
     @property
@@ -480,4 +481,4 @@ def _settled(exit_: Exit, scenario: int) -> Exit:
     if scenario == 0:
         return exit_
     rules, contract, atr = exit_
-    return replaced(rules, {"intrabar": Intrabar(1 - rules.intrabar_code).name}), contract, atr
+    return replaced(rules, {"intrabar": Intrabar(1 - Intrabar[rules.intrabar]).name}), contract, atr

@@ -27,11 +27,13 @@ import numpy as np
 
 from backtest_py.engines import reference
 from backtest_py.engines.base import EngineOutput, Job
+from backtest_py.engines.layouts import SEMANTICS_VERSION, TRADE_DTYPE
 from backtest_py.errors import BacktestWarning, EngineUnavailableError, ParityError
 from backtest_py.fingerprints import canonical_json, package_code_hash, sha256
+from backtest_py.metrics.catalogue import CATALOGUE
 from backtest_py.parameters import counted
 from backtest_py.parity import AGREED_RTOL, Difference, compare
-from backtest_py.records import COUNT_METRICS, SEMANTICS_VERSION, TRADE_DTYPE, Intrabar
+from backtest_py.rules import Intrabar
 from backtest_py.sweep.gate.sample import STRATA, draw, sweep_sample
 from backtest_py.sweep.gate.verdicts import recall, remember
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.engines.base import Engine
+    from backtest_py.rules import ExitRules
     from backtest_py.sweep.gate.sample import Sampled
     from backtest_py.sweep.spec import SweepSpec
 
@@ -52,7 +55,7 @@ __all__ = ["GATE_COMBOS", "gate_text", "pass_gate"]
 GATE_COMBOS: Final = 1_000
 """Combinations beyond which a sweep of the Rust engine passes the gate first."""
 
-_EXACT: Final = COUNT_METRICS | {"ruined"}
+_EXACT: Final = {info.name for info in CATALOGUE.values() if info.kind != "number"}
 _NO_TRADES: Final = {name: np.zeros(0, dtype) for name, dtype in TRADE_DTYPE.items()}
 _MAX_WORKERS: Final = 16
 _KEPT_SIGNALS: Final = 8
@@ -265,7 +268,7 @@ class _Gate:
             strategy, rules, contract = spec.grid.settings(combo_id)
             signals = compute(strategy)
             for scenario in range(spec.n_scenarios):
-                settled = replace(rules, intrabar=_intrabar(rules.intrabar_code, scenario))
+                settled = replace(rules, intrabar=_intrabar(rules, scenario))
                 for number, (first, last) in enumerate(spec.ranges):
                     yield (
                         (combo_id, scenario, number),
@@ -330,13 +333,14 @@ class _Gate:
         )
         span = f", range {number}" if len(self._spec.ranges) > 1 else ""
         return (
-            f"combination {combo_id} ({values}), {_intrabar(rules.intrabar_code, scenario)}{span}: "
+            f"combination {combo_id} ({values}), {_intrabar(rules, scenario)}{span}: "
             f"{split.difference.describe(*split.sides)}{where}"
         )
 
 
-def _intrabar(code: int, scenario: int) -> str:
+def _intrabar(rules: ExitRules, scenario: int) -> str:
     """Return how a scenario settles ambiguous bars; the first one as the rules ask."""
+    code = Intrabar[rules.intrabar]
     return Intrabar(code if scenario == 0 else 1 - code).name
 
 

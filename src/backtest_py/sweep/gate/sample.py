@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from backtest_py.records import METRICS
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.sweep.compute.evaluator import Evaluator, Path, possible_paths
 from backtest_py.sweep.compute.shards import Shards
 from backtest_py.sweep.space.boxes import united

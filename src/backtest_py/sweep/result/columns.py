@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from backtest_py.records import METRICS, Intrabar
-from backtest_py.sweep.store.tables import SMALLER_IS_BETTER, scenario_column
+from backtest_py.metrics.catalogue import METRICS, SMALLER_IS_BETTER
+from backtest_py.rules import Intrabar
+from backtest_py.sweep.store.tables import scenario_column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

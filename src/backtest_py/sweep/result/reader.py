@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from backtest_py.errors import ConfigError, DataError
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import parse_clock, unknown_name
-from backtest_py.records import METRICS, Intrabar
+from backtest_py.rules import Intrabar
 from backtest_py.sweep.result.columns import small_is_good
 from backtest_py.sweep.space.where import parse_condition
 from backtest_py.sweep.store.tables import COMBO_ID, arrow_array, scenario_column

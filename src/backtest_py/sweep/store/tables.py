@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.records import COUNT_METRICS, METRICS, Intrabar
+from backtest_py.metrics.catalogue import CATALOGUE, COUNT_METRICS, METRICS
+from backtest_py.rules import Intrabar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMBO_ID",
-    "SMALLER_IS_BETTER",
     "arrow_array",
     "coded_column",
     "scenario_column",
@@ -26,20 +26,6 @@ __all__ = [
 
 COMBO_ID: Final = "combo_id"
 _SIGNALS: Final = "signals"
-
-SMALLER_IS_BETTER: Final = frozenset(
-    {
-        "losing_trades",
-        "gross_loss",
-        "max_consecutive_losses",
-        "max_drawdown",
-        "max_drawdown_pct",
-        "ambiguous_trades",
-        "exits_stop_loss",
-        "ruined",
-    }
-)
-"""Metrics of which a ranking puts the smallest first; of all others it puts the largest first."""
 
 _COUNT_ROWS: Final = [row for row, metric in enumerate(METRICS) if metric in COUNT_METRICS]
 
@@ -123,7 +109,7 @@ def shard_table(
     parameters : mapping of str to pyarrow.Array, shape (n_rows,)
         The swept parameters by full key, in the order of the grid; see :func:`coded_column`.
     metrics : ndarray of float64, shape (n_metrics, n_rows)
-        One row for each name of ``records.METRICS``.
+        One row for each name of ``catalogue.METRICS``.
     other : tuple of str and ndarray, optional
         The name of the other scenario (``"stop_first"`` or ``"target_first"``) and its metrics.
     signals : str
@@ -162,7 +148,7 @@ def _typed(metrics: NDArray[np.float64]) -> Iterator[pa.Array]:
     counts = arrow_array(metrics[_COUNT_ROWS].astype(np.int64).ravel())
     place = 0
     for row, metric in enumerate(METRICS):
-        if metric == "ruined":
+        if CATALOGUE[metric].kind == "flag":
             yield arrow_array(metrics[row].astype(np.bool_))
         elif metric in COUNT_METRICS:
             yield counts.slice(place, n)

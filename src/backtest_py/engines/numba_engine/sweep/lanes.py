@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from backtest_py._jit import kernel
-from backtest_py.engines.numba_engine.metrics import counted_days, finish, finish_blocks
+from backtest_py.engines.numba_engine.metrics import (
+    DaySums,
+    PnlSums,
+    Sums,
+    add_day,
+    add_pnl,
+    counted_days,
+    finish,
+    finish_blocks,
+    no_days,
+    no_pnl,
+    read_day_sums,
+    read_pnl_sums,
+)
 from backtest_py.engines.numba_engine.sweep.outcomes import (
     AMBIGUOUS,
     FIELD_BITS,
@@ -36,15 +49,30 @@ from backtest_py.engines.numba_engine.sweep.vectors import (
     store,
     to_float,
 )
-from backtest_py.engines.numba_engine.types import N_METRICS, N_REASONS, Sums
+from backtest_py.engines.numba_engine.types import N_METRICS, N_REASONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["SignalList", "empty_lane_sums", "join", "numbers_of_lane"]
 
-N_SUMS = 17
-"""Sums of a lane, in the order in which ``numbers_of_lane`` reads them."""
+# Rows of the sums of lanes: first those of the pnl, then those of days, then the others.
+DAY_SUMS = len(PnlSums._fields)
+OTHER_SUMS = DAY_SUMS + len(DaySums._fields)
+N_SUMS = OTHER_SUMS + 11
+(
+    GAIN,
+    LOSS,
+    MAX_DRAWDOWN,
+    MAX_DRAWDOWN_RATIO,
+    BEST,
+    WORST,
+    LONGEST_WIN,
+    LONGEST_LOSS,
+    HELD,
+    EQUITY,
+    LAST_EXIT,
+) = range(OTHER_SUMS, N_SUMS)
 
 
 class SignalList(NamedTuple):
@@ -78,10 +106,7 @@ class Days(NamedTuple):
     """Sums per lane that change when a day closes."""
 
     equity_before: Any
-    returns: Any
-    squares: Any
-    downside: Any
-    closed: Any
+    sums: DaySums
     block_returns: Any
     block_squares: Any
 
@@ -110,10 +135,7 @@ def close_day(days, mask, day_pnl, equity, rf, blocks):
         block_squares = block_squares + r * r
     return Days(
         select(mask, equity, days.equity_before),
-        days.returns + r,
-        days.squares + r * r,
-        days.downside + keep(below, x * x),
-        days.closed + keep(mask, splat(1.0)),
+        add_day(days.sums, r, keep(below, x * x), keep(mask, splat(1.0))),
         block_returns,
         block_squares,
     )
@@ -131,9 +153,7 @@ def end_block(days, open_day, exit_day, end, day_pnl, equity, rf, block, blocks)
     days = close_day(days, passed, day_pnl, equity, rf, blocks)
     store(blocks, 2 * block, days.block_returns)
     store(blocks, 2 * block + 1, days.block_squares)
-    begun = Days(
-        days.equity_before, days.returns, days.squares, days.downside, days.closed, zero, zero
-    )
+    begun = Days(days.equity_before, days.sums, zero, zero)
     return begun, open_day & ~passed, select(passed, zero, day_pnl)
 
 
@@ -148,8 +168,9 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
     zero, one, never, dropped = splat(0.0), splat(1.0), splat(np.inf), splat(-1.0)
     rf_lanes = splat(rf)
     equity = peak = capital
-    days = Days(equity, zero, zero, zero, zero, zero, zero)
-    day_pnl = total = gain = loss = pnl_squares = zero
+    days = Days(equity, no_days(zero), zero, zero)
+    of_pnl = no_pnl(zero)
+    day_pnl = gain = loss = zero
     max_drawdown = max_ratio = fall = held = zero
     streak = longest_win = longest_loss = zero
     best, worst = splat(-np.inf), never
@@ -191,10 +212,9 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
         open_day = open_day | take
         pnl = keep(take, load(cells.pnl, row))
         won, lost = pnl > zero, zero > pnl
-        total = total + pnl
+        of_pnl = add_pnl(of_pnl, pnl)
         equity = equity + pnl
         day_pnl = day_pnl + pnl
-        pnl_squares = pnl_squares + pnl * pnl
         gain = select(won, gain + pnl, gain)
         loss = select(lost, loss + pnl, loss)
         held = select(take, held + bars_held, held)
@@ -232,23 +252,21 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
                 days, open_day, exit_day, ends[rest], day_pnl, equity, rf_lanes, rest, blocks
             )
     days = close_day(days, open_day, day_pnl, equity, rf_lanes, blocks)
-    store(sums, 0, total)
-    store(sums, 1, gain)
-    store(sums, 2, loss)
-    store(sums, 3, pnl_squares)
-    store(sums, 4, days.returns)
-    store(sums, 5, days.squares)
-    store(sums, 6, days.downside)
-    store(sums, 7, larger(fall, max_drawdown))
-    store(sums, 8, larger(fall / peak, max_ratio))
-    store(sums, 9, best)
-    store(sums, 10, worst)
-    store(sums, 11, longest_win)
-    store(sums, 12, longest_loss)
-    store(sums, 13, held)
-    store(sums, 14, days.closed)
-    store(sums, 15, equity)
-    store(sums, 16, select(never > free, free, ruin_bar))
+    for k in range(len(of_pnl)):
+        store(sums, k, of_pnl[k])
+    for k in range(len(days.sums)):
+        store(sums, DAY_SUMS + k, days.sums[k])
+    store(sums, GAIN, gain)
+    store(sums, LOSS, loss)
+    store(sums, MAX_DRAWDOWN, larger(fall, max_drawdown))
+    store(sums, MAX_DRAWDOWN_RATIO, larger(fall / peak, max_ratio))
+    store(sums, BEST, best)
+    store(sums, WORST, worst)
+    store(sums, LONGEST_WIN, longest_win)
+    store(sums, LONGEST_LOSS, longest_loss)
+    store(sums, HELD, held)
+    store(sums, EQUITY, equity)
+    store(sums, LAST_EXIT, select(never > free, free, ruin_bar))
 
 
 @kernel(allocates=False)
@@ -268,30 +286,26 @@ def numbers_of_lane(found, lane, day, contract, settings, first, last, ends):
         reasons[k] = counts[k, lane]
         trades += counts[k, lane]
     first_day, last_day = int(day[first]), int(day[last - 1])
-    ruined = sums[15, lane] <= 0.0
-    last_exit = int(day[int(sums[16, lane])])
+    ruined = sums[EQUITY, lane] <= 0.0
+    last_exit = int(day[int(sums[LAST_EXIT, lane])])
     total = Sums(
-        sums[0, lane],
-        sums[1, lane],
-        sums[2, lane],
-        sums[3, lane],
-        sums[4, lane],
-        sums[5, lane],
-        sums[6, lane],
-        sums[7, lane],
-        sums[8, lane],
-        sums[9, lane],
-        sums[10, lane],
+        read_pnl_sums(sums[:DAY_SUMS, lane]),
+        read_day_sums(sums[DAY_SUMS:OTHER_SUMS, lane]),
+        sums[GAIN, lane],
+        sums[LOSS, lane],
+        sums[MAX_DRAWDOWN, lane],
+        sums[MAX_DRAWDOWN_RATIO, lane],
+        sums[BEST, lane],
+        sums[WORST, lane],
         trades,
         counts[WINS, lane],
         counts[LOSSES, lane],
         counts[LONGS, lane],
-        int(sums[11, lane]),
-        -int(sums[12, lane]),
-        int(sums[13, lane]),
+        int(sums[LONGEST_WIN, lane]),
+        -int(sums[LONGEST_LOSS, lane]),
+        int(sums[HELD, lane]),
         counts[AMBIGUOUS, lane],
         counted_days(first_day, last_day, last_exit, ruined),
-        int(sums[14, lane]),
         ruined,
     )
     out = found.numbers[lane]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from backtest_py.records import BarColumns
+    from backtest_py.engines.layouts import BarColumns
 
 __all__ = ["Evaluation", "SourceScores", "cut", "evaluation_of", "parts_of", "signal_lists"]
 

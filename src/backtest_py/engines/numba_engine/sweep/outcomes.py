@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from backtest_py._jit import kernel
-from backtest_py.engines.numba_engine.backtest_engine import settle, trade_outcome
+from backtest_py.engines.layouts import ContractView, RulesView, row_dtype
+from backtest_py.engines.numba_engine.backtest_engine import trade_outcome
+from backtest_py.engines.numba_engine.contract import settle
 from backtest_py.engines.numba_engine.sweep.vectors import LANES
-from backtest_py.engines.numba_engine.types import N_REASONS, ContractView, RulesView
+from backtest_py.engines.numba_engine.types import N_REASONS, reader
 from backtest_py.errors import EngineError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from backtest_py.records import BarColumns
+    from backtest_py.engines.layouts import BarColumns
 
 __all__ = [
     "AMBIGUOUS",
@@ -50,7 +52,7 @@ AMBIGUOUS, WINS, LOSSES, LONGS = range(N_REASONS, N_REASONS + 4)
 """Fields of a tally behind those of the reasons."""
 N_FIELDS = N_REASONS + 4
 FIELD_BITS = 5
-"""Bits of a field; eleven fields fit a word."""
+"""Bits of a field; twelve fields fit a word."""
 MOST_COUNTED = (1 << FIELD_BITS) - 1
 """So many tallies can be added before a field overflows."""
 
@@ -71,24 +73,10 @@ MAX_BARS = MAX_DAYS = (1 << 31) - 1
 CHUNK = 256
 """Candidates whose trades are followed in one task."""
 
-RULES_DTYPE = np.dtype(
-    [
-        ("stop", np.float64),
-        ("target", np.float64),
-        ("target_r", np.float64),
-        ("trail", np.float64),
-        ("unit", np.int64),
-        ("round_to_tick", np.bool_),
-        ("target_through_ticks", np.float64),
-        ("close_minute", np.int64),
-        ("max_bars", np.int64),
-        ("intrabar", np.int64),
-    ],
-    align=True,
-)
-"""A row of this type holds a :class:`RulesView`."""
-CONTRACT_DTYPE = np.dtype([(name, np.float64) for name in ContractView._fields])
-"""A row of this type holds a :class:`ContractView`."""
+RULES_DTYPE = row_dtype(RulesView)
+CONTRACT_DTYPE = row_dtype(ContractView)
+rules_of = reader(RulesView, by_name=True)
+contract_of = reader(ContractView, by_name=True)
 
 
 class Candidates(NamedTuple):
@@ -154,37 +142,6 @@ def empty_cells(n_candidates: int, n_exits: int) -> Cells:
     table = raw[start : start + size].view(CELL_DTYPE).reshape(shape)
     table["bars_held"] = -1
     return Cells(table["pnl"], table["tally"], table["bars_held"], table["days"])
-
-
-@kernel(allocates=False)
-def rules_of(row):
-    """Return the rules of a row of ``RULES_DTYPE``."""
-    return RulesView(
-        row["stop"],
-        row["target"],
-        row["target_r"],
-        row["trail"],
-        row["unit"],
-        row["round_to_tick"],
-        row["target_through_ticks"],
-        row["close_minute"],
-        row["max_bars"],
-        row["intrabar"],
-    )
-
-
-@kernel(allocates=False)
-def contract_of(row):
-    """Return the contract of a row of ``CONTRACT_DTYPE``."""
-    return ContractView(
-        row["tick_size"],
-        row["point_value"],
-        row["quantity"],
-        row["fee_per_side"],
-        row["fee_rate"],
-        row["slippage_ticks"],
-        row["initial_capital"],
-    )
 
 
 @kernel(allocates=False)

@@ -20,12 +20,13 @@ import numpy as np
 
 from backtest_py._forks import generation
 from backtest_py._jit import kernel
+from backtest_py.engines.layouts import SettingsView
 from backtest_py.engines.numba_engine.backtest_engine import (
     empty_trades,
     set_trade,
-    settle,
     trade_outcome,
 )
+from backtest_py.engines.numba_engine.contract import settle
 from backtest_py.engines.numba_engine.metrics import (
     accumulate,
     finish,
@@ -66,9 +67,6 @@ from backtest_py.engines.numba_engine.types import (
     N_METRICS,
     N_REASONS,
     bar_columns,
-    contract_view,
-    rules_view,
-    settings_view,
 )
 from backtest_py.errors import EngineError, SweepCancelled
 
@@ -334,7 +332,7 @@ class SweepPlan:
                     self._candidates,
                     self._scores,
                     table,
-                    settings_view(metrics),
+                    SettingsView(*metrics.values()),
                     asked,
                     begin,
                     min(begin + step, n_sets),
@@ -375,7 +373,7 @@ class SweepPlan:
                     self._scores,
                     rules,
                     contracts,
-                    settings_view(metrics),
+                    SettingsView(*metrics.values()),
                     asked,
                     rows,
                     out,
@@ -477,8 +475,8 @@ def collected(
 def _exit_rows(exits: Sequence[Exit]) -> tuple[NDArray[np.void], NDArray[np.void]]:
     """Return the rules and the contracts of exits as arrays."""
     return (
-        np.array([rules_view(rules) for rules, _, _ in exits], RULES_DTYPE),
-        np.array([contract_view(contract) for _, contract, _ in exits], CONTRACT_DTYPE),
+        np.array([rules.values() for rules, _, _ in exits], RULES_DTYPE),
+        np.array([contract.values() for _, contract, _ in exits], CONTRACT_DTYPE),
     )
 
 
