@@ -570,7 +570,10 @@ class SweepResult:
     @cached_property
     def _swept(self) -> SweptValues:
         with believing("the sweep"):
-            return SweptValues(self._identity("grid")["axes"], self._rows)
+            axes = self._identity("grid")["axes"]
+            for axis in axes:
+                self._rows.schema.field(axis["key"])  # a KeyError where no column has this name
+            return SweptValues(axes, self._rows)
 
     def _replay_bars(self) -> Bars:
         if self._bars is None:
