@@ -86,6 +86,31 @@ pub enum EngineError {
     /// A run got neither a strategy nor signals, or both.
     #[error("give either a strategy with its values, or the sides of signals")]
     Signals,
+    /// There is more of something than the outcomes of a sweep can tell apart.
+    #[error(
+        "a sweep on the Rust engine takes at most {limit} {what}, and here are {found}; sweep \
+         shorter data, or give engine=\"numba\""
+    )]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// The largest number.
+        limit: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// No outcomes were loaded before a sweep asked for numbers.
+    #[error("no exits are loaded; call load before evaluate")]
+    NotLoaded,
+    /// A plan is used in another process than the one that made it.
+    #[error("this plan was made before the process was forked; make a new one in the child")]
+    Forked,
+    /// The system refuses to start threads.
+    #[error("no threads can be started ({reason}); ask for fewer")]
+    Threads {
+        /// What the system says.
+        reason: String,
+    },
     /// The caller asked to stop.
     #[error("the sweep was stopped")]
     Cancelled,

@@ -5,6 +5,7 @@ pub mod error;
 pub mod indicators;
 pub mod metrics;
 pub mod optimizer;
+pub mod pool;
 mod python;
 pub mod series_metrics;
 pub mod simd;

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::error::{EngineError, EngineResult};
 use crate::indicators::{atr_sma, atr_wilder};
+use crate::pool;
 use crate::simd::Level;
 use crate::strategies::REGISTRY;
 use crate::types::{Bars, SignalColumns};
@@ -34,8 +35,7 @@ pub trait Strategy: Send + Sync {
     /// A bar signals where each score passes its threshold. By default there are no thresholds and
     /// the signals are those of [`Strategy::detect`].
     fn scores(&self, bars: &Bars<'_>, level: Level) -> Scores {
-        let Signals { side, risk } = detect(bars, self.as_dyn(), level);
-        Scores { side, risk, columns: Vec::new() }
+        unscored(detect(bars, self.as_dyn(), level))
     }
 
     /// This strategy behind its trait.
@@ -113,6 +113,11 @@ pub struct Scores {
     pub risk: Vec<f64>,
     /// One column per threshold.
     pub columns: Vec<Vec<f64>>,
+}
+
+/// Return signals as what a sweep needs: no threshold cuts them.
+pub fn unscored(Signals { side, risk }: Signals) -> Scores {
+    Scores { side, risk, columns: Vec::new() }
 }
 
 /// How a strategy is known and built.
@@ -200,19 +205,30 @@ pub fn detect(bars: &Bars<'_>, strategy: &dyn Strategy, level: Level) -> Signals
     let n = bars.len();
     let mut side = vec![0_i8; n];
     let mut risk = vec![0.0_f64; if strategy.gives_risk() { n } else { 0 }];
-    if n < PARALLEL_BARS || rayon::current_num_threads() == 1 {
+    if n < PARALLEL_BARS || pool::n_threads() == 1 {
         strategy.detect(bars, level, 0, &mut side, &mut risk);
-    } else if risk.is_empty() {
-        side.par_chunks_mut(CHUNK)
-            .enumerate()
-            .for_each(|(k, side)| strategy.detect(bars, level, k * CHUNK, side, &mut []));
     } else {
-        side.par_chunks_mut(CHUNK)
-            .zip(risk.par_chunks_mut(CHUNK))
-            .enumerate()
-            .for_each(|(k, (side, risk))| strategy.detect(bars, level, k * CHUNK, side, risk));
+        pool::install(|| detect_in_chunks(bars, strategy, level, &mut side, &mut risk));
     }
     Signals { side, risk }
+}
+
+/// Set the sides, and the risks if any, of all bars, chunks of them in parallel.
+fn detect_in_chunks(
+    bars: &Bars<'_>,
+    strategy: &dyn Strategy,
+    level: Level,
+    side: &mut [i8],
+    risk: &mut [f64],
+) {
+    let sides = side.par_chunks_mut(CHUNK).enumerate();
+    if risk.is_empty() {
+        sides.for_each(|(k, side)| strategy.detect(bars, level, k * CHUNK, side, &mut []));
+    } else {
+        sides.zip(risk.par_chunks_mut(CHUNK)).for_each(|((k, side), risk)| {
+            strategy.detect(bars, level, k * CHUNK, side, risk);
+        });
+    }
 }
 
 /// Return the average true range of every bar by the code of `records.AtrMethod`.

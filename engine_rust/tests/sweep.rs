@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use _engine_rust::backtest_engine::backtest;
 use _engine_rust::error::EngineError;
 use _engine_rust::indicators::atr_wilder;
+use _engine_rust::pool::Pool;
 use _engine_rust::simd::Level;
 use _engine_rust::strategy::{Bound, build, detect, registration};
-use _engine_rust::sweep::outcomes::{Exit, OutcomeTable};
-use _engine_rust::sweep::plan::{Evaluation, Plan, Watch};
-use _engine_rust::types::{Bars, Contract, Range, Rules, Settings, Trades, Unit};
+use _engine_rust::sweep::outcomes::{Exit, MAX_BARS, MAX_DAYS};
+use _engine_rust::sweep::plan::{Numbers, SweepPlan};
+use _engine_rust::types::{Bars, Contract, N_METRICS, Range, Rules, Settings, Trades, Unit};
 use random_bars::{Columns, Random, bits};
 use rayon::prelude::*;
 
@@ -195,26 +196,22 @@ fn a_sweep_gives_the_bits_of_the_single_run() {
         for level in Level::ALL.into_iter().filter(|level| level.available()) {
             let scores =
                 sources.par_iter().map(|source| build(name, source).unwrap().scores(&bars, level));
-            let plan = Plan::new(&bounds, &loosest, bars.day, scores);
-            let table = OutcomeTable::new(&bars, plan.candidates(), &exits);
-            let asked = Evaluation {
-                sets: &chosen,
-                thresholds: &thresholds,
-                settings,
-                ranges: &RANGES,
-                n_blocks: N_BLOCKS,
-            };
-            let watch = Watch::default();
-            let joined = plan.evaluate(&bars, &table, &exits, &asked, level, &watch).unwrap();
+            let pool = Pool::new(2).unwrap();
+            let plan = SweepPlan::new(&bounds, &loosest, bars.day, scores, pool, level).unwrap();
+            plan.load(&bars, &exits).unwrap();
+            let joined =
+                plan.evaluate(&bars, &chosen, &thresholds, settings, &RANGES, N_BLOCKS).unwrap();
             let n_rows = sets.len() * exits.len();
-            assert_eq!(watch.done.into_inner(), n_rows as u64);
-            let row_of = |numbers: &[f64], n_rows: usize, place: usize, row: usize| -> Vec<f64> {
-                let n_columns = asked.n_columns();
-                (0..n_columns).map(|k| numbers[(place * n_columns + k) * n_rows + row]).collect()
+            assert_eq!(joined.shape, [RANGES.len(), N_METRICS + 3 * N_BLOCKS, n_rows]);
+            assert_eq!(plan.done(), n_rows as u64);
+            let row_of = |numbers: &Numbers, place: usize, row: usize| -> Vec<f64> {
+                let [_, n_columns, n_rows] = numbers.shape;
+                let value = |k| numbers.values[(place * n_columns + k) * n_rows + row];
+                (0..n_columns).map(value).collect()
             };
             for (row, expected) in expected.iter().enumerate() {
                 for (place, expected) in expected.iter().enumerate() {
-                    let found = row_of(&joined, n_rows, place, row);
+                    let found = row_of(&joined, place, row);
                     let Exit { rules, contract, .. } = &exits[row % exits.len()];
                     let values = &sets[row / exits.len()];
                     let (found, expected) = (bits(&found), bits(expected));
@@ -225,11 +222,13 @@ fn a_sweep_gives_the_bits_of_the_single_run() {
                 }
             }
             let each: Vec<Exit<'_>> = (0..sets.len()).map(|set| exits[set % 11]).collect();
-            let walked = plan.evaluate_each(&bars, &each, &asked, &Watch::default()).unwrap();
+            let walked = plan
+                .evaluate_each(&bars, &each, &chosen, &thresholds, settings, &RANGES, N_BLOCKS)
+                .unwrap();
             for set in 0..sets.len() {
                 for place in 0..RANGES.len() {
-                    let joined = row_of(&joined, n_rows, place, set * exits.len() + set % 11);
-                    let walked = row_of(&walked, sets.len(), place, set);
+                    let joined = row_of(&joined, place, set * exits.len() + set % 11);
+                    let walked = row_of(&walked, place, set);
                     assert_eq!(bits(&joined), bits(&walked), "{name} {set} {place}");
                 }
             }
@@ -237,37 +236,78 @@ fn a_sweep_gives_the_bits_of_the_single_run() {
     }
 }
 
+/// A plan of one source that signals on these bars.
+fn small_plan(bars: &Bars<'_>) -> SweepPlan {
+    let strategy = build("moving_average_cross", &[2.0, 5.0, 0.0, 1439.0]).unwrap();
+    let scores = rayon::iter::once(strategy.scores(bars, Level::Baseline));
+    let bounds = [Bound::AtLeast, Bound::AtMost];
+    let pool = Pool::new(1).unwrap();
+    SweepPlan::new(&bounds, &[0.0, 1439.0], bars.day, scores, pool, Level::Baseline).unwrap()
+}
+
+const SETTINGS: Settings = Settings { risk_free_rate: 0.0, periods_per_year: 252.0 };
+const CUTS: [f64; 2] = [0.0, 1439.0];
+
+fn some_exit() -> Exit<'static> {
+    Exit {
+        rules: random_rules(&mut Random(1), false, false),
+        contract: random_contract(&mut Random(1)),
+        atr: &[],
+    }
+}
+
 #[test]
 fn wrong_questions_are_errors_and_a_cancelled_sweep_stops() {
     let columns = Columns::random(300, 5);
     let bars = columns.view();
-    let scores = build("moving_average_cross", &[2.0, 5.0, 0.0, 1439.0])
-        .unwrap()
-        .scores(&bars, Level::Baseline);
-    let bounds = [Bound::AtLeast, Bound::AtMost];
-    let plan = Plan::new(&bounds, &[0.0, 1439.0], bars.day, rayon::iter::once(scores));
-    let table = OutcomeTable::new(&bars, plan.candidates(), &[]);
-    let settings = Settings { risk_free_rate: 0.0, periods_per_year: 252.0 };
+    let plan = small_plan(&bars);
     let whole = [Range { first: 0, last: 300 }];
-    let watch = Watch::default();
     let ask = |sets: &[u32], cuts: &[f64], ranges: &[Range], n_blocks| {
-        let asked = Evaluation { sets, thresholds: cuts, settings, ranges, n_blocks };
-        plan.evaluate(&bars, &table, &[], &asked, Level::Baseline, &watch)
+        let numbers = plan.evaluate(&bars, sets, cuts, SETTINGS, ranges, n_blocks);
+        numbers.map(|numbers| numbers.values)
     };
-    let cuts = [0.0, 1439.0];
-    assert_eq!(ask(&[0], &cuts, &whole, 4), Ok(vec![]));
-    assert!(matches!(ask(&[1], &cuts, &whole, 0), Err(EngineError::Code { .. })));
+    assert_eq!(ask(&[0], &CUTS, &whole, 4), Err(EngineError::NotLoaded));
+    plan.load(&bars, &[]).unwrap();
+    assert_eq!(ask(&[0], &CUTS, &whole, 4), Ok(vec![]));
+    assert!(matches!(ask(&[1], &CUTS, &whole, 0), Err(EngineError::Code { .. })));
     assert!(matches!(ask(&[0], &[0.0], &whole, 0), Err(EngineError::Length { .. })));
-    assert!(matches!(ask(&[0], &cuts, &whole, 5), Err(EngineError::Value { .. })));
+    assert!(matches!(ask(&[0], &CUTS, &whole, 5), Err(EngineError::Value { .. })));
     let beyond = [whole[0], Range { first: 0, last: 301 }];
-    assert!(matches!(ask(&[0], &cuts, &beyond, 0), Err(EngineError::Range { .. })));
-    let exit = Exit {
-        rules: random_rules(&mut Random(1), false, false),
-        contract: random_contract(&mut Random(1)),
-        atr: &[],
+    assert!(matches!(ask(&[0], &CUTS, &beyond, 0), Err(EngineError::Range { .. })));
+    let each = |exits: &[Exit<'_>]| {
+        plan.evaluate_each(&bars, exits, &[0], &CUTS, SETTINGS, &whole, 0).map(|found| found.shape)
     };
-    watch.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
-    let asked = Evaluation { sets: &[0], thresholds: &cuts, settings, ranges: &whole, n_blocks: 0 };
-    let stopped = plan.evaluate_each(&bars, &[exit], &asked, &watch);
-    assert_eq!(stopped, Err(EngineError::Cancelled));
+    assert_eq!(each(&[some_exit()]), Ok([1, N_METRICS, 1]));
+    assert!(matches!(each(&[]), Err(EngineError::Length { name: "exits", .. })));
+    plan.cancel();
+    assert_eq!(each(&[some_exit()]), Err(EngineError::Cancelled));
+    assert_eq!(plan.load(&bars, &[some_exit()]), Err(EngineError::Cancelled));
+}
+
+#[test]
+fn more_days_than_a_cell_can_tell_apart_are_refused() {
+    let mut columns = Columns::random(300, 5);
+    let plan = small_plan(&columns.view());
+    columns.day[299] = columns.day[0] + MAX_DAYS as i32 - 1;
+    assert_eq!(plan.load(&columns.view(), &[some_exit()]), Ok(()));
+    columns.day[299] += 1;
+    let expected = EngineError::Limit { what: "days", limit: MAX_DAYS, found: MAX_DAYS + 1 };
+    assert_eq!(plan.load(&columns.view(), &[some_exit()]), Err(expected));
+}
+
+#[test]
+fn more_bars_than_a_cell_can_tell_apart_are_refused() {
+    let columns = Columns::random(300, 5);
+    let plan = small_plan(&columns.view());
+    let zeros = vec![0.0; MAX_BARS + 1];
+    let whole = vec![0; MAX_BARS + 1];
+    let bars = |n: usize| {
+        let column = &zeros[..n];
+        let (minute, day) = (&whole[..n], &whole[..n]);
+        let (open, high, low, close, volume) = (column, column, column, column, column);
+        Bars { open, high, low, close, volume, minute, day }
+    };
+    assert_eq!(plan.load(&bars(MAX_BARS), &[]), Ok(()));
+    let expected = EngineError::Limit { what: "bars", limit: MAX_BARS, found: MAX_BARS + 1 };
+    assert_eq!(plan.load(&bars(MAX_BARS + 1), &[]), Err(expected));
 }

@@ -1,7 +1,7 @@
 """The compiled engine: thin functions over plain Rust; columns are borrowed, never copied."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias, final
+from typing import Final, Protocol, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ __all__ = [
     "SEMANTICS_VERSION",
     "SweepPlan",
     "__version__",
+    "after_fork_in_child",
     "annual_return_pct",
     "average_true_range",
     "avg_loss",
@@ -27,7 +28,6 @@ __all__ = [
     "max_drawdown",
     "max_drawdown_pct",
     "optimize_rust",
-    "outcome_table_bytes",
     "payoff_ratio",
     "profit_factor",
     "recovery_factor",
@@ -161,6 +161,9 @@ def strategies() -> dict[str, list[str]]:
 def build_info() -> dict[str, str]:
     """Return version, profile, compiler, target and instruction levels of the extension."""
 
+def after_fork_in_child() -> None:
+    """Make new threads for this process; the extension has Python call it after each fork."""
+
 # Mirrors engines/numba_engine/series_metrics.py; backtest_py.metrics validates and documents.
 
 def equity_from_pnl(pnl: _Floats, start: float) -> _Floats:
@@ -220,12 +223,14 @@ def sqn(pnl: _Floats) -> float:
 def recovery_factor(pnl: _Floats, start: float) -> float:
     """Return the sum of the results over the largest drawdown of the equity they make."""
 
-def outcome_table_bytes(n_candidates: int, n_exits: int) -> int:
-    """Return how many bytes the outcomes of a sweep take."""
-
 @final
 class SweepPlan:
     """What the combinations of a sweep share; safe to use from several threads."""
+
+    LANES: Final[int]
+    CELL_BYTES: Final[int]
+    MAX_BARS: Final[int]
+    MAX_DAYS: Final[int]
 
     def __new__(
         cls,

@@ -15,11 +15,11 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
-import threading
 from enum import EnumType
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
+from backtest_py._forks import NO_FORK, hold_while_forking
 from backtest_py._kernel_cache import attach_cache, kernel_key
 from backtest_py.errors import EngineError
 
@@ -32,7 +32,6 @@ JIT_OPTIONS: Final[dict[str, Any]] = {"fastmath": False, "error_model": "numpy",
 """How every kernel is compiled. NUMBA_BOUNDSCHECK and NUMBA_DISABLE_JIT work as in numba."""
 
 _PACKAGE: Final = __name__.rpartition(".")[0]
-_LOCK: Final = threading.RLock()
 
 
 class Kernel:
@@ -81,7 +80,7 @@ class Kernel:
         A caller in a hot Python loop fetches it once and saves the indirection.
         """
         if self._dispatcher is None:
-            with _LOCK:
+            with NO_FORK:
                 self._build()
         return self._dispatcher
 
@@ -155,11 +154,20 @@ class Kernel:
 
             # Plain Python must divide silently too, as the compiled code does.
             return cast("Callable[..., Any]", np.errstate(all="ignore")(function))
+        _finish_compiling_before_forks()
         options = JIT_OPTIONS | {"_nrt": self.allocates}
         dispatcher = njit(**options)(function)
         if self.__module__.partition(".")[0] == _PACKAGE:
             attach_cache(dispatcher, f"{self.__module__}.{self.__qualname__}", self.fingerprint)
         return cast("Callable[..., Any]", dispatcher)
+
+
+@functools.cache
+def _finish_compiling_before_forks() -> None:
+    """Let a fork wait for numba, whose lock a child would find held by a thread that is gone."""
+    from numba.core.compiler_lock import global_compiler_lock  # noqa: PLC0415
+
+    hold_while_forking(global_compiler_lock)
 
 
 @overload
@@ -237,14 +245,27 @@ def _code_text(code: CodeType) -> str:
     return "\n".join(parts)
 
 
-def _value_text(value: object) -> str:
-    """Describe a constant of a kernel, without addresses, which differ between processes."""
+def _value_text(value: object, inside: frozenset[object] = frozenset()) -> str:
+    """Describe a constant of a kernel, without addresses, which differ between processes.
+
+    ``inside`` are the functions that are being described, so that one that calls itself ends.
+    """
     if isinstance(value, EnumType):
         return repr(list(cast("Any", value)))
     if isinstance(value, (bool, int, float, str, tuple)):
         return repr(value)
     if hasattr(value, "tobytes") and hasattr(value, "dtype"):
         return f"{value.dtype!r}{getattr(value, 'shape', ())}{_digest(value.tobytes().hex())}"
+    function = getattr(value, "py_func", None)  # of a function that numba compiled by itself
+    if isinstance(function, FunctionType) and function not in inside:
+        closed = (cell.cell_contents for cell in function.__closure__ or ())
+        scope = function.__globals__ | dict(zip(function.__code__.co_freevars, closed, strict=True))
+        read = {*_referenced_names(function.__code__), *function.__code__.co_freevars}
+        texts = (
+            f"{name}={_value_text(scope[name], inside | {function})}"
+            for name in sorted(read & scope.keys())
+        )
+        return _digest(_code_text(function.__code__), repr(function.__defaults__), *texts)
     name = getattr(value, "__qualname__", getattr(value, "__name__", ""))
     return f"{type(value).__qualname__} {name} {getattr(value, '_fields', '')}"
 

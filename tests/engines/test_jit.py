@@ -70,7 +70,7 @@ class Package:
         self.folder = root / "backtest_py"
         self.folder.mkdir()
         self.cache = root / "cache"
-        for name in ("_jit.py", "_kernel_cache.py", "errors.py"):
+        for name in ("_forks.py", "_jit.py", "_kernel_cache.py", "errors.py"):
             shutil.copy(SOURCE / name, self.folder / name)
         self.write(__init__="", callee=CALLEE, caller=CALLER, constants="FIXED = 1.0\n")
 

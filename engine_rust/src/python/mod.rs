@@ -4,9 +4,10 @@
 //! functions of the other modules, and hands whole columns back.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{IntoPyDict, PyDict, PyList};
 
 use crate::error::EngineError;
+use crate::pool;
 use crate::simd::Level;
 use crate::strategies;
 use crate::types::SEMANTICS_VERSION;
@@ -25,6 +26,12 @@ impl From<EngineError> for PyErr {
     fn from(error: EngineError) -> Self {
         exceptions::EngineError::new_err(error.to_string())
     }
+}
+
+#[pyfunction]
+#[pyo3(name = "after_fork_in_child")]
+fn py_after_fork_in_child() {
+    pool::after_fork_in_child();
 }
 
 #[pyfunction]
@@ -67,15 +74,28 @@ mod python_module {
         py_returns_from_equity, py_sharpe_ratio, py_sortino_ratio, py_sqn, py_volatility,
         py_win_rate,
     };
-    use super::{Bound, PyModule, PyModuleMethods, PyResult, SEMANTICS_VERSION};
+    use super::{
+        Bound, IntoPyDict, PyAnyMethods, PyModule, PyModuleMethods, PyResult, SEMANTICS_VERSION,
+        wrap_pyfunction,
+    };
     #[pymodule_export]
     use super::{py_build_info, py_strategies};
 
     #[pymodule_export]
-    use super::sweep::{PySweepPlan, py_outcome_table_bytes};
+    use super::sweep::PySweepPlan;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let os = module.py().import("os")?;
+        if os.hasattr("register_at_fork")? {
+            // A forked child has none of its parent's threads.
+            let tell = wrap_pyfunction!(super::py_after_fork_in_child, module)?;
+            os.call_method(
+                "register_at_fork",
+                (),
+                Some(&[("after_in_child", tell)].into_py_dict(module.py())?),
+            )?;
+        }
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("SEMANTICS_VERSION", SEMANTICS_VERSION)
     }

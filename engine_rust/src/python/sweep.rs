@@ -1,62 +1,67 @@
 //! The plan of a sweep as a Python class.
 
-use std::sync::atomic::Ordering;
-use std::sync::{PoisonError, RwLock};
-
 use numpy::{IntoPyArray, PyArray3, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 
-use super::exceptions;
 use super::settings::{PyBars, PyContract, PyRules, PySettings, PyStrategy, optional, slice};
 use crate::error::{EngineError, EngineResult};
-use crate::simd::Level;
-use crate::strategy::{self, Scores};
-use crate::sweep::outcomes::{Exit, OutcomeTable};
-use crate::sweep::plan::{Evaluation, Plan, Watch};
+use crate::pool::Pool;
+use crate::simd::{LANES, Level};
+use crate::strategy::{self, Signals, unscored};
+use crate::sweep::outcomes::{CELL_BYTES, Exit, MAX_BARS, MAX_DAYS};
+use crate::sweep::plan::{Numbers, SweepPlan};
 use crate::types::{Contract, Range, Rules, Settings, SignalColumns, check_length};
 
 /// An exit of a sweep: rules, contract, and the average true range that they measure in.
 type PyExit<'py> = (PyRules, PyContract, Option<PyReadonlyArray1<'py, f64>>);
 
-/// Exits whose columns are borrowed from `NumPy`.
-fn exits<'a>(given: &'a [OwnedExit<'_>], n_bars: usize) -> EngineResult<Vec<Exit<'a>>> {
-    let exit =
-        |(rules, contract, atr): &'a (Rules, Contract, Option<PyReadonlyArray1<'_, f64>>)| {
-            let atr = optional("atr", atr.as_ref(), n_bars)?;
-            rules.check(atr, true)?; // who gives risks is the plan's to know
-            Ok(Exit { rules: *rules, contract: *contract, atr })
-        };
-    given.iter().map(exit).collect()
-}
+/// The same, whose settings have been read.
+type OwnedExit<'py> = (Rules, Contract, Option<PyReadonlyArray1<'py, f64>>);
 
-fn converted(given: Vec<PyExit<'_>>) -> EngineResult<Vec<OwnedExit<'_>>> {
+/// Own signals: sides and risks.
+type PySignals<'py> = (PyReadonlyArray1<'py, i8>, Option<PyReadonlyArray1<'py, f64>>);
+
+/// Read the settings of exits.
+fn owned(given: Vec<PyExit<'_>>) -> EngineResult<Vec<OwnedExit<'_>>> {
     let convert =
         |(rules, contract, atr)| Ok((Rules::try_from(rules)?, Contract::from(contract), atr));
     given.into_iter().map(convert).collect()
 }
 
-type OwnedExit<'py> = (Rules, Contract, Option<PyReadonlyArray1<'py, f64>>);
-
-/// The outcomes of the exits that were loaded last, and these exits.
-type Loaded = (OutcomeTable, Vec<(Rules, Contract)>);
-
-/// Own signals: sides and risks.
-type PySignals<'py> = (PyReadonlyArray1<'py, i8>, Option<PyReadonlyArray1<'py, f64>>);
+/// Borrow the columns of exits from `NumPy`.
+fn borrowed<'a>(given: &'a [OwnedExit<'_>], n_bars: usize) -> EngineResult<Vec<Exit<'a>>> {
+    let exit = |(rules, contract, atr): &'a OwnedExit<'_>| {
+        let atr = optional("atr", atr.as_ref(), n_bars)?;
+        // A source without risks has nan for each, which drops the signal: no need to ask for them.
+        rules.check(atr, true)?;
+        Ok(Exit { rules: *rules, contract: *contract, atr })
+    };
+    given.iter().map(exit).collect()
+}
 
 /// What the combinations of a sweep share; safe to use from several threads.
 #[pyclass(frozen, name = "SweepPlan", module = "backtest_py._engine_rust")]
 pub struct PySweepPlan {
     bars: Py<PyAny>,
-    plan: Plan,
-    table: RwLock<Option<Loaded>>,
-    watch: Watch,
-    pool: rayon::ThreadPool,
-    level: Level,
+    plan: SweepPlan,
 }
 
 #[pymethods]
 impl PySweepPlan {
+    /// Exits that share a cell.
+    #[classattr]
+    const LANES: usize = LANES;
+    /// Bytes of the outcome of one candidate under one exit.
+    #[classattr]
+    const CELL_BYTES: usize = CELL_BYTES;
+    /// The most bars of a sweep.
+    #[classattr]
+    const MAX_BARS: usize = MAX_BARS;
+    /// The most days of a sweep.
+    #[classattr]
+    const MAX_DAYS: usize = MAX_DAYS;
+
     #[new]
     #[pyo3(signature = (bars, *, strategies=None, signals=None, loosest=vec![], threads=0,
         level=None))]
@@ -70,10 +75,7 @@ impl PySweepPlan {
         level: Option<&str>,
     ) -> PyResult<Self> {
         let level = Level::named(level)?;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|error| exceptions::EngineError::new_err(error.to_string()))?;
+        let pool = Pool::new(threads)?;
         let held: PyBars<'_> = bars.extract(py)?;
         let view = held.view()?;
         let plan = match (strategies, signals) {
@@ -90,8 +92,8 @@ impl PySweepPlan {
                     .collect::<EngineResult<_>>()?;
                 py.detach(|| {
                     let scores = built.par_iter().map(|strategy| strategy.scores(&view, level));
-                    pool.install(|| Plan::new(&bounds, &loosest, view.day, scores))
-                })
+                    SweepPlan::new(&bounds, &loosest, view.day, scores, pool, level)
+                })?
             }
             (None, Some(signals)) if !signals.is_empty() => {
                 let mut scores = Vec::with_capacity(signals.len());
@@ -99,46 +101,42 @@ impl PySweepPlan {
                     let side = optional("side", Some(side), view.len())?;
                     let risk = optional("risk", risk.as_ref(), view.len())?;
                     SignalColumns { side, risk }.check()?;
-                    let (side, risk) = (side.to_vec(), risk.to_vec());
-                    scores.push(Scores { side, risk, columns: Vec::new() });
+                    scores.push(unscored(Signals { side: side.to_vec(), risk: risk.to_vec() }));
                 }
-                py.detach(|| pool.install(|| Plan::new(&[], &[], view.day, scores.into_par_iter())))
+                py.detach(|| {
+                    SweepPlan::new(&[], &[], view.day, scores.into_par_iter(), pool, level)
+                })?
             }
             _ => return Err(EngineError::Signals.into()),
         };
         drop(held);
-        Ok(Self { bars, plan, table: RwLock::new(None), watch: Watch::default(), pool, level })
+        Ok(Self { bars, plan })
     }
 
     /// Number of candidates.
     #[getter]
     fn n_candidates(&self) -> usize {
-        self.plan.candidates().len()
+        self.plan.n_candidates()
     }
 
     /// Combinations done since the plan was made.
     #[getter]
     fn done(&self) -> u64 {
-        self.watch.done.load(Ordering::Relaxed)
+        self.plan.done()
     }
 
     /// Ask running and later evaluations to stop.
     fn cancel(&self) {
-        self.watch.cancelled.store(true, Ordering::Relaxed);
+        self.plan.cancel();
     }
 
     /// Compute the outcome of every candidate under every exit.
     fn load(&self, py: Python<'_>, exits: Vec<PyExit<'_>>) -> PyResult<()> {
         let held: PyBars<'_> = self.bars.extract(py)?;
         let bars = held.view()?;
-        let owned = converted(exits)?;
-        let borrowed = self::exits(&owned, bars.len())?;
-        let kept = borrowed.iter().map(|exit| (exit.rules, exit.contract)).collect();
-        let candidates = self.plan.candidates();
-        let table =
-            py.detach(|| self.pool.install(|| OutcomeTable::new(&bars, candidates, &borrowed)));
-        *self.table.write().map_err(poisoned)? = Some((table, kept));
-        Ok(())
+        let owned = owned(exits)?;
+        let exits = borrowed(&owned, bars.len())?;
+        Ok(py.detach(|| self.plan.load(&bars, &exits))?)
     }
 
     /// Numbers of every signal set under every loaded exit, in every range.
@@ -155,20 +153,12 @@ impl PySweepPlan {
         let held: PyBars<'_> = self.bars.extract(py)?;
         let bars = held.view()?;
         let ranges = self::ranges(ranges)?;
-        let asked = asked(&sets, &thresholds, metrics, &ranges, n_blocks)?;
-        let (out, n_rows) = py.detach(|| {
-            let guard = self.table.read().map_err(poisoned)?;
-            let (table, kept) = guard.as_ref().ok_or(EngineError::Signals)?;
-            let exits: Vec<_> = kept
-                .iter()
-                .map(|(rules, contract)| Exit { rules: *rules, contract: *contract, atr: &[] })
-                .collect();
-            let out = self.pool.install(|| {
-                self.plan.evaluate(&bars, table, &exits, &asked, self.level, &self.watch)
-            })?;
-            Ok::<_, EngineError>((out, asked.sets.len() * exits.len()))
-        })?;
-        out.into_pyarray(py).reshape([ranges.len(), asked.n_columns(), n_rows])
+        let n_blocks = not_negative("n_blocks", n_blocks)?;
+        let (sets, thresholds) = (slice("sets", &sets)?, slice("thresholds", &thresholds)?);
+        let settings = Settings::from(metrics);
+        let Numbers { values, shape } =
+            py.detach(|| self.plan.evaluate(&bars, sets, thresholds, settings, &ranges, n_blocks))?;
+        values.into_pyarray(py).reshape(shape)
     }
 
     /// Numbers of signal sets with one exit each, in every range.
@@ -187,14 +177,16 @@ impl PySweepPlan {
         let held: PyBars<'_> = self.bars.extract(py)?;
         let bars = held.view()?;
         let ranges = self::ranges(ranges)?;
-        let asked = asked(&sets, &thresholds, metrics, &ranges, n_blocks)?;
-        let owned = converted(exits)?;
-        let exits = self::exits(&owned, bars.len())?;
-        check_length("exits", &exits, asked.sets.len())?;
-        let out = py.detach(|| {
-            self.pool.install(|| self.plan.evaluate_each(&bars, &exits, &asked, &self.watch))
+        let n_blocks = not_negative("n_blocks", n_blocks)?;
+        let (sets, thresholds) = (slice("sets", &sets)?, slice("thresholds", &thresholds)?);
+        let settings = Settings::from(metrics);
+        let owned = owned(exits)?;
+        let exits = borrowed(&owned, bars.len())?;
+        let Numbers { values, shape } = py.detach(|| {
+            let plan = &self.plan;
+            plan.evaluate_each(&bars, &exits, sets, thresholds, settings, &ranges, n_blocks)
         })?;
-        out.into_pyarray(py).reshape([ranges.len(), asked.n_columns(), exits.len()])
+        values.into_pyarray(py).reshape(shape)
     }
 }
 
@@ -209,28 +201,4 @@ fn ranges(given: Vec<(i64, i64)>) -> EngineResult<Vec<Range>> {
 fn not_negative(name: &'static str, value: i64) -> EngineResult<usize> {
     let error = EngineError::Value { name, value: value as f64, allowed: "0 or more" };
     usize::try_from(value).map_err(|_| error)
-}
-
-/// What a caller asks of the plan.
-fn asked<'a>(
-    sets: &'a PyReadonlyArray1<'_, u32>,
-    thresholds: &'a PyReadonlyArray1<'_, f64>,
-    metrics: PySettings,
-    ranges: &'a [Range],
-    n_blocks: i64,
-) -> EngineResult<Evaluation<'a>> {
-    let (sets, thresholds) = (slice("sets", sets)?, slice("thresholds", thresholds)?);
-    let n_blocks = not_negative("n_blocks", n_blocks)?;
-    Ok(Evaluation { sets, thresholds, settings: Settings::from(metrics), ranges, n_blocks })
-}
-
-/// A thread died while it held the table; its panic has been reported.
-fn poisoned<T>(_: PoisonError<T>) -> EngineError {
-    EngineError::Cancelled
-}
-
-#[pyfunction]
-#[pyo3(name = "outcome_table_bytes")]
-pub fn py_outcome_table_bytes(n_candidates: usize, n_exits: usize) -> usize {
-    OutcomeTable::bytes(n_candidates, n_exits)
 }

@@ -1,4 +1,9 @@
-//! Instruction levels, chosen at run time: the only `unsafe` of the project.
+//! Instruction levels, chosen at run time, and the vectors of the sweep: the only `unsafe` of the
+//! project.
+//!
+//! The vectors mirror `engines/numba_engine/sweep/vectors.py`. There LLVM's own vectors do the work and
+//! operators stand for `add` to `and_not`; here intrinsics do, and packed counts have operations of
+//! their own.
 //!
 //! A [`Task`] is compiled once per level; its body must be `#[inline(always)]` all the way down so
 //! that it takes on the instructions of the level. No level contracts `a * b + c`, and no task
@@ -44,8 +49,8 @@ pub trait Vector: Copy {
     fn load_f32(x: &[f32; LANES]) -> Self;
     /// Whole numbers from memory.
     fn load_u16(x: &[u16; LANES]) -> Self;
-    /// The numbers as an array.
-    fn to_array(self) -> [f64; LANES];
+    /// Numbers to memory.
+    fn store(self, out: &mut [f64; LANES]);
     /// Sums.
     fn add(self, other: Self) -> Self;
     /// Differences.
@@ -74,8 +79,8 @@ pub trait Vector: Copy {
     fn or(a: Self::Mask, b: Self::Mask) -> Self::Mask;
     /// Lanes of the first but not of the second.
     fn and_not(a: Self::Mask, b: Self::Mask) -> Self::Mask;
-    /// One bit per lane, the first lane lowest.
-    fn bits(mask: Self::Mask) -> u8;
+    /// Whether a mask holds in any lane.
+    fn any_lane(mask: Self::Mask) -> bool;
     /// Zero in every lane.
     fn no_words() -> Self::Words;
     /// Add `1 << shift` where `mask` holds; a shift of 64 or more adds nothing.
@@ -213,8 +218,8 @@ impl Vector for Plain {
     }
 
     #[inline(always)]
-    fn to_array(self) -> [f64; LANES] {
-        self.0
+    fn store(self, out: &mut [f64; LANES]) {
+        *out = self.0;
     }
 
     #[inline(always)]
@@ -290,12 +295,8 @@ impl Vector for Plain {
     }
 
     #[inline(always)]
-    fn bits(mask: Self::Mask) -> u8 {
-        let mut bits = 0;
-        for (l, lane) in mask.iter().enumerate() {
-            bits |= ((lane & 1) as u8) << l;
-        }
-        bits
+    fn any_lane(mask: Self::Mask) -> bool {
+        mask.iter().fold(0, |any, lane| any | lane) != 0
     }
 
     #[inline(always)]

@@ -40,10 +40,8 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    fn to_array(self) -> [f64; LANES] {
-        let mut out = [0.0; LANES];
+    fn store(self, out: &mut [f64; LANES]) {
         unsafe { _mm512_storeu_pd(out.as_mut_ptr(), self.0) };
-        out
     }
 
     #[inline(always)]
@@ -118,8 +116,8 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    fn bits(mask: Self::Mask) -> u8 {
-        mask
+    fn any_lane(mask: Self::Mask) -> bool {
+        mask != 0
     }
 
     #[inline(always)]
@@ -201,13 +199,11 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    fn to_array(self) -> [f64; LANES] {
-        let mut out = [0.0; LANES];
+    fn store(self, out: &mut [f64; LANES]) {
         unsafe {
             _mm256_storeu_pd(out.as_mut_ptr(), self.0);
             _mm256_storeu_pd(out.as_mut_ptr().add(4), self.1);
         }
-        out
     }
 
     both!(add, _mm256_add_pd);
@@ -268,8 +264,8 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    fn bits(mask: Self::Mask) -> u8 {
-        unsafe { (_mm256_movemask_pd(mask.0) | (_mm256_movemask_pd(mask.1) << 4)) as u8 }
+    fn any_lane(mask: Self::Mask) -> bool {
+        unsafe { (_mm256_movemask_pd(mask.0) | _mm256_movemask_pd(mask.1)) != 0 }
     }
 
     #[inline(always)]

@@ -1,24 +1,22 @@
 //! The join of a sweep: eight combinations as lanes of a vector over one list of signals.
 //!
-//! Eight exits share the signals. The list is visited once, in order; a lane takes a signal when its
-//! position is flat. Each lane adds in trade order, one number at a time, as the single run does: an
-//! idle lane adds `+0.0`, which changes no bit. The sums become metrics by the same `finish`.
+//! Mirrors `engines/numba_engine/sweep/lanes.py`. Eight exits share the signals. The list is visited
+//! once, in order; a lane takes a signal when its position is flat. Each lane adds in trade order, one
+//! number at a time, as the single run does: an idle lane adds `+0.0`, which changes no bit. The sums
+//! become metrics by the same `finish`. What differs: counts are packed into two words per lane.
 
-use crate::metrics::counted_days;
+use crate::metrics::{counted_days, finish, finish_blocks};
 use crate::simd::{LANES, Vector};
-use crate::sweep::outcomes::{AMBIGUOUS_REASONS, CLASS_BITS, Cell, N_CLASSES};
-use crate::types::{N_REASONS, Sums};
+use crate::sweep::outcomes::{
+    AMBIGUOUS, AMBIGUOUS_REASONS, CandidateBar, Cell, FIELD_BITS, LONGS, LOSSES, MOST_COUNTED,
+    N_FIELDS, WINS,
+};
+use crate::types::{Contract, N_METRICS, N_REASONS, Range, Settings, Sums};
 
-/// What the join needs to know of a candidate, close together.
-#[derive(Clone, Copy, Debug)]
-pub struct CandidateBar {
-    /// Bar of the signal.
-    pub bar: u32,
-    /// Its trading day.
-    pub day: i32,
-    /// 1 for a long, -1 for a short.
-    pub side: i32,
-}
+/// Sums of a lane, in the order in which [`numbers_of_lane`] reads them.
+pub const N_SUMS: usize = 17;
+/// Fields that the first word of packed counts holds.
+const FIRST_WORD_FIELDS: usize = 64 / FIELD_BITS as usize;
 
 /// A list of signals over a table of candidates.
 #[derive(Clone, Copy, Debug)]
@@ -29,18 +27,30 @@ pub struct SignalList<'a> {
     pub bars: &'a [CandidateBar],
 }
 
-/// What is counted in the first word: classes 0 to 7, eight bits each.
-const FIRST_WORD_CLASSES: usize = 8;
-/// Where the second word counts wins, losses and longs, behind classes 8 and 9.
-const WIN_SHIFT: u8 = 16;
-const LOSS_SHIFT: u8 = 24;
-const LONG_SHIFT: u8 = 32;
-const N_COUNTERS: usize = 13;
-/// Signals after which the eight-bit counts are moved to wide ones.
-const FLUSH: usize = 255;
+/// `S1` and `S2` of every lane over one block of days.
+pub type BlockSums = [[f64; LANES]; 2];
+/// The count of every field in every lane.
+type Counts = [[u32; LANES]; N_FIELDS];
 
-/// Wide counts of every lane.
-type Counters = [[u32; LANES]; N_COUNTERS];
+/// What [`join`] finds for eight exits.
+#[derive(Debug)]
+pub struct LaneSums {
+    /// A row for each sum.
+    pub sums: [[f64; LANES]; N_SUMS],
+    /// A row for each field.
+    pub counts: Counts,
+    /// The sums of each block of days.
+    pub blocks: Vec<BlockSums>,
+}
+
+/// Return sums of lanes, to be filled.
+pub fn empty_lane_sums(n_blocks: usize) -> LaneSums {
+    LaneSums {
+        sums: [[0.0; LANES]; N_SUMS],
+        counts: [[0; LANES]; N_FIELDS],
+        blocks: vec![[[0.0; LANES]; 2]; n_blocks],
+    }
+}
 
 /// Sums per lane that change when a day closes.
 #[derive(Clone, Copy)]
@@ -55,13 +65,10 @@ struct Days<V: Vector> {
     block_squares: V,
 }
 
-/// `S1` and `S2` of every lane over one block of days.
-pub type BlockSums = [[f64; LANES]; 2];
-
 impl<V: Vector> Days<V> {
     /// Close the day of the lanes of `mask`, whose equity is `equity` by now.
     #[inline(always)]
-    fn close<const BLOCKS: bool>(&mut self, mask: V::Mask, equity: V, rf: V) {
+    fn close_day<const BLOCKS: bool>(&mut self, mask: V::Mask, equity: V, rf: V) {
         let zero = V::splat(0.0);
         let r = self.day_pnl.div(self.equity_before).keep(mask);
         self.returns = self.returns.add(r);
@@ -92,29 +99,29 @@ impl<V: Vector> Days<V> {
         rf: V,
     ) -> BlockSums {
         let passed = V::and(*open_day, V::splat(f64::from(end)).gt(exit_day));
-        self.close::<true>(passed, equity, rf);
+        self.close_day::<true>(passed, equity, rf);
         *open_day = V::and_not(*open_day, passed);
-        let sums = [self.block_returns.to_array(), self.block_squares.to_array()];
+        let sums = [stored(self.block_returns), stored(self.block_squares)];
         (self.block_returns, self.block_squares) = (V::splat(0.0), V::splat(0.0));
         sums
     }
 }
 
-/// Walk a list of signals for eight exits and return the sums of each.
+/// Walk a list of signals for eight exits and set the sums and counts of each.
 ///
-/// `SAME_DAY` tells that every position closes on the day of its signal; the days are the first and
-/// the last of the evaluation range. With `BLOCKS`, `blocks` gets the sums of its blocks of days, which
-/// end at `ends`.
+/// `SAME_DAY` tells that every position closes on the day of its signal. With `BLOCKS`, the blocks of
+/// `found` get the sums of the blocks of days that end at `ends`.
 #[inline(always)]
 pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
-    list: SignalList<'_>,
+    signals: SignalList<'_>,
     cells: &[Cell],
     capital: &[f64; LANES],
     rf: f64,
-    (first_day, last_day): (i32, i32),
     ends: &[i32],
-    blocks: &mut [BlockSums],
-) -> [Sums; LANES] {
+    found: &mut LaneSums,
+) {
+    let LaneSums { sums, counts, blocks } = found;
+    *counts = [[0; LANES]; N_FIELDS];
     let (zero, one) = (V::splat(0.0), V::splat(1.0));
     let rf_lanes = V::splat(rf);
     let start = V::load(capital);
@@ -136,11 +143,10 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
     let (mut free, mut exit_day) = (zero, V::splat(-1.0));
     let mut open_day = V::none();
     let (mut first_word, mut second_word) = (V::no_words(), V::no_words());
-    let mut counters: Counters = [[0; LANES]; N_COUNTERS];
-    let (mut uncounted, mut signal_day, mut block) = (0, i32::MIN, 0);
-    for &row in list.rows {
+    let (mut tallied, mut signal_day, mut block) = (0, i32::MIN, 0);
+    for &row in signals.rows {
         let row = row as usize;
-        let CandidateBar { bar, day, side } = list.bars[row];
+        let CandidateBar { bar, day, side } = signals.bars[row];
         let cell = &cells[row];
         let bar = V::splat(f64::from(bar));
         let exit = V::load_f32(&cell.exit_bar);
@@ -153,14 +159,14 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         }
         if SAME_DAY {
             if day != signal_day {
-                days.close::<BLOCKS>(open_day, equity, rf_lanes);
+                days.close_day::<BLOCKS>(open_day, equity, rf_lanes);
                 open_day = V::none();
                 signal_day = day;
             }
         } else {
             let later = V::and(V::and(take, open_day), exit_at.gt(exit_day));
             // A branch would be a guess: closing no lane costs less than a wrong one.
-            days.close::<BLOCKS>(later, equity, rf_lanes);
+            days.close_day::<BLOCKS>(later, equity, rf_lanes);
         }
         open_day = V::or(open_day, take);
         exit_day = V::select(take, exit_at, exit_day);
@@ -175,7 +181,7 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         // before, and among the falls below one peak the deepest counts. So both wait for a new one.
         let higher = equity.gt(peak);
         let deeper = V::and(higher, fall.gt(max_drawdown));
-        if V::bits(deeper) != 0 {
+        if V::any_lane(deeper) {
             max_drawdown = V::select(deeper, fall, max_drawdown);
             max_ratio = fall.div(peak).keep(deeper).larger(max_ratio);
         }
@@ -190,36 +196,32 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         streak = V::select(take, V::select(won, longer_win, longer_loss), streak);
         longest_win = streak.larger(longest_win);
         longest_loss = streak.smaller(longest_loss);
-        first_word = V::count(first_word, &cell.class, 0, take);
-        let less = CLASS_BITS * FIRST_WORD_CLASSES as u8;
-        second_word = V::count(second_word, &cell.class, less, take);
-        second_word = V::count_all(second_word, 1 << WIN_SHIFT, won);
-        second_word = V::count_all(second_word, 1 << LOSS_SHIFT, lost);
+        first_word = V::count(first_word, &cell.shift, 0, take);
+        second_word =
+            V::count(second_word, &cell.shift, FIELD_BITS * FIRST_WORD_FIELDS as u8, take);
+        second_word = V::count_all(second_word, 1 << second_shift(WINS), won);
+        second_word = V::count_all(second_word, 1 << second_shift(LOSSES), lost);
         let long = u64::from(side > 0);
-        second_word = V::count_all(second_word, long << LONG_SHIFT, take);
+        second_word = V::count_all(second_word, long << second_shift(LONGS), take);
         free = V::select(take, exit, free);
         let ruined = V::and(take, equity.le(zero));
-        if V::bits(ruined) != 0 {
+        if V::any_lane(ruined) {
             free = V::select(ruined, V::splat(f64::INFINITY), free);
         }
-        uncounted += 1;
-        if uncounted == FLUSH {
-            flush::<V>(&mut counters, first_word, second_word);
-            (first_word, second_word, uncounted) = (V::no_words(), V::no_words(), 0);
+        tallied += 1;
+        if tallied == MOST_COUNTED {
+            move_counts::<V>(counts, first_word, second_word);
+            (first_word, second_word, tallied) = (V::no_words(), V::no_words(), 0);
         }
     }
-    flush::<V>(&mut counters, first_word, second_word);
+    move_counts::<V>(counts, first_word, second_word);
     if BLOCKS {
         for (end, sums) in ends.iter().zip(blocks).skip(block) {
             *sums = days.end_block(&mut open_day, exit_day, *end, equity, rf_lanes);
         }
     }
-    days.close::<BLOCKS>(open_day, equity, rf_lanes);
-    max_drawdown = fall.larger(max_drawdown);
-    max_ratio = fall.div(peak).larger(max_ratio);
-    let exit_day = exit_day.to_array();
-    let equity = equity.to_array();
-    let columns = [
+    days.close_day::<BLOCKS>(open_day, equity, rf_lanes);
+    *sums = [
         total,
         gain,
         loss,
@@ -227,67 +229,104 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         days.returns,
         days.squares,
         days.downside,
-        max_drawdown,
-        max_ratio,
+        fall.larger(max_drawdown),
+        fall.div(peak).larger(max_ratio),
         best,
         worst,
         longest_win,
         longest_loss,
         held,
         days.closed,
+        equity,
+        exit_day,
     ]
-    .map(V::to_array);
-    std::array::from_fn(|lane| {
-        let value = |k: usize| columns[k][lane];
-        let count = |k: usize| counters[k][lane] as usize;
-        let mut reasons: [usize; N_REASONS] = std::array::from_fn(count);
-        let mut ambiguous = 0;
-        for (k, reason) in AMBIGUOUS_REASONS.into_iter().enumerate() {
-            let found = count(N_CLASSES - AMBIGUOUS_REASONS.len() + k);
-            reasons[reason as usize] += found;
-            ambiguous += found;
-        }
-        let trades = reasons.iter().sum();
-        let ruined = equity[lane] <= 0.0;
-        let days = counted_days(first_day, last_day, exit_day[lane] as i32, ruined);
-        Sums {
-            total: value(0),
-            gain: value(1),
-            loss: value(2),
-            pnl_squares: value(3),
-            day_returns: value(4),
-            day_squares: value(5),
-            downside_squares: value(6),
-            max_drawdown: value(7),
-            max_drawdown_ratio: value(8),
-            best: value(9),
-            worst: value(10),
-            trades,
-            wins: count(N_CLASSES),
-            losses: count(N_CLASSES + 1),
-            longs: count(N_CLASSES + 2),
-            max_win_streak: value(11) as usize,
-            max_loss_streak: -value(12) as usize,
-            bars_held: value(13) as usize,
-            ambiguous,
-            days,
-            exit_days: value(14) as usize,
-            ruined,
-            reasons,
-        }
-    })
+    .map(stored);
 }
 
-/// Move the eight-bit counts to the wide ones.
+/// The lanes of a vector in memory.
 #[inline(always)]
-fn flush<V: Vector>(counters: &mut Counters, first_word: V::Words, second_word: V::Words) {
+fn stored<V: Vector>(lanes: V) -> [f64; LANES] {
+    let mut out = [0.0; LANES];
+    lanes.store(&mut out);
+    out
+}
+
+/// Bits by which a field is shifted in the second word of packed counts.
+const fn second_shift(field: usize) -> u8 {
+    FIELD_BITS * (field - FIRST_WORD_FIELDS) as u8
+}
+
+/// Move the packed counts to wide ones.
+#[inline(always)]
+fn move_counts<V: Vector>(counts: &mut Counts, first_word: V::Words, second_word: V::Words) {
     let (first, second) = (V::words_to_array(first_word), V::words_to_array(second_word));
-    let (early, late) = counters.split_at_mut(FIRST_WORD_CLASSES);
-    for (words, counters) in [(first, early), (second, late)] {
-        for (place, wide) in counters.iter_mut().enumerate() {
+    let (early, late) = counts.split_at_mut(FIRST_WORD_FIELDS);
+    for (words, counts) in [(first, early), (second, late)] {
+        for (place, wide) in counts.iter_mut().enumerate() {
             for (count, word) in wide.iter_mut().zip(&words) {
-                *count += (word >> (CLASS_BITS * place as u8) & 0xFF) as u32;
+                *count += (word >> (FIELD_BITS * place as u8) & MOST_COUNTED as u64) as u32;
             }
         }
+    }
+}
+
+/// Set the numbers of one lane: its metrics, then `S1`, `S2` and days of each block.
+///
+/// `days` are the first and the last of the range, `ends` those of its blocks; `set` gets the place of
+/// each number and its value.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub fn numbers_of_lane(
+    found: &LaneSums,
+    lane: usize,
+    days: (i32, i32),
+    contract: &Contract,
+    settings: &Settings,
+    range: Range,
+    ends: &[i32],
+    mut set: impl FnMut(usize, f64),
+) {
+    let value = |k: usize| found.sums[k][lane];
+    let count = |k: usize| found.counts[k][lane] as usize;
+    let mut reasons: [usize; N_REASONS] = std::array::from_fn(count);
+    let mut ambiguous = 0;
+    for (k, reason) in AMBIGUOUS_REASONS.into_iter().enumerate() {
+        let found = count(AMBIGUOUS + k);
+        reasons[reason as usize] += found;
+        ambiguous += found;
+    }
+    let ruined = value(15) <= 0.0;
+    let (first_day, last_day) = days;
+    let total = Sums {
+        total: value(0),
+        gain: value(1),
+        loss: value(2),
+        pnl_squares: value(3),
+        day_returns: value(4),
+        day_squares: value(5),
+        downside_squares: value(6),
+        max_drawdown: value(7),
+        max_drawdown_ratio: value(8),
+        best: value(9),
+        worst: value(10),
+        trades: reasons.iter().sum(),
+        wins: count(WINS),
+        losses: count(LOSSES),
+        longs: count(LONGS),
+        max_win_streak: value(11) as usize,
+        max_loss_streak: -value(12) as usize,
+        bars_held: value(13) as usize,
+        ambiguous,
+        days: counted_days(first_day, last_day, value(16) as i32, ruined),
+        exit_days: value(14) as usize,
+        ruined,
+        reasons,
+    };
+    for (k, number) in finish(&total, contract, settings, range).into_iter().enumerate() {
+        set(k, number);
+    }
+    let of_lane = |block: usize| found.blocks[block].map(|sums| sums[lane]);
+    for (k, number) in finish_blocks(ends, first_day, total.days, of_lane).enumerate() {
+        set(N_METRICS + k, number);
     }
 }

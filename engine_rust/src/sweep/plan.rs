@@ -1,322 +1,423 @@
 //! Many combinations at once: which bars signal, joined with how trades end.
 //!
-//! A [`Plan`] holds what combinations share: for every source of signals its candidates with their
-//! scores, and the outcome of every candidate under every exit. [`Plan::evaluate`] cuts the scores by
-//! the thresholds of each signal set and joins the lists with the outcomes, eight exits at a time.
+//! Mirrors `engines/numba_engine/sweep/plan.py`. A [`SweepPlan`] holds what combinations share: for
+//! every source of signals its candidates with their scores, and the outcome of every candidate under
+//! every exit. [`SweepPlan::evaluate`] cuts the scores by the thresholds of each signal set and joins
+//! the lists with the outcomes, eight exits at a time. What differs: rayon spreads the work, so that
+//! there are no tasks of a fixed size; threads write to slices of the result, which [`Group`] holds;
+//! candidates of all sources are merged, as they come sorted.
 
+use std::ops::Range as Span;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use crate::backtest_engine::{settle, trade_outcome};
 use crate::error::{EngineError, EngineResult};
-use crate::metrics::{accumulate, block_ends, finish, finish_blocks, sum_days};
+use crate::metrics::{accumulate, finish, finish_blocks, sum_days};
+use crate::pool::Pool;
 use crate::simd::{LANES, Level, Task, Vector};
 use crate::strategy::{Bound, Scores};
-use crate::sweep::lanes::{BlockSums, CandidateBar, SignalList, join};
-use crate::sweep::lists::{Source, parts_of, signal_lists};
-use crate::sweep::outcomes::{Candidate, Exit, OutcomeTable};
-use crate::types::{Bars, N_METRICS, Range, Settings, Trades};
+use crate::sweep::lanes::{LaneSums, SignalList, empty_lane_sums, join, numbers_of_lane};
+use crate::sweep::lists::{
+    Evaluation, Source, SourceScores, evaluation_of, parts_of, signal_lists,
+};
+use crate::sweep::outcomes::{
+    CHUNK, Candidate, CandidateBar, Candidates, Cell, Exit, OutcomeTable, check_limits,
+    empty_cells, follow,
+};
+use crate::types::{Bars, Contract, Range, Settings, Trades};
 
 /// Signal sets that share one list of what passes the loosest of their thresholds.
 const GROUP: usize = 32;
 
-/// What is asked of combinations.
-#[derive(Clone, Copy, Debug)]
-pub struct Evaluation<'a> {
-    /// The source of every signal set.
-    pub sets: &'a [u32],
-    /// Cuts of the scores, one row per set.
-    pub thresholds: &'a [f64],
-    /// Settings of the metrics.
-    pub settings: Settings,
-    /// Ranges, each of which starts flat with the initial capital.
-    pub ranges: &'a [Range],
-    /// Blocks into which the days of each range are cut, to keep sums of their own; 0 for none.
-    pub n_blocks: usize,
+/// Bar, side and the bits of the risk: what makes a candidate.
+type Key = (u32, i8, u64);
+
+/// Bars of one source that pass the loosest thresholds, in their order.
+#[derive(Debug)]
+struct Passing {
+    keys: Vec<Key>,
+    /// One column per threshold, turned.
+    scores: Vec<Vec<f64>>,
 }
 
-impl Evaluation<'_> {
-    /// Numbers of one combination in one range: the metrics, then `S1`, `S2` and days of each block.
-    pub fn n_columns(&self) -> usize {
-        N_METRICS + 3 * self.n_blocks
-    }
+/// The numbers of combinations: the metrics, then `S1`, `S2` and days of each block.
+#[derive(Debug, PartialEq)]
+pub struct Numbers {
+    /// Range by range and column by column.
+    pub values: Vec<f64>,
+    /// Ranges, columns, combinations.
+    pub shape: [usize; 3],
+}
 
-    /// The ranges with their days.
-    fn spans(&self, bars: &Bars<'_>) -> EngineResult<Vec<Span>> {
-        let span = |range: &Range| {
-            range.check(bars.len())?;
-            let days = (bars.day[range.first], bars.day[range.last - 1]);
-            Ok(Span { range: *range, days, ends: block_ends(bars.day, *range, self.n_blocks)? })
-        };
-        self.ranges.iter().map(span).collect()
-    }
-
-    /// The bars from the first of all ranges to the last.
-    fn hull(&self) -> Range {
-        let first = self.ranges.iter().map(|range| range.first).min();
-        let last = self.ranges.iter().map(|range| range.last).max();
-        Range { first: first.unwrap_or(0), last: last.unwrap_or(0) }
+impl Numbers {
+    fn new(values: Vec<f64>, asked: &Evaluation<'_>, n_rows: usize) -> Self {
+        Self { values, shape: [asked.ranges.len(), asked.n_columns, n_rows] }
     }
 }
 
-/// A range, its first and last day, and where the blocks of its days end.
-struct Span {
-    range: Range,
-    days: (i32, i32),
-    ends: Vec<i32>,
+/// What the combinations of a sweep share; safe to use from several threads.
+#[derive(Debug)]
+pub struct SweepPlan {
+    candidates: Candidates,
+    scores: SourceScores,
+    table: Mutex<Option<Arc<OutcomeTable>>>,
+    done: AtomicU64,
+    cancelled: AtomicBool,
+    pool: Pool,
+    level: Level,
 }
 
-/// Counts of work done, and the wish to stop, seen from other threads.
-#[derive(Debug, Default)]
-pub struct Watch {
-    /// Combinations that are done.
-    pub done: AtomicU64,
-    /// Whether to stop.
-    pub cancelled: AtomicBool,
-}
-
-/// What the combinations of a sweep share.
-#[derive(Debug, Default)]
-pub struct Plan {
-    bounds: Vec<Bound>,
-    sources: Vec<Source>,
-    candidates: Vec<Candidate>,
-    bars: Vec<CandidateBar>,
-}
-
-impl Plan {
+impl SweepPlan {
     /// Collect the candidates of all sources.
     ///
     /// `loosest` has the loosest threshold of every score; bars that fail it never signal. Sources
     /// share a candidate where bar, side and risk are the same. `day` has the day of every bar. Of a
     /// source's scores only those of its candidates are kept.
+    ///
+    /// # Errors
+    /// [`EngineError::Limit`] if there are too many bars to number candidates.
     pub fn new(
         bounds: &[Bound],
         loosest: &[f64],
         day: &[i32],
         sources: impl IndexedParallelIterator<Item = Scores>,
-    ) -> Self {
-        let found: Vec<_> = sources.map(|scores| passing(&scores, bounds, loosest)).collect();
-        let keys = found.par_iter().map(|(keys, _)| keys.clone()).reduce(Vec::new, merged);
-        let source = |(own, columns): (Vec<Key>, _)| Source { rows: rows_of(&own, &keys), columns };
-        Self {
-            bounds: bounds.to_vec(),
-            sources: found.into_par_iter().map(source).collect(),
-            candidates: keys
-                .iter()
-                .map(|(bar, side, risk)| {
-                    let (bar, side, risk) = (*bar as usize, *side, f64::from_bits(*risk));
-                    Candidate { bar, side, risk }
-                })
-                .collect(),
-            bars: keys
-                .iter()
-                .map(|(bar, side, _)| {
-                    let (bar, day, side) = (*bar, day[*bar as usize], i32::from(*side));
-                    CandidateBar { bar, day, side }
-                })
-                .collect(),
+        pool: Pool,
+        level: Level,
+    ) -> EngineResult<Self> {
+        let limit = u32::MAX as usize;
+        if day.len() > limit {
+            return Err(EngineError::Limit { what: "bars", limit, found: day.len() });
         }
+        let (candidates, sources) = pool.install(|| {
+            let found = sources.map(|scores| passing(&scores, bounds, loosest)).collect();
+            collected(found, day)
+        })?;
+        Ok(Self {
+            candidates,
+            scores: SourceScores { sources, bounds: bounds.to_vec() },
+            table: Mutex::new(None),
+            done: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
+            pool,
+            level,
+        })
     }
 
-    /// All candidates, in the order of their bars.
-    pub fn candidates(&self) -> &[Candidate] {
-        &self.candidates
+    /// Number of candidates.
+    pub fn n_candidates(&self) -> usize {
+        self.candidates.rows.len()
     }
 
-    /// Number of candidates of a source.
-    pub fn n_candidates(&self, source: usize) -> usize {
-        self.sources[source].rows.len()
+    /// Combinations that are done, in all ranges of their call.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 
-    /// Check that signal sets name sources that exist and one threshold per score.
-    fn check(&self, asked: &Evaluation<'_>) -> EngineResult<()> {
-        let expected = asked.sets.len() * self.bounds.len();
-        if asked.thresholds.len() != expected {
-            let found = asked.thresholds.len();
-            return Err(EngineError::Length { name: "thresholds", expected, found });
-        }
-        match asked.sets.iter().find(|source| **source as usize >= self.sources.len()) {
-            Some(source) => Err(EngineError::Code { name: "source", code: i64::from(*source) }),
-            None => Ok(()),
-        }
+    /// Make running and later calls return [`EngineError::Cancelled`].
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Evaluate every signal set under every exit of the table, in every range.
-    ///
-    /// The numbers come back range by range and column by column, sets in their order, the exits of
-    /// a set side by side. Neither threads nor grouping change a bit. The watch counts a combination
-    /// when it is done in all ranges.
+    fn require_going_on(&self) -> EngineResult<()> {
+        if self.cancelled.load(Ordering::Relaxed) { Err(EngineError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Compute the outcome of every candidate under every exit.
     ///
     /// # Errors
-    /// [`EngineError::Cancelled`]; [`EngineError::Length`], [`EngineError::Code`],
-    /// [`EngineError::Range`] or [`EngineError::Value`] for what cannot be asked.
+    /// [`EngineError::Limit`] if there are more bars or days than outcomes can tell apart;
+    /// [`EngineError::Cancelled`]; [`EngineError::Forked`] in a forked child.
+    pub fn load(&self, bars: &Bars<'_>, exits: &[Exit<'_>]) -> EngineResult<()> {
+        self.pool.check()?;
+        check_limits(bars)?;
+        self.set_table(None); // before the next one takes memory
+        let rows = &self.candidates.rows;
+        let mut cells = empty_cells(rows.len(), exits.len());
+        let same_day = self.pool.install(|| {
+            let mut same_day = true;
+            let blocks = cells.chunks_mut(rows.len().max(1)).zip(exits.chunks(LANES));
+            for (cells, exits) in blocks {
+                same_day &= cells
+                    .par_chunks_mut(CHUNK)
+                    .zip(rows.par_chunks(CHUNK))
+                    .map(|(cells, rows)| {
+                        self.require_going_on()?;
+                        follow(bars, rows, exits, cells)
+                    })
+                    .try_reduce(|| true, |one, other| Ok(one && other))?;
+            }
+            Ok(same_day)
+        })??;
+        let contracts = exits.iter().map(|exit| exit.contract).collect();
+        let table = OutcomeTable { cells, n_candidates: rows.len(), contracts, same_day };
+        self.set_table(Some(Arc::new(table)));
+        Ok(())
+    }
+
+    fn set_table(&self, table: Option<Arc<OutcomeTable>>) {
+        *self.table.lock().unwrap_or_else(PoisonError::into_inner) = table;
+    }
+
+    fn table(&self) -> EngineResult<Arc<OutcomeTable>> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.clone().ok_or(EngineError::NotLoaded)
+    }
+
+    /// Evaluate every signal set under every exit that is loaded, in every range.
+    ///
+    /// The numbers come back range by range and column by column, sets in their order, the exits of
+    /// a set side by side. Neither threads nor grouping change a bit.
+    ///
+    /// # Errors
+    /// [`EngineError::NotLoaded`], [`EngineError::Cancelled`], [`EngineError::Forked`]; those of
+    /// [`evaluation_of`] for what cannot be asked.
     pub fn evaluate(
         &self,
         bars: &Bars<'_>,
-        table: &OutcomeTable,
-        exits: &[Exit<'_>],
-        asked: &Evaluation<'_>,
-        level: Level,
-        watch: &Watch,
-    ) -> EngineResult<Vec<f64>> {
-        self.check(asked)?;
-        let spans = asked.spans(bars)?;
-        let (n_exits, n_columns) = (exits.len(), asked.n_columns());
-        let n_rows = asked.sets.len() * n_exits;
-        let mut out = vec![0.0; spans.len() * n_columns * n_rows];
+        sets: &[u32],
+        thresholds: &[f64],
+        settings: Settings,
+        ranges: &[Range],
+        n_blocks: usize,
+    ) -> EngineResult<Numbers> {
+        self.pool.check()?;
+        let table = self.table()?;
+        let scores = &self.scores;
+        let asked = evaluation_of(bars, scores, sets, thresholds, settings, ranges, n_blocks)?;
+        let n_exits = table.contracts.len();
+        let n_rows = sets.len() * n_exits;
+        let mut out = asked.room(n_rows);
         if n_rows == 0 {
-            return Ok(out);
+            return Ok(Numbers::new(out, &asked, n_rows));
         }
-        let mut groups = self.groups(asked, &mut out, n_exits);
-        groups.par_iter_mut().try_for_each(|group| {
-            let source = &self.sources[group.source];
-            let lists = signal_lists(&self.bars, source, &group.cuts, asked.hull());
-            let parts_of = |rows| parts_of(&self.bars, rows, asked.ranges);
-            let parts: Vec<_> = lists.iter().map(|rows| parts_of(rows)).collect();
-            // Eight exits outside, sets inside: the outcomes that sets share stay in the cache.
-            for block in 0..table.n_blocks() {
-                for (parts, columns) in parts.iter().zip(&mut group.columns) {
-                    if watch.cancelled.load(Ordering::Relaxed) {
-                        return Err(EngineError::Cancelled);
-                    }
-                    let columns = columns.chunks_mut(n_columns);
-                    for ((rows, span), columns) in parts.iter().zip(&spans).zip(columns) {
-                        let list = SignalList { rows, bars: &self.bars };
-                        let settings = &asked.settings;
-                        level.run(Join { list, table, block, exits, settings, span, columns });
-                    }
-                }
+        self.pool.install(|| {
+            groups(&asked, &mut out, n_exits).par_iter_mut().try_for_each(|group| {
+                self.evaluate_sets(&table, &asked, group)?;
+                self.done.fetch_add((group.sets.len() * n_exits) as u64, Ordering::Relaxed);
+                Ok(())
+            })
+        })??;
+        Ok(Numbers::new(out, &asked, n_rows))
+    }
+
+    /// Evaluate the sets of a group, which share a list.
+    fn evaluate_sets(
+        &self,
+        table: &OutcomeTable,
+        asked: &Evaluation<'_>,
+        group: &mut Group<'_>,
+    ) -> EngineResult<()> {
+        let mut found = empty_lane_sums(asked.ends.first().map_or(0, Vec::len));
+        let Span { start, end } = group.sets;
+        let lists = signal_lists(&self.candidates, &self.scores, asked, start, end);
+        let parts: Vec<_> =
+            lists.iter().map(|rows| parts_of(&self.candidates, rows, asked.ranges)).collect();
+        // Eight exits outside, sets inside: the outcomes that sets share stay in the cache.
+        for block in 0..table.contracts.len().div_ceil(LANES) {
+            for (parts, columns) in parts.iter().zip(&mut group.columns) {
+                self.require_going_on()?;
+                self.join_set(table, asked, parts, block, &mut found, columns);
             }
-            watch.done.fetch_add((lists.len() * n_exits) as u64, Ordering::Relaxed);
-            Ok(())
-        })?;
-        drop(groups);
-        Ok(out)
+        }
+        Ok(())
+    }
+
+    /// Join a list of signals, in every range, with eight exits; fill the columns of its set.
+    fn join_set(
+        &self,
+        table: &OutcomeTable,
+        asked: &Evaluation<'_>,
+        parts: &[&[u32]],
+        block: usize,
+        found: &mut LaneSums,
+        columns: &mut [&mut [f64]],
+    ) {
+        let rf = asked.settings.risk_free_rate / asked.settings.periods_per_year;
+        let contracts = &table.contracts[block * LANES..];
+        let contracts = &contracts[..contracts.len().min(LANES)];
+        let capital = std::array::from_fn(|lane| {
+            contracts.get(lane).map_or(1.0, |contract| contract.initial_capital)
+        });
+        let (cells, same_day) = (table.block(block), table.same_day);
+        for ((k, rows), columns) in
+            parts.iter().enumerate().zip(columns.chunks_mut(asked.n_columns))
+        {
+            self.level.run(Join {
+                signals: SignalList { rows, bars: &self.candidates.bars },
+                cells,
+                same_day,
+                capital: &capital,
+                rf,
+                contracts,
+                asked,
+                range: k,
+                found: &mut *found,
+                columns,
+                place: block * LANES,
+            });
+        }
     }
 
     /// Evaluate combinations that share nothing: one signal set and one exit per row.
     ///
     /// # Errors
-    /// As [`Plan::evaluate`].
+    /// As [`SweepPlan::evaluate`]; [`EngineError::Length`] if there is not one exit for each set.
+    #[allow(clippy::too_many_arguments)]
     pub fn evaluate_each(
         &self,
         bars: &Bars<'_>,
         exits: &[Exit<'_>],
-        asked: &Evaluation<'_>,
-        watch: &Watch,
-    ) -> EngineResult<Vec<f64>> {
-        self.check(asked)?;
-        let spans = asked.spans(bars)?;
-        let n = self.bounds.len();
-        let rows: Vec<_> = (0..asked.sets.len())
-            .into_par_iter()
-            .map(|row| {
-                let source = &self.sources[asked.sets[row] as usize];
-                let cuts = [self.turned(&asked.thresholds[row * n..][..n])];
-                let lists = signal_lists(&self.bars, source, &cuts, asked.hull());
-                let parts = parts_of(&self.bars, &lists[0], asked.ranges);
-                let mut columns = Vec::with_capacity(spans.len() * asked.n_columns());
-                for (rows, span) in parts.into_iter().zip(&spans) {
-                    if watch.cancelled.load(Ordering::Relaxed) {
-                        return Err(EngineError::Cancelled);
-                    }
-                    self.walk(bars, rows, &exits[row], &asked.settings, span, &mut columns);
-                }
-                watch.done.fetch_add(1, Ordering::Relaxed);
+        sets: &[u32],
+        thresholds: &[f64],
+        settings: Settings,
+        ranges: &[Range],
+        n_blocks: usize,
+    ) -> EngineResult<Numbers> {
+        let scores = &self.scores;
+        let asked = evaluation_of(bars, scores, sets, thresholds, settings, ranges, n_blocks)?;
+        if exits.len() != sets.len() {
+            let (expected, found) = (sets.len(), exits.len());
+            return Err(EngineError::Length { name: "exits", expected, found });
+        }
+        let rows: Vec<_> = self.pool.install(|| {
+            let walked = (0..sets.len()).into_par_iter().map(|row| {
+                let columns = self.walk_row(bars, &exits[row], &asked, row)?;
+                self.done.fetch_add(1, Ordering::Relaxed);
                 Ok(columns)
-            })
-            .collect::<EngineResult<_>>()?;
-        let mut out = vec![0.0; spans.len() * asked.n_columns() * rows.len()];
+            });
+            walked.collect::<EngineResult<_>>()
+        })??;
+        let mut out = asked.room(rows.len());
         for (k, column) in out.chunks_mut(rows.len().max(1)).enumerate() {
             for (value, columns) in column.iter_mut().zip(&rows) {
                 *value = columns[k];
             }
         }
-        Ok(out)
+        Ok(Numbers::new(out, &asked, rows.len()))
     }
 
-    /// Follow the trades of one combination, as the single run does, and append what they give.
-    fn walk(
+    /// Return the numbers of one combination, range by range, as the single run finds them.
+    fn walk_row(
         &self,
         bars: &Bars<'_>,
-        rows: &[u32],
         exit: &Exit<'_>,
-        settings: &Settings,
-        span: &Span,
-        columns: &mut Vec<f64>,
-    ) {
-        let Exit { rules, contract, atr } = exit;
-        let mut trades = Trades::default();
-        let mut equity = contract.initial_capital;
-        let mut free = 0;
-        for row in rows {
-            let Candidate { bar, side, risk } = self.candidates[*row as usize];
-            if bar < free {
-                continue;
-            }
-            let found = trade_outcome(bars, atr, risk, rules, contract, bar, side);
-            let Some(outcome) = found else { continue };
-            let settled = settle(&outcome, side, contract);
-            trades.push(bar, side, &outcome, &settled);
-            equity += settled.pnl;
-            if equity <= 0.0 {
-                break;
-            }
-            free = outcome.exit_bar;
-        }
-        let sums = accumulate(&trades, bars.day, contract, settings, span.range);
-        columns.extend(finish(&sums, contract, settings, span.range));
-        let mut blocks = vec![[0.0; 2]; span.ends.len()];
-        sum_days(&trades, bars.day, contract.initial_capital, 0.0, &span.ends, &mut blocks);
-        columns.extend(finish_blocks(&span.ends, span.days.0, sums.days, |block| blocks[block]));
-    }
-
-    /// Put together neighbouring sets of one source, with the places of their results.
-    fn groups<'o>(
-        &self,
         asked: &Evaluation<'_>,
-        out: &'o mut [f64],
-        n_exits: usize,
-    ) -> Vec<Group<'o>> {
-        let Evaluation { sets, thresholds, ranges, .. } = *asked;
-        let (n, n_places) = (self.bounds.len(), ranges.len() * asked.n_columns());
-        let mut places: Vec<Vec<&mut [f64]>> =
-            sets.iter().map(|_| Vec::with_capacity(n_places)).collect();
-        for column in out.chunks_mut(sets.len() * n_exits) {
-            for (place, part) in places.iter_mut().zip(column.chunks_mut(n_exits)) {
-                place.push(part);
-            }
+        row: usize,
+    ) -> EngineResult<Vec<f64>> {
+        let Exit { contract, .. } = exit;
+        let settings = &asked.settings;
+        let lists = signal_lists(&self.candidates, &self.scores, asked, row, row + 1);
+        let parts = parts_of(&self.candidates, &lists[0], asked.ranges);
+        let mut numbers = Vec::with_capacity(parts.len() * asked.n_columns);
+        for (k, rows) in parts.into_iter().enumerate() {
+            self.require_going_on()?;
+            let (range, ends) = (asked.ranges[k], &asked.ends[k]);
+            let trades = walk(bars, &self.candidates.rows, rows, exit);
+            let sums = accumulate(&trades, bars.day, contract, settings, range);
+            numbers.extend(finish(&sums, contract, settings, range));
+            let mut blocks = vec![[0.0; 2]; ends.len()];
+            sum_days(&trades, bars.day, contract.initial_capital, 0.0, ends, &mut blocks);
+            numbers.extend(finish_blocks(ends, asked.days[k].0, sums.days, |block| blocks[block]));
         }
-        let mut groups: Vec<Group<'o>> = Vec::new();
-        for (set, columns) in places.into_iter().enumerate() {
-            let source = sets[set] as usize;
-            let cuts = self.turned(&thresholds[set * n..][..n]);
-            match groups.last_mut() {
-                Some(group) if group.source == source && group.columns.len() < GROUP => {
-                    group.cuts.push(cuts);
-                    group.columns.push(columns);
-                }
-                _ => groups.push(Group { source, cuts: vec![cuts], columns: vec![columns] }),
-            }
-        }
-        groups
-    }
-
-    /// Thresholds turned so that `score >= cut` passes.
-    fn turned(&self, thresholds: &[f64]) -> Vec<f64> {
-        let turn = |(bound, threshold): (&Bound, &f64)| bound.turned_threshold(*threshold);
-        self.bounds.iter().zip(thresholds).map(turn).collect()
+        Ok(numbers)
     }
 }
 
-/// Bar, side and the bits of the risk: what makes a candidate.
-type Key = (u32, i8, u64);
+/// Follow the signals of `rows` one after another and return the trades.
+fn walk(bars: &Bars<'_>, candidates: &[Candidate], rows: &[u32], exit: &Exit<'_>) -> Trades {
+    let Exit { rules, contract, atr } = exit;
+    let mut trades = Trades::default();
+    let mut equity = contract.initial_capital;
+    let mut free = 0;
+    for row in rows {
+        let Candidate { bar, side, risk } = candidates[*row as usize];
+        if bar < free {
+            continue;
+        }
+        let found = trade_outcome(bars, atr, risk, rules, contract, bar, side);
+        let Some(outcome) = found else { continue };
+        let settled = settle(&outcome, side, contract);
+        trades.push(bar, side, &outcome, &settled);
+        equity += settled.pnl;
+        if equity <= 0.0 {
+            break;
+        }
+        free = outcome.exit_bar;
+    }
+    trades
+}
 
-/// Candidates of one source that pass the loosest thresholds, in the order of their bars, with the
-/// columns of their scores, turned.
-fn passing(scores: &Scores, bounds: &[Bound], loosest: &[f64]) -> (Vec<Key>, Vec<Vec<f64>>) {
+/// Neighbouring signal sets of one source, and where their numbers go: per set one slice per range and
+/// column.
+struct Group<'o> {
+    sets: Span<usize>,
+    columns: Vec<Vec<&'o mut [f64]>>,
+}
+
+/// Put together neighbouring sets of one source, with the places of their results.
+fn groups<'o>(asked: &Evaluation<'_>, out: &'o mut [f64], n_exits: usize) -> Vec<Group<'o>> {
+    let (sets, n_places) = (asked.sets, asked.ranges.len() * asked.n_columns);
+    let mut places: Vec<Vec<&mut [f64]>> =
+        sets.iter().map(|_| Vec::with_capacity(n_places)).collect();
+    for column in out.chunks_mut(sets.len() * n_exits) {
+        for (place, part) in places.iter_mut().zip(column.chunks_mut(n_exits)) {
+            place.push(part);
+        }
+    }
+    let mut groups: Vec<Group<'o>> = Vec::new();
+    for (set, columns) in places.into_iter().enumerate() {
+        match groups.last_mut() {
+            Some(group) if sets[group.sets.start] == sets[set] && group.sets.len() < GROUP => {
+                group.sets.end = set + 1;
+                group.columns.push(columns);
+            }
+            _ => groups.push(Group { sets: set..set + 1, columns: vec![columns] }),
+        }
+    }
+    groups
+}
+
+/// The join of one signal set with eight exits, in one range.
+struct Join<'a, 'o> {
+    signals: SignalList<'a>,
+    cells: &'a [Cell],
+    same_day: bool,
+    capital: &'a [f64; LANES],
+    rf: f64,
+    contracts: &'a [Contract],
+    asked: &'a Evaluation<'a>,
+    range: usize,
+    found: &'a mut LaneSums,
+    columns: &'a mut [&'o mut [f64]],
+    place: usize,
+}
+
+impl Task for Join<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { signals, cells, same_day, capital, rf, contracts, asked, found, .. } = self;
+        let (range, days, ends) =
+            (asked.ranges[self.range], asked.days[self.range], &asked.ends[self.range]);
+        match (same_day, ends.is_empty()) {
+            (true, true) => join::<V, true, false>(signals, cells, capital, rf, ends, found),
+            (true, false) => join::<V, true, true>(signals, cells, capital, rf, ends, found),
+            (false, true) => join::<V, false, false>(signals, cells, capital, rf, ends, found),
+            (false, false) => join::<V, false, true>(signals, cells, capital, rf, ends, found),
+        }
+        for (lane, contract) in contracts.iter().enumerate() {
+            let set = |k: usize, number| self.columns[k][self.place + lane] = number;
+            numbers_of_lane(found, lane, days, contract, &asked.settings, range, ends, set);
+        }
+    }
+}
+
+/// Return the bars of a source that pass the loosest thresholds.
+fn passing(scores: &Scores, bounds: &[Bound], loosest: &[f64]) -> Passing {
     let bars: Vec<usize> = (0..scores.side.len())
         .filter(|bar| scores.side[*bar] != 0)
         .filter(|bar| {
@@ -329,8 +430,30 @@ fn passing(scores: &Scores, bounds: &[Bound], loosest: &[f64]) -> (Vec<Key>, Vec
     let turned = |(column, bound): (&Vec<f64>, &Bound)| {
         bars.iter().map(|bar| bound.turned_score(column[*bar])).collect()
     };
-    let columns = scores.columns.iter().zip(bounds).map(turned).collect();
-    (bars.iter().map(key).collect(), columns)
+    let scores = scores.columns.iter().zip(bounds).map(turned).collect();
+    Passing { keys: bars.iter().map(key).collect(), scores }
+}
+
+/// Return the candidates of all sources, shared where bar, side and risk are the same.
+fn collected(found: Vec<Passing>, day: &[i32]) -> (Candidates, Vec<Source>) {
+    let keys = found.par_iter().map(|passing| passing.keys.clone()).reduce(Vec::new, merged);
+    let source = |Passing { keys: own, scores }: Passing| Source {
+        rows: rows_of(&own, &keys),
+        columns: scores,
+    };
+    let sources = found.into_par_iter().map(source).collect();
+    let row = |(bar, side, risk): &Key| Candidate {
+        bar: *bar as usize,
+        side: *side,
+        risk: f64::from_bits(*risk),
+    };
+    let bar = |(bar, side, _): &Key| CandidateBar {
+        bar: *bar,
+        day: day[*bar as usize],
+        side: i32::from(*side),
+    };
+    let (rows, bars) = (keys.iter().map(row).collect(), keys.iter().map(bar).collect());
+    (Candidates { rows, bars }, sources)
 }
 
 /// All keys of two sorted lists, sorted, each once.
@@ -365,59 +488,4 @@ fn before_key(keys: &[Key], key: &Key) -> usize {
     }
     let begin = end / 2;
     begin + keys[begin..end.min(keys.len())].partition_point(|other| other < key)
-}
-
-/// Signal sets of one source, and where their numbers go: per set one slice per range and column.
-struct Group<'o> {
-    source: usize,
-    cuts: Vec<Vec<f64>>,
-    columns: Vec<Vec<&'o mut [f64]>>,
-}
-
-/// The join of one signal set with eight exits, in one range.
-struct Join<'a, 'o> {
-    list: SignalList<'a>,
-    table: &'a OutcomeTable,
-    block: usize,
-    exits: &'a [Exit<'a>],
-    settings: &'a Settings,
-    span: &'a Span,
-    columns: &'a mut [&'o mut [f64]],
-}
-
-impl Task for Join<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        let Self { list, table, block, exits, settings, span, columns } = self;
-        let Span { range, days, ends } = span;
-        let rf = settings.risk_free_rate / settings.periods_per_year;
-        let exits = &exits[block * LANES..];
-        let capital = std::array::from_fn(|lane| {
-            exits.get(lane).map_or(1.0, |exit| exit.contract.initial_capital)
-        });
-        let cells = table.block(block);
-        let mut blocks: Vec<BlockSums> = vec![[[0.0; LANES]; 2]; ends.len()];
-        let (days, sums) = (*days, &mut blocks);
-        let sums = match (table.same_day, ends.is_empty()) {
-            (true, true) => join::<V, true, false>(list, cells, &capital, rf, days, ends, sums),
-            (true, false) => join::<V, true, true>(list, cells, &capital, rf, days, ends, sums),
-            (false, true) => join::<V, false, false>(list, cells, &capital, rf, days, ends, sums),
-            (false, false) => join::<V, false, true>(list, cells, &capital, rf, days, ends, sums),
-        };
-        let (metric_columns, block_columns) = columns.split_at_mut(N_METRICS);
-        for (lane, (sums, exit)) in sums.iter().zip(exits).enumerate() {
-            let place = block * LANES + lane;
-            let metrics = finish(sums, &exit.contract, settings, *range);
-            for (column, value) in metric_columns.iter_mut().zip(metrics) {
-                column[place] = value;
-            }
-            let of_lane = |block: usize| blocks[block].map(|sums| sums[lane]);
-            let values = finish_blocks(ends, days.0, sums.days, of_lane);
-            for (column, value) in block_columns.iter_mut().zip(values) {
-                column[place] = value;
-            }
-        }
-    }
 }

@@ -1,12 +1,13 @@
-"""Where the bars of a sweep came from, so that a row can be replayed without being given them."""
+"""Where the bars of a sweep came from, so that its rows can be replayed without them."""
 
 from __future__ import annotations
 
-from inspect import signature
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-from backtest_py.errors import ConfigError, DataError
+from backtest_py._io.paths import given_path
+from backtest_py.bars import ReadOptions, build_bars
+from backtest_py.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["load_source", "source_of"]
 
+_BEFORE_ZONES: Final = "dayfirst"
+"""An option that sweeps did not note while a column's own zone was not yet the session's: theirs
+was UTC then, and ``timezone`` was ignored for instants of whatever zone."""
 
-def source_of(bars: Bars) -> dict[str, str]:
+
+def source_of(bars: Bars) -> dict[str, Any]:
     """Return how bars are read from their file again, empty where they came from none.
 
     Parameters
@@ -26,7 +31,7 @@ def source_of(bars: Bars) -> dict[str, str]:
 
     Returns
     -------
-    dict of str to str
+    dict of str to object
         Arguments of :func:`backtest_py.load_bars`, the path in full. Whoever reads by them
         compares the hash of the bars, because a file can change.
 
@@ -36,16 +41,7 @@ def source_of(bars: Bars) -> dict[str, str]:
     >>> source_of(synthetic_bars(n_days=1))
     {}
     """
-    report = bars.report
-    if not report.path:
-        return {}
-    return {
-        "path": str(Path(report.path).resolve()),
-        "format": report.format,
-        "timezone": bars.timezone,
-        "session_timezone": bars.session_timezone,
-        "empty": "drop" if report.empty_dropped else "refuse",
-    }
+    return dict(bars.report.arguments or {})
 
 
 def load_source(source: Mapping[str, Any]) -> Bars:
@@ -56,19 +52,18 @@ def load_source(source: Mapping[str, Any]) -> Bars:
     ConfigError
         If they came from no file, or the file is gone.
     DataError
-        If the file is damaged, or the arguments are none of ``load_bars``.
+        If the file is damaged.
     """
-    if not source:
+    if not source.get("path"):
         raise ConfigError(
             "the sweep's bars came from no file; give them: open_sweep(path, bars=bars)"
         )
-    from backtest_py.data.readers import load_bars  # noqa: PLC0415 - imports pyarrow
+    from backtest_py.data.readers import read_columns  # noqa: PLC0415 - imports pyarrow
 
-    try:
-        signature(load_bars).bind(**source)
-    except TypeError as error:
-        raise DataError(
-            f"the sweep does not say how its bars are read again ({error}); give them: "
-            "open_sweep(path, bars=bars)"
-        ) from error
-    return load_bars(**source)
+    known = {spec.name for spec in ReadOptions.parameters()}
+    options = ReadOptions.from_mapping({key: source[key] for key in source if key in known})
+    columns, report = read_columns(given_path(source["path"]), options)
+    if _BEFORE_ZONES not in source and columns.times.has_zone:
+        session = options.session_timezone or "UTC"
+        options = replace(options, timezone="", session_timezone=session)
+    return build_bars(columns, options, report, identical="drop")

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from backtest_py.engines.base import Engine, EngineOutput, Job
-from backtest_py.engines.registry import ENGINE_NAMES, EngineStatus, engine_status, resolve
+from backtest_py.engines.limits import SweepLimits
+from backtest_py.engines.registry import (
+    ENGINE_NAMES,
+    EngineStatus,
+    engine_status,
+    reference,
+    resolve,
+)
 
 __all__ = [
     "ENGINE_NAMES",
@@ -11,6 +18,8 @@ __all__ = [
     "EngineOutput",
     "EngineStatus",
     "Job",
+    "SweepLimits",
     "engine_status",
+    "reference",
     "resolve",
 ]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from backtest_py.bars import Bars
     from backtest_py.contract import Contract, MetricSettings
+    from backtest_py.engines.limits import SweepLimits
     from backtest_py.rules import ExitRules
     from backtest_py.signals import Signals
     from backtest_py.strategies.base import Strategy
@@ -74,6 +75,9 @@ class EngineOutput:
 class SweepPlan(Protocol):
     """What the combinations of a sweep share: candidates with their scores, and outcomes.
 
+    A plan belongs to the process that made it: in a forked child its methods raise
+    :class:`~backtest_py.errors.EngineError`.
+
     An exit is a triple of rules, contract and :func:`atr_for` them. A signal set is a source, the
     place of a strategy or of signals in what the plan was made of, and one value for each of the
     strategy's thresholds, none of them looser than ``loosest`` of the plan. Every number is that of
@@ -95,7 +99,15 @@ class SweepPlan(Protocol):
         """Make running and later calls raise :class:`~backtest_py.errors.SweepCancelled`."""
 
     def load(self, exits: Sequence[Exit]) -> None:
-        """Compute the outcome of every candidate under every exit, for :meth:`evaluate`."""
+        """Compute the outcome of every candidate under every exit, for :meth:`evaluate`.
+
+        Raises
+        ------
+        EngineError
+            If there are more bars or days than outcomes can tell apart.
+        SweepCancelled
+            If the plan has been cancelled.
+        """
 
     def evaluate(
         self,
@@ -163,7 +175,19 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """Return ``"numba"`` or ``"rust"``."""
+        """Return the name by which a user asks for the engine, as ``"numba"``."""
+
+    @property
+    def is_reference(self) -> bool:
+        """Return whether the other engines are checked against this one."""
+
+    @property
+    def remedy(self) -> str:
+        """Return what a user can do about a job that this engine cannot run."""
+
+    @property
+    def sweep_limits(self) -> SweepLimits:
+        """Return how large outcomes are in a sweep, and how many bars and days they bear."""
 
     @property
     def build(self) -> dict[str, str]:

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from backtest_py.errors import EngineUnavailableError, UnsupportedError
+from backtest_py._forks import NO_FORK
+from backtest_py.errors import ConfigError, EngineUnavailableError, UnsupportedError
 from backtest_py.parameters import unknown_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backtest_py.engines.base import Engine, Job
 
-__all__ = ["ENGINE_NAMES", "EngineStatus", "engine_status", "resolve"]
-
-ENGINE_NAMES = ("numba", "rust", "auto")
-
-_REMEDY = (
-    "reinstall backtest-py from a wheel with the Rust engine, or build it with `make build` "
-    '(needs cargo); engine="numba" gives the same numbers'
-)
-_REMEDIES = {
-    "numba": "give its class a kernel, or register a function of bars instead",
-    "rust": 'use engine="auto" or "numba", or add the twin in engine_rust/src/strategies',
-}
-_loaded: dict[str, Engine] = {}
-_lock = threading.Lock()
+__all__ = ["ENGINE_NAMES", "EngineStatus", "engine_status", "reference", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +51,7 @@ def engine_status() -> tuple[EngineStatus, ...]:
     ['numba', 'rust']
     """
     found = []
-    for name in ("numba", "rust"):
+    for name in _LOADERS:
         try:
             engine = _load(name)
         except EngineUnavailableError as error:
@@ -72,45 +61,91 @@ def engine_status() -> tuple[EngineStatus, ...]:
     return tuple(found)
 
 
-def resolve(name: str = "auto", job: Job | None = None) -> tuple[Engine, str]:
+def reference() -> Engine:
+    """Return the engine that the others are checked against.
+
+    Raises
+    ------
+    EngineUnavailableError
+        If it cannot be loaded.
+
+    Examples
+    --------
+    >>> reference().name
+    'numba'
+    """
+    return next(engine for engine in map(_load, _LOADERS) if engine.is_reference)
+
+
+def resolve(
+    name: str = "auto", job: Job | None = None, *, sweep: bool = False
+) -> tuple[Engine, str]:
     """Return the engine of a name, and why it was taken.
 
     Parameters
     ----------
     name : {"auto", "numba", "rust"}
-        ``"auto"`` takes rust where it is available and can do the job, else numba.
+        ``"auto"`` takes the fastest engine that is available and can do the job.
     job : Job, optional
         What the engine has to do; without it, only whether it is available counts.
+    sweep : bool
+        Whether the job stands for all of a sweep, for which the bars may be too long.
 
     Raises
     ------
     ConfigError
-        If there is no engine of this name.
+        If there is no engine of this name, or its sweeps do not bear so many bars or days.
     EngineUnavailableError
         If the engine that was asked for, or with ``"auto"`` every engine, cannot be loaded.
     UnsupportedError
         If it can be loaded, but cannot do the job.
+
+    Examples
+    --------
+    >>> engine, reason = resolve("numba")
+    >>> engine.name, reason
+    ('numba', "engine='numba' was asked for")
     """
     if name not in ENGINE_NAMES:
         raise unknown_name("engine", name, ENGINE_NAMES)
-    if name != "auto":
-        return _able(name, job), f"engine={name!r} was asked for"
-    try:
-        rust = _load("rust")
-        obstacle = "" if job is None else rust.supports(job)
-    except EngineUnavailableError as error:
-        obstacle = str(error)
-    if not obstacle:
-        return rust, "auto takes rust where it is available and can do the job"
-    return _able("numba", job), f"auto took numba: {obstacle}"
+    if name != _AUTO:
+        return _able(name, job, sweep=sweep), f"engine={name!r} was asked for"
+    *faster, last = reversed(_LOADERS)
+    obstacles = []
+    for other in faster:
+        try:
+            engine = _load(other)
+        except EngineUnavailableError as error:
+            obstacles.append(str(error))
+            continue
+        obstacle = _obstacle(engine, job) or _limit(engine, job, sweep=sweep)
+        if not obstacle:
+            return engine, f"auto takes {other} where it is available and can do the job"
+        obstacles.append(obstacle)
+    return _able(last, job, sweep=sweep), f"auto took {last}: {'; '.join(obstacles)}"
 
 
-def _able(name: str, job: Job | None) -> Engine:
+def _obstacle(engine: Engine, job: Job | None) -> str:
+    """Return why an engine cannot run a job at all, ``""`` where it can."""
+    return "" if job is None else engine.supports(job)
+
+
+def _limit(engine: Engine, job: Job | None, *, sweep: bool) -> str:
+    """Return which limit of an engine's sweeps the bars of a job exceed, ``""`` for none."""
+    limit = engine.sweep_limits.obstacle(job.bars) if sweep and job is not None else ""
+    return limit and f"engine={engine.name!r} cannot sweep these bars: {limit}"
+
+
+def _able(name: str, job: Job | None, *, sweep: bool) -> Engine:
     """Return an engine that can do a job."""
     engine = _load(name)
-    obstacle = "" if job is None else engine.supports(job)
+    obstacle = _obstacle(engine, job)
     if obstacle:
-        raise UnsupportedError(f'engine="{name}" cannot do this: {obstacle}; {_REMEDIES[name]}')
+        raise UnsupportedError(f'engine="{name}" cannot do this: {obstacle}; {engine.remedy}')
+    limit = _limit(engine, job, sweep=sweep)
+    if limit:
+        others = " or ".join(f'engine="{other}"' for other in _LOADERS if other != name)
+        raise ConfigError(f"{limit}; sweep shorter data, or give {others}")
     return engine
 
 
@@ -120,9 +155,9 @@ def _load(name: str) -> Engine:
             "the Rust engine is blocked by the environment variable BACKTEST_PY_NO_RUST; unset it "
             'to use engine="rust"'
         )
-    with _lock:
+    with NO_FORK:
         if name not in _loaded:
-            _loaded[name] = _load_rust() if name == "rust" else _load_numba()
+            _loaded[name] = _LOADERS[name]()
         return _loaded[name]
 
 
@@ -142,7 +177,9 @@ def _load_rust() -> Engine:
         from backtest_py.engines.rust_engine import RustEngine  # noqa: PLC0415
     except ImportError as error:
         raise EngineUnavailableError(
-            f"the Rust engine cannot be loaded ({error}); {_REMEDY}"
+            f"the Rust engine cannot be loaded ({error}); reinstall backtest-py from a wheel with "
+            "it, or build it with `make build` (needs cargo); "
+            'engine="numba" gives the same numbers'
         ) from error
     engine = RustEngine()
     if engine.is_debug:
@@ -153,3 +190,10 @@ def _load_rust() -> Engine:
             stacklevel=4,
         )
     return engine
+
+
+_LOADERS: Final[dict[str, Callable[[], Engine]]] = {"numba": _load_numba, "rust": _load_rust}
+"""The engines, the reference first and the fastest last."""
+_AUTO: Final = "auto"
+ENGINE_NAMES: Final = (*_LOADERS, _AUTO)
+_loaded: dict[str, Engine] = {}

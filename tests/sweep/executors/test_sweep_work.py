@@ -84,18 +84,18 @@ def test_the_same_bytes_in_every_way(bars, engine, swept, tmp_path, monkeypatch)
     ):
         with monkeypatch.context() as patch:
             patch.setattr(sources, attribute, value)
-            patch.setattr(sources.Sources, "_at_once", lambda self, members: 2)
+            patch.setattr(sources.SignalSources, "_at_once", lambda self, members: 2)
             bt.sweep(bars, grid=GRID, engine=engine, out=tmp_path / name, **FILES)
         assert files_of(tmp_path / name) == swept, name
 
 
 def test_combinations_apart_give_the_same_bytes(bars, engine, swept, tmp_path, monkeypatch):
     calls = []
-    rows_metrics = evaluate.Evaluator._rows_metrics
+    each = evaluate.Evaluator._each
     monkeypatch.setattr(
         evaluate.Evaluator,
-        "_rows_metrics",
-        lambda self, rows: calls.append(len(rows)) or rows_metrics(self, rows),
+        "_each",
+        lambda self, rows: calls.append(len(rows)) or each(self, rows),
     )
     monkeypatch.setattr(evaluate, "APART_COST", 0.0)
     bt.sweep(bars, grid=GRID, engine=engine, out=tmp_path / "apart", **FILES)
@@ -179,16 +179,6 @@ def test_the_average_true_ranges_count_as_memory(bars, engine):
     axes = {"rules.atr_period": {"start": 2, "stop": 301, "step": 1}}
     with pytest.raises(bt.ConfigError, match="average true ranges"):
         bt.sweep(bars, grid=axes, engine=engine, max_memory=5_000_000)
-
-
-@pytest.mark.parametrize("name", ["MAX_BARS", "MAX_DAYS"])
-def test_more_bars_than_outcomes_can_tell_apart_are_refused(bars, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(evaluate, name, 19)
-    axes = {"rules.stop": [1.0, 2.0, 3.0]}
-    with pytest.raises(bt.ConfigError, match="at most"):
-        bt.sweep(bars, grid=axes, engine="rust", out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert len(bt.sweep(bars, grid=axes, engine="numba")) == 3
 
 
 @pytest.mark.parametrize("name", ["threads", "processes"])
@@ -399,7 +389,8 @@ def test_the_memory_limit_is_kept_or_refused(bars, engine, monkeypatch):
     plain = evaluate.Evaluator._load
 
     def load(self, plan, exits, batch):
-        loads.append((batch.stop - batch.start) * plan.n_candidates * evaluate.CELL_BYTES)
+        limits = self.engine.sweep_limits
+        loads.append(limits.table_bytes(plan.n_candidates, batch.stop - batch.start))
         return plain(self, plan, exits, batch)
 
     monkeypatch.setattr(evaluate.Evaluator, "_load", load)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest_py._forks import NO_FORK
 from backtest_py.bars import read_only
 from backtest_py.engines.base import EngineOutput, atr_for
+from backtest_py.engines.limits import SweepLimits
 from backtest_py.engines.numba_engine import series_metrics
 from backtest_py.engines.numba_engine.backtest_engine import backtest
 from backtest_py.engines.numba_engine.optimizer import optimize
@@ -39,6 +41,20 @@ class NumbaEngine:
     """The reference implementation of docs/semantics.md."""
 
     name = "numba"
+    is_reference = True
+    remedy = "give its class a kernel, or register a function of bars instead"
+
+    @property
+    def sweep_limits(self) -> SweepLimits:
+        """Return how large outcomes are in a sweep, and how many bars and days they bear."""
+        with NO_FORK:  # outcomes load numba
+            from backtest_py.engines.numba_engine.sweep import outcomes, vectors  # noqa: PLC0415
+        return SweepLimits(
+            lanes=vectors.LANES,
+            cell_bytes=outcomes.CELL_BYTES,
+            max_bars=outcomes.MAX_BARS,
+            max_days=outcomes.MAX_DAYS,
+        )
 
     @property
     def build(self) -> dict[str, str]:
@@ -102,10 +118,10 @@ class NumbaEngine:
         threads: int,
     ) -> SweepPlan:
         """Return the plan of a sweep."""
-        # only a sweep needs vectors, which load numba at once
-        from backtest_py.engines.numba_engine.sweep.plan import NumbaSweepPlan  # noqa: PLC0415
+        with NO_FORK:  # only a sweep needs vectors, which load numba at once
+            from backtest_py.engines.numba_engine.sweep import plan  # noqa: PLC0415
 
-        return NumbaSweepPlan(
+        return plan.SweepPlan(
             bars, strategies=strategies, signals=signals, loosest=loosest, threads=threads
         )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from backtest_py import _engine_rust
 from backtest_py.engines.base import EngineOutput, atr_for
+from backtest_py.engines.limits import SweepLimits
 from backtest_py.errors import (
     ConfigError,
     EngineError,
@@ -47,6 +48,14 @@ class RustEngine:
     """
 
     name = "rust"
+    is_reference = False
+    remedy = 'use engine="auto" or "numba", or add the twin in engine_rust/src/strategies'
+    sweep_limits = SweepLimits(
+        lanes=_engine_rust.SweepPlan.LANES,
+        cell_bytes=_engine_rust.SweepPlan.CELL_BYTES,
+        max_bars=_engine_rust.SweepPlan.MAX_BARS,
+        max_days=_engine_rust.SweepPlan.MAX_DAYS,
+    )
 
     def __init__(self, level: str | None = None) -> None:
         if _engine_rust.SEMANTICS_VERSION != SEMANTICS_VERSION:
@@ -159,7 +168,7 @@ class RustEngine:
 
 
 class _RustSweepPlan:
-    """A plan of the extension that says what a cancelled one raises."""
+    """A plan of the extension; once it is cancelled, calls raise ``SweepCancelled``."""
 
     def __init__(self, plan: _engine_rust.SweepPlan) -> None:
         self._plan = plan
@@ -178,7 +187,7 @@ class _RustSweepPlan:
         self._plan.cancel()
 
     def load(self, exits: Sequence[Exit]) -> None:
-        with self._telling_of_a_stop():
+        with self._cancellation():
             self._plan.load(list(exits))
 
     def evaluate(
@@ -189,7 +198,7 @@ class _RustSweepPlan:
         ranges: Sequence[tuple[int, int]],
         n_blocks: int = 0,
     ) -> NDArray[np.float64]:
-        with self._telling_of_a_stop():
+        with self._cancellation():
             return self._plan.evaluate(sets, thresholds, metrics, ranges, n_blocks)
 
     def evaluate_each(
@@ -201,13 +210,13 @@ class _RustSweepPlan:
         ranges: Sequence[tuple[int, int]],
         n_blocks: int = 0,
     ) -> NDArray[np.float64]:
-        with self._telling_of_a_stop():
+        with self._cancellation():
             return self._plan.evaluate_each(
                 list(exits), sets, thresholds, metrics, ranges, n_blocks
             )
 
     @contextmanager
-    def _telling_of_a_stop(self) -> Iterator[None]:
+    def _cancellation(self) -> Iterator[None]:
         try:
             yield
         except EngineError as error:

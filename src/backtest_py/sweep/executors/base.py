@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from backtest_py.sweep.compute.evaluator import SweepJob
     from backtest_py.sweep.compute.shards import Shard
+    from backtest_py.sweep.spec import SweepSpec
 
     ShardRows: TypeAlias = pa.Table | Packed
     Computed: TypeAlias = Generator[tuple[Shard, ShardRows], None, None]
@@ -57,7 +57,7 @@ class ShardTask:
 
     Attributes
     ----------
-    job : SweepJob
+    spec : SweepSpec
         What is swept.
     engine : str
         Name of the engine, which uses one thread.
@@ -67,7 +67,7 @@ class ShardTask:
         Whether the rows are wanted as the bytes of the shard's file instead of as a table.
     """
 
-    job: SweepJob
+    spec: SweepSpec
     engine: str
     max_memory: int
     packed: bool
@@ -75,7 +75,7 @@ class ShardTask:
     def evaluator(self) -> Evaluator:
         """Return what computes the shards; what they share is kept in it."""
         engine, _ = resolve(self.engine)
-        return Evaluator(self.job, engine, threads=1, max_memory=self.max_memory)
+        return Evaluator(self.spec, engine, threads=1, max_memory=self.max_memory)
 
     def rows(self, table: pa.Table) -> ShardRows:
         """Return a shard's table in the form that is wanted."""

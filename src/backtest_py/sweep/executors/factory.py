@@ -32,7 +32,7 @@ def executor_for(evaluator: Evaluator, *, processes: int, n_shards: int, packed:
     packed : bool
         Whether other processes give the bytes of files instead of tables.
     """
-    if evaluator.job.grid.size <= DIRECT_COMBOS:
+    if evaluator.spec.grid.size <= DIRECT_COMBOS:
         return InlineExecutor(evaluator)
     if processes <= 1:
         return ThreadExecutor(evaluator)
@@ -48,5 +48,5 @@ def executor_for(evaluator: Evaluator, *, processes: int, n_shards: int, packed:
         return ThreadExecutor(evaluator)
     from backtest_py.sweep.executors.processes import ProcessExecutor  # noqa: PLC0415 - with joblib
 
-    task = ShardTask(evaluator.job, evaluator.engine.name, evaluator.max_memory, packed)
+    task = ShardTask(evaluator.spec, evaluator.engine.name, evaluator.max_memory, packed)
     return ProcessExecutor(task, max(1, min(processes, n_shards)))

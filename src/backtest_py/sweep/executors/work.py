@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backtest_py.engines.base import Engine
-    from backtest_py.sweep.compute.evaluator import SweepJob
     from backtest_py.sweep.compute.shards import Shard
     from backtest_py.sweep.executors.interrupts import Interrupts
     from backtest_py.sweep.progress import Progress
+    from backtest_py.sweep.spec import SweepSpec
 
 __all__ = ["MAX_MEMORY", "Means", "Work"]
 
@@ -76,7 +76,7 @@ class Work:
 
     Parameters
     ----------
-    job : SweepJob
+    spec : SweepSpec
         What is swept.
     engine : Engine
         What computes.
@@ -97,7 +97,7 @@ class Work:
 
     def __init__(
         self,
-        job: SweepJob,
+        spec: SweepSpec,
         engine: Engine,
         means: Means,
         done: Mapping[int, int],
@@ -106,8 +106,8 @@ class Work:
         packed: bool,
     ) -> None:
         threads = 1 if means.processes else means.threads
-        evaluator = Evaluator(job, engine, threads=threads, max_memory=means.max_memory)
-        shards = Shards(job.grid)
+        evaluator = Evaluator(spec, engine, threads=threads, max_memory=means.max_memory)
+        shards = Shards(spec.grid)
         by_exits = len(shards) > 1 and evaluator.sources.shared
         order = shards.in_working_order(by_exits=by_exits)
         self._missing = (shard for shard in order if shard.number not in done)
@@ -118,7 +118,7 @@ class Work:
             packed=packed,
         )
         self._interrupts = interrupts
-        self.meter = Meter(job.n_combos, len(shards), done, means.progress)
+        self.meter = Meter(spec.n_combos, len(shards), done, means.progress)
 
     def do(self, keep: Callable[[Shard, Any], None]) -> None:
         """Compute the missing shards, and have another thread hand each to ``keep``.

@@ -57,6 +57,8 @@ class Entry:
         Checksum of its file.
     sweep : str
         Start of the hash of the sweep's identity.
+    signals : str
+        Hashes of the signals that a user's function gave for the rows, ``""`` without a function.
     """
 
     shard: int
@@ -64,6 +66,7 @@ class Entry:
     size: int
     crc32: str
     sweep: str
+    signals: str = ""
 
     @property
     def file_name(self) -> str:
@@ -73,6 +76,8 @@ class Entry:
     def line(self) -> bytes:
         """Return the journal's line of it."""
         values = asdict(self)
+        if not self.signals:
+            del values["signals"]
         return (canonical_json(values | {"check": _check(values)}) + "\n").encode()
 
     @classmethod
@@ -89,8 +94,13 @@ class Entry:
 
     def _is_typed(self) -> bool:
         numbers, texts = (self.shard, self.rows, self.size), (self.crc32, self.sweep)
-        return all(type(each) is int and 0 <= each < 1 << 63 for each in numbers) and all(
-            isinstance(each, str) and re.fullmatch("[0-9a-f]{8,64}", each) for each in texts
+        return (
+            all(type(each) is int and 0 <= each < 1 << 63 for each in numbers)
+            and all(
+                isinstance(each, str) and re.fullmatch("[0-9a-f]{8,64}", each) for each in texts
+            )
+            and isinstance(self.signals, str)
+            and _is_base64(self.signals)
         )
 
 
@@ -166,6 +176,10 @@ class Journal:
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         self._file.close()
+
+
+def _is_base64(text: str) -> bool:
+    return len(text) % 4 == 0 and re.fullmatch(r"[A-Za-z0-9+/]*={0,2}", text) is not None
 
 
 def _check(values: dict[str, object]) -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
+from backtest_py.sweep.store.tables import signals_of
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -21,15 +23,18 @@ class Packed(NamedTuple):
         Rows of the table.
     content : bytes
         The file.
+    signals : str
+        As in the journal's entry.
     """
 
     num_rows: int
     content: bytes
+    signals: str = ""
 
     @classmethod
     def of(cls, table: pa.Table) -> Self:
         """Return the bytes of a table's file."""
-        return cls(table.num_rows, bytes(encode_shard(table)))
+        return cls(table.num_rows, bytes(encode_shard(table)), signals_of(table))
 
 
 def encode_shard(table: pa.Table) -> memoryview:
@@ -52,7 +57,8 @@ def encode_shard(table: pa.Table) -> memoryview:
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    table = table.combine_chunks()  # pages of a file end where chunks do
+    # pages of a file end where chunks do; what goes with a table is for the journal
+    table = table.combine_chunks().replace_schema_metadata(None)
     # to_numpy would import pandas, which takes longer than a small sweep
     if np.any(np.diff(np.from_dlpack(table["combo_id"].combine_chunks())) <= 0):
         raise ValueError("combo_id must increase from row to row of a shard")

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from backtest_py._io.files import is_temporary_of, read_regular, replace_file, sync_directory
 from backtest_py._io.paths import given_path
 from backtest_py.errors import BacktestError, ConfigError, DataError, StorageError
+from backtest_py.parameters import counted
 from backtest_py.sweep.store.differences import differences
 from backtest_py.sweep.store.journal import Entry, Journal, checksum
 from backtest_py.sweep.store.lock import DirectoryLock
@@ -39,6 +40,7 @@ from backtest_py.sweep.store.manifest import (
     write_manifest,
 )
 from backtest_py.sweep.store.shard_file import Packed, encode_shard
+from backtest_py.sweep.store.tables import signals_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -132,6 +134,7 @@ class SweepStore:
         path: str | Path,
         manifest: Mapping[str, Any],
         *,
+        accept: Callable[[Mapping[int, str]], None] = lambda _: None,
         check: Callable[[], None] = lambda: None,
     ) -> Self:
         """Continue the sweep of a directory, or begin one where there is none.
@@ -143,8 +146,11 @@ class SweepStore:
         ----------
         path, manifest
             As :meth:`create` takes them.
+        accept : callable
+            Called with the signal hashes of every shard that is done, before anything is changed;
+            what it raises leaves the directory as it was.
         check : callable
-            Called after each file; what it raises ends the opening and leaves all as it was.
+            Called after each file that is verified; what it raises leaves the directory as it was.
 
         Raises
         ------
@@ -158,6 +164,7 @@ class SweepStore:
         with store._opening(store._refuse_foreign):
             stored = store._stored_manifest()
             entries = store._verified_entries(check, known=bool(stored))
+            accept({shard: entry.signals for shard, entry in entries.items()})
             store.manifest = stored | store.manifest
             store.done = {shard: entry.rows for shard, entry in entries.items()}
             store._begin(entries)
@@ -182,7 +189,9 @@ class SweepStore:
             If it cannot be written, as on a full disk; the sweep can be resumed.
         """
         content = table.content if isinstance(table, Packed) else encode_shard(table)
-        entry = Entry(shard, table.num_rows, len(content), checksum(content), self._sweep)
+        signals = table.signals if isinstance(table, Packed) else signals_of(table)
+        size, crc32 = len(content), checksum(content)
+        entry = Entry(shard, table.num_rows, size, crc32, self._sweep, signals)
         file = self.path / RESULTS / entry.file_name
         self._require_held(file)
         try:
@@ -329,7 +338,12 @@ class SweepStore:
     def _verified_entries(self, check: Callable[[], None], *, known: bool) -> dict[int, Entry]:
         """Return the shards whose files are as the journal says; ``known``: by the manifest."""
         entries, n_damaged = Journal.read(self.path / JOURNAL)
-        own = {shard: entry for shard, entry in entries.items() if entry.sweep == self._sweep}
+        n_shards = self.manifest.get("n_shards", 1 << 63)
+        own = {
+            shard: entry
+            for shard, entry in entries.items()
+            if entry.sweep == self._sweep and shard < n_shards
+        }
         if not known and not own and any(self._shard_files()):
             raise ConfigError(
                 f"{self.path} holds results, but neither {MANIFEST} nor {JOURNAL} tells that they "
@@ -337,7 +351,8 @@ class SweepStore:
             )
         foreign = len(entries) - len(own)
         if n_damaged or foreign:
-            self.damaged.append(f"{self.path / JOURNAL} has {n_damaged + foreign} damaged lines")
+            lines = counted(n_damaged + foreign, "damaged line")
+            self.damaged.append(f"{self.path / JOURNAL} has {lines}")
         files = [self.path / RESULTS / entry.file_name for entry in own.values()]
         faults = list(_faults(files, own.values(), check))
         self.damaged += [fault for fault in faults if fault]

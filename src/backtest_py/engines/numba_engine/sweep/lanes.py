@@ -1,9 +1,10 @@
 """The join of a sweep: eight combinations as lanes of a vector over one list of signals.
 
-Mirrors ``engine_rust/src/lanes.rs``. Eight exits share the signals. The list is visited once, in
-order; a lane takes a signal when its position is flat. Each lane adds in trade order, one number
+Mirrors ``engine_rust/src/sweep/lanes.rs``. Eight exits share the signals. The list is visited once,
+in order; a lane takes a signal when its position is flat. Each lane adds in trade order, one number
 at a time, as the single run does: an idle lane adds ``+0.0``, which changes no bit. The sums become
-metrics by the same ``finish``.
+metrics by the same ``finish``. What differs: counts are packed into one word per lane, and the list
+ends early once no account is left.
 """
 
 from __future__ import annotations
@@ -222,9 +223,9 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
         longest_loss = smaller(streak, longest_loss)
         tallied += 1
         if tallied == MOST_COUNTED:
-            count(counts, tally)
+            move_counts(counts, tally)
             tally, tallied = splat(0), 0
-    count(counts, tally)
+    move_counts(counts, tally)
     if blocks is not None:
         for rest in range(block, len(ends)):
             days, open_day, day_pnl = end_block(
@@ -251,7 +252,7 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
 
 
 @kernel(allocates=False)
-def count(counts, tally):
+def move_counts(counts, tally):
     """Move the counts of a tally, a few bits each, to wide ones."""
     for field in range(N_FIELDS):
         found = (tally >> splat(FIELD_BITS * field)) & splat(MOST_COUNTED)

@@ -1,7 +1,8 @@
 """Which candidates signal in a signal set, and in which ranges.
 
-Mirrors ``engine_rust/src/lists.rs``. Scores are cut by thresholds; neighbouring sets of one source
-share what passes the loosest of theirs.
+Mirrors ``engine_rust/src/sweep/lists.rs``. Scores are cut by thresholds; neighbouring sets of one
+source share what passes the loosest of theirs. What differs: the sources lie behind each other in
+one array, and ``cut`` marks what passes, which ``pick`` then moves.
 """
 
 from __future__ import annotations
@@ -11,28 +12,92 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from backtest_py._jit import kernel
+from backtest_py.engines.numba_engine.metrics import block_ends
+from backtest_py.engines.numba_engine.types import N_METRICS
+from backtest_py.errors import EngineError
 from backtest_py.strategies.base import Bound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["Sources", "cut", "parts_of", "signal_lists"]
+    from backtest_py.records import BarColumns
+
+__all__ = ["Evaluation", "SourceScores", "cut", "evaluation_of", "parts_of", "signal_lists"]
 
 AT_LEAST_OR_OFF, AT_MOST = int(Bound.AtLeastOrOff), int(Bound.AtMost)
 
 
-class Sources(NamedTuple):
-    """Candidates of every source of signals that pass the loosest thresholds of the sweep.
+class SourceScores(NamedTuple):
+    """The candidates of every source of signals with their scores.
 
     Those of source ``k`` are places ``start[k]`` to ``start[k + 1]``: ``rows`` in the table of
     candidates, and ``scores`` of shape (n_thresholds, n_places). ``bounds`` are those of the
-    thresholds.
+    thresholds. Those that fail the loosest thresholds of the sweep are left out.
     """
 
     start: NDArray[np.int64]
     rows: NDArray[np.uint32]
     scores: NDArray[np.float64]
     bounds: NDArray[np.int64]
+
+
+class Evaluation(NamedTuple):
+    """What all signal sets of one call share.
+
+    ``ranges`` has shape (n_ranges, 2) and ``ends``, those of their blocks of days,
+    (n_ranges, n_blocks). All ranges lie between the bars ``first`` and ``last``. ``stop`` turns
+    true when the sweep shall end.
+    """
+
+    sets: NDArray[np.uint32]
+    thresholds: NDArray[np.float64]
+    ranges: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    first: int
+    last: int
+    stop: NDArray[np.bool_]
+
+    @property
+    def visits(self) -> int:
+        """How often a bar between first and last is visited, on average and rounded up."""
+        lengths = self.ranges[:, 1] - self.ranges[:, 0]
+        return max(1, -(-int(lengths.sum()) // max(1, self.last - self.first)))
+
+    def room(self, n_rows: int) -> NDArray[np.float64]:
+        """Return an empty array for the numbers of combinations."""
+        n_ranges, n_blocks = self.ends.shape
+        return np.empty((n_ranges, N_METRICS + 3 * n_blocks, n_rows))
+
+
+def evaluation_of(
+    bars: BarColumns,
+    scores: SourceScores,
+    sets: NDArray[np.uint32],
+    thresholds: NDArray[np.float64],
+    ranges: Sequence[tuple[int, int]],
+    n_blocks: int,
+    stop: NDArray[np.bool_],
+) -> Evaluation:
+    """Check what an evaluation is asked; a wrong call must not read out of bounds."""
+    n_bars, n_sources = len(bars.open), len(scores.start) - 1
+    for first, last in ranges:
+        if not 0 <= first < last <= n_bars:
+            raise EngineError(
+                f"the range [{first}, {last}) is empty or not within the {n_bars} bars"
+            )
+    sets = np.ascontiguousarray(sets, np.uint32)
+    if len(sets) and sets.max() >= n_sources:
+        raise EngineError(f"set {sets.max()} does not exist; there are {n_sources} sources")
+    shape = (len(sets), len(scores.bounds))
+    if np.size(thresholds) != shape[0] * shape[1]:
+        raise EngineError(f"thresholds has {np.size(thresholds)} elements, not {shape}")
+    cuts = np.ascontiguousarray(thresholds, np.float64).reshape(shape)
+    edges = np.array(ranges, np.int64).reshape(-1, 2)
+    ends = block_ends(bars.day, edges, n_blocks)
+    first, last = int(edges.min(initial=n_bars)), int(edges.max(initial=0))
+    return Evaluation(sets, cuts, edges, ends, first, last, stop)
 
 
 @kernel(allocates=False)
@@ -86,26 +151,26 @@ def pick(values, holds, out):
 
 
 @kernel
-def signal_lists(candidates, sources, asked, begin, end):
+def signal_lists(candidates, scores, asked, begin, end):
     """Return the rows that signal in the sets from ``begin`` to ``end``, and where each begins."""
     source = asked.sets[begin]
-    low, high = sources.start[source], sources.start[source + 1]
-    low = place_of(candidates, sources.rows, low, high, asked.first)
-    high = place_of(candidates, sources.rows, low, high, asked.last)
-    loosest = np.empty(len(sources.bounds))
-    loosen(sources.bounds, asked.thresholds, begin, end, loosest)
+    low, high = scores.start[source], scores.start[source + 1]
+    low = place_of(candidates, scores.rows, low, high, asked.first)
+    high = place_of(candidates, scores.rows, low, high, asked.last)
+    loosest = np.empty(len(scores.bounds))
+    loosen(scores.bounds, asked.thresholds, begin, end, loosest)
     holds = np.empty(high - low, np.uint8)
-    cut(sources.scores, sources.bounds, low, loosest, holds)
+    cut(scores.scores, scores.bounds, low, loosest, holds)
     rows = np.empty(high - low, np.uint32)
-    count = pick(sources.rows[low:high], holds, rows)
-    scores = np.empty((len(sources.bounds), count + 1))
-    for k in range(len(sources.bounds)):
-        pick(sources.scores[k, low:high], holds, scores[k])
+    count = pick(scores.rows[low:high], holds, rows)
+    columns = np.empty((len(scores.bounds), count + 1))
+    for k in range(len(scores.bounds)):
+        pick(scores.scores[k, low:high], holds, columns[k])
     places = np.empty(end - begin + 1, np.int64)
     lists = np.empty((end - begin) * count, np.uint32)
     places[0] = 0
     for each in range(end - begin):
-        cut(scores, sources.bounds, 0, asked.thresholds[begin + each], holds[:count])
+        cut(columns, scores.bounds, 0, asked.thresholds[begin + each], holds[:count])
         place = places[each]
         places[each + 1] = place + pick(rows[:count], holds[:count], lists[place:])
     return places, lists

@@ -1,6 +1,8 @@
-"""How the trade of every candidate ends under every set of rules: computed once for a sweep.
+"""How the trade of every candidate ends under every exit: computed once for a sweep.
 
-Mirrors ``engine_rust/src/outcomes.rs``.
+Mirrors ``engine_rust/src/sweep/outcomes.rs``. What differs is the cell: three cache lines, with the
+bars held and a tally as a word, where Rust packs an exit bar and the place of a field into two. So
+this engine bears more bars and days.
 """
 
 from __future__ import annotations
@@ -13,27 +15,35 @@ from backtest_py._jit import kernel
 from backtest_py.engines.numba_engine.backtest_engine import settle, trade_outcome
 from backtest_py.engines.numba_engine.sweep.vectors import LANES
 from backtest_py.engines.numba_engine.types import N_REASONS, ContractView, RulesView
+from backtest_py.errors import EngineError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from backtest_py.records import BarColumns
+
 __all__ = [
     "AMBIGUOUS",
+    "CELL_BYTES",
+    "CHUNK",
     "CONTRACT_DTYPE",
     "FIELD_BITS",
     "LONGS",
     "LOSSES",
+    "MAX_BARS",
+    "MAX_DAYS",
     "MOST_COUNTED",
     "N_FIELDS",
     "RULES_DTYPE",
     "WINS",
     "Candidates",
     "Cells",
+    "OutcomeTable",
+    "check_limits",
     "contract_of",
     "empty_cells",
     "follow",
     "rules_of",
-    "table_bytes",
 ]
 
 AMBIGUOUS, WINS, LOSSES, LONGS = range(N_REASONS, N_REASONS + 4)
@@ -54,6 +64,12 @@ CELL_DTYPE = np.dtype(
 )
 """The outcomes of one candidate under eight exits: three cache lines."""
 CACHE_LINE = 64
+CELL_BYTES = CELL_DTYPE.itemsize // LANES
+"""Bytes of the outcome of one candidate under one exit."""
+MAX_BARS = MAX_DAYS = (1 << 31) - 1
+"""The most bars and days: cells count both in 32 bits."""
+CHUNK = 256
+"""Candidates whose trades are followed in one task."""
 
 RULES_DTYPE = np.dtype(
     [
@@ -99,15 +115,40 @@ class Cells(NamedTuple):
     days: NDArray[np.int32]
 
 
-def table_bytes(n_candidates: int, n_exits: int) -> int:
-    """Return how many bytes a table takes."""
-    return n_candidates * -(-n_exits // LANES) * CELL_DTYPE.itemsize
+class OutcomeTable(NamedTuple):
+    """The outcome of every candidate under every exit, eight exits to a block.
+
+    ``capital`` has shape (n_blocks, 8); ``same_day`` tells that every position closes on the day of
+    its signal.
+    """
+
+    cells: Cells
+    contracts: NDArray[np.void]
+    capital: NDArray[np.float64]
+    same_day: bool
+
+
+def check_limits(bars: BarColumns) -> None:
+    """Refuse bars whose outcomes do not fit into cells.
+
+    Raises
+    ------
+    EngineError
+        If there are more than ``MAX_BARS`` bars or ``MAX_DAYS`` days.
+    """
+    n_bars, n_days = len(bars.day), int(bars.day[-1]) - int(bars.day[0]) + 1
+    for name, found, limit in (("bars", n_bars, MAX_BARS), ("days", n_days, MAX_DAYS)):
+        if found > limit:
+            raise EngineError(
+                f"a sweep on the Numba engine takes at most {limit} {name}, and here are {found}; "
+                "sweep shorter data"
+            )
 
 
 def empty_cells(n_candidates: int, n_exits: int) -> Cells:
-    """Return a table in which every signal is dropped; its rows begin with a cache line."""
-    size = table_bytes(n_candidates, n_exits)
+    """Return cells in which every signal is dropped; each row of eight begins a cache line."""
     shape = (-(-n_exits // LANES), n_candidates)
+    size = shape[0] * shape[1] * CELL_DTYPE.itemsize
     raw = np.zeros(size + CACHE_LINE, np.uint8)
     start = -raw.ctypes.data % CACHE_LINE
     table = raw[start : start + size].view(CELL_DTYPE).reshape(shape)

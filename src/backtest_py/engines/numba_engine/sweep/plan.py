@@ -1,9 +1,11 @@
 """Many combinations at once: which bars signal, joined with how trades end.
 
-Mirrors ``engine_rust/src/sweep.rs``. A plan holds what combinations share: for every source of
+Mirrors ``engine_rust/src/sweep/plan.rs``. A plan holds what combinations share: for every source of
 signals its candidates with their scores, and the outcome of every candidate under every exit.
 ``evaluate`` cuts the scores by the thresholds of each signal set and joins the lists with the
-outcomes, eight exits at a time. Threads work on sets of their own and never change a bit.
+outcomes, eight exits at a time. Threads work on sets of their own and never change a bit. What
+differs: a kernel is a task of a fixed size, which Python's threads run, so that settings go there
+as arrays.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from backtest_py._forks import generation
 from backtest_py._jit import kernel
 from backtest_py.engines.numba_engine.backtest_engine import (
     empty_trades,
@@ -25,7 +28,6 @@ from backtest_py.engines.numba_engine.backtest_engine import (
 )
 from backtest_py.engines.numba_engine.metrics import (
     accumulate,
-    block_ends,
     finish,
     finish_blocks,
     sum_days,
@@ -37,12 +39,23 @@ from backtest_py.engines.numba_engine.sweep.lanes import (
     join,
     numbers_of_lane,
 )
-from backtest_py.engines.numba_engine.sweep.lists import Sources, cut, parts_of, signal_lists
+from backtest_py.engines.numba_engine.sweep.lists import (
+    Evaluation,
+    SourceScores,
+    cut,
+    evaluation_of,
+    parts_of,
+    signal_lists,
+)
 from backtest_py.engines.numba_engine.sweep.outcomes import (
+    CHUNK,
     CONTRACT_DTYPE,
+    MAX_BARS,
     RULES_DTYPE,
     Candidates,
     Cells,
+    OutcomeTable,
+    check_limits,
     contract_of,
     empty_cells,
     follow,
@@ -70,12 +83,10 @@ if TYPE_CHECKING:
     from backtest_py.signals import Signals
     from backtest_py.strategies.base import Strategy
 
-__all__ = ["NumbaSweepPlan"]
+__all__ = ["SweepPlan"]
 
 GROUP = 32
 """Signal sets that share one list of what passes the loosest of their thresholds."""
-CHUNK = 256
-"""Candidates whose trades are followed in one task."""
 MAX_BLOCKS = 16
 """Blocks of exits in one task, if it visits the bars once; with more ranges there are fewer.
 
@@ -94,48 +105,8 @@ class Passing(NamedTuple):
     scores: NDArray[np.float64]
 
 
-class Table(NamedTuple):
-    """The outcome of every candidate under every exit, eight exits to a block.
-
-    ``capital`` has shape (n_blocks, 8); ``same_day`` tells that every position closes on the day of
-    its signal.
-    """
-
-    cells: Cells
-    contracts: NDArray[np.void]
-    capital: NDArray[np.float64]
-    same_day: bool
-
-
-class Evaluation(NamedTuple):
-    """What all sets of one call of ``evaluate`` share.
-
-    ``ranges`` has shape (n_ranges, 2) and ``ends``, those of their blocks of days,
-    (n_ranges, n_blocks). All ranges lie between the bars ``first`` and ``last``.
-    """
-
-    sets: NDArray[np.uint32]
-    thresholds: NDArray[np.float64]
-    ranges: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    first: int
-    last: int
-    stop: NDArray[np.bool_]
-
-    @property
-    def visits(self) -> int:
-        """How often a bar between first and last is visited, on average and rounded up."""
-        lengths = self.ranges[:, 1] - self.ranges[:, 0]
-        return max(1, -(-int(lengths.sum()) // max(1, self.last - self.first)))
-
-    def room(self, n_rows: int) -> NDArray[np.float64]:
-        """Return an empty array for the numbers of combinations."""
-        n_ranges, n_blocks = self.ends.shape
-        return np.empty((n_ranges, N_METRICS + 3 * n_blocks, n_rows))
-
-
 @kernel
-def evaluate_sets(bars, candidates, sources, table, settings, asked, begin, end, blocks, out):
+def evaluate_sets(bars, candidates, scores, table, settings, asked, begin, end, blocks, out):
     """Evaluate the sets from ``begin`` to ``end`` under the exits of ``blocks``; tell if it did.
 
     Neighbouring sets of one source share a list, at most ``GROUP`` of them.
@@ -146,7 +117,7 @@ def evaluate_sets(bars, candidates, sources, table, settings, asked, begin, end,
         stop = begin + 1
         while stop < min(end, begin + GROUP) and asked.sets[stop] == source:
             stop += 1
-        places, lists = signal_lists(candidates, sources, asked, begin, stop)
+        places, lists = signal_lists(candidates, scores, asked, begin, stop)
         parts = parts_of(candidates, places, lists, asked.ranges)
         for block in range(blocks[0], blocks[1]):
             for each in range(stop - begin):
@@ -189,30 +160,40 @@ def join_set(bars, candidates, table, settings, asked, signals, block, found, ro
 
 
 @kernel
-def walk_rows(bars, atr, candidates, sources, rules, contracts, settings, asked, chosen, out):
-    """Follow the trades of combinations that share nothing, as the single run does."""
+def walk_rows(bars, atr, candidates, scores, rules, contracts, settings, asked, chosen, out):
+    """Follow the trades of combinations that share nothing; tell if it did."""
+    numbers = np.empty(out.shape[1])
+    for each in chosen:
+        exit_ = rules_of(rules[each]), contract_of(contracts[each])
+        if not walk_row(bars, atr, candidates, scores, exit_, settings, asked, each, numbers, out):
+            return False
+    return True
+
+
+@kernel
+def walk_row(bars, atr, candidates, scores, exit_, settings, asked, each, numbers, out):
+    """Set the numbers of one combination, range by range, as the single run finds them."""
+    rules, contract = exit_
     rf = settings.risk_free_rate / settings.periods_per_year
     n_blocks = asked.ends.shape[1]
-    reasons, numbers = np.empty(N_REASONS, np.int64), np.empty(N_METRICS + 3 * n_blocks)
-    for each in chosen:
-        places, lists = signal_lists(candidates, sources, asked, each, each + 1)
-        parts = parts_of(candidates, places, lists, asked.ranges)[0]
-        contract = contract_of(contracts[each])
-        trades = empty_trades(places[1])
-        for k in range(len(parts)):
-            if asked.stop[0]:
-                return False
-            first, last, ends = asked.ranges[k, 0], asked.ranges[k, 1], asked.ends[k]
-            rows = lists[parts[k, 0] : parts[k, 1]]
-            count = walk(bars, atr, candidates, rows, rules_of(rules[each]), contract, trades)
-            sums = accumulate(trades, count, bars.day, contract, settings, first, last, reasons)
-            finish(sums, reasons, contract, settings, first, last, numbers[:N_METRICS])
-            if n_blocks > 0:
-                blocks = np.zeros(2 * n_blocks)
-                sum_days(trades, count, bars.day, contract.initial_capital, rf, ends, blocks)
-                finish_blocks(ends, bars.day[first], sums.days, blocks, numbers[N_METRICS:])
-            for column in range(len(numbers)):
-                out[k, column, each] = numbers[column]
+    reasons, blocks = np.empty(N_REASONS, np.int64), np.empty(2 * n_blocks)
+    places, lists = signal_lists(candidates, scores, asked, each, each + 1)
+    parts = parts_of(candidates, places, lists, asked.ranges)[0]
+    trades = empty_trades(places[1])
+    for k in range(len(parts)):
+        if asked.stop[0]:
+            return False
+        first, last, ends = asked.ranges[k, 0], asked.ranges[k, 1], asked.ends[k]
+        rows = lists[parts[k, 0] : parts[k, 1]]
+        count = walk(bars, atr, candidates, rows, rules, contract, trades)
+        sums = accumulate(trades, count, bars.day, contract, settings, first, last, reasons)
+        finish(sums, reasons, contract, settings, first, last, numbers[:N_METRICS])
+        if n_blocks > 0:
+            blocks[:] = 0.0
+            sum_days(trades, count, bars.day, contract.initial_capital, rf, ends, blocks)
+            finish_blocks(ends, bars.day[first], sums.days, blocks, numbers[N_METRICS:])
+        for column in range(len(numbers)):
+            out[k, column, each] = numbers[column]
     return True
 
 
@@ -240,7 +221,7 @@ def walk(bars, atr, candidates, rows, rules, contract, trades):
     return count
 
 
-class NumbaSweepPlan:
+class SweepPlan:
     """What the combinations of a sweep share; see :class:`backtest_py.engines.base.SweepPlan`.
 
     Safe to use from several threads. A call that is interrupted cancels the plan.
@@ -255,11 +236,16 @@ class NumbaSweepPlan:
         loosest: Sequence[float],
         threads: int,
     ) -> None:
+        if len(bars) > MAX_BARS:
+            raise EngineError(
+                f"there are {len(bars)} bars, more than {MAX_BARS}; plan shorter data"
+            )
         self._bars = bar_columns(bars)
         self._threads = threads or _processors()
         self._stop = np.zeros(1, np.bool_)
         self._lock = Lock()
-        self._table: Table | None = None
+        self._table: OutcomeTable | None = None
+        self._made_in = generation()
         self.done = 0
         bounds = np.zeros(0, np.int64)
         if strategies and signals is None:
@@ -277,8 +263,8 @@ class NumbaSweepPlan:
         if len(loosest) != len(bounds):
             raise EngineError(f"loosest has {len(loosest)} elements for {len(bounds)} thresholds")
         cuts = np.array(loosest, np.float64)
-        found = self._spread([partial(_passing, each, bounds, cuts) for each in compute])
-        self._candidates, self._sources = _collected(found, bounds)
+        found = self._spread([partial(passing, each, bounds, cuts) for each in compute])
+        self._candidates, self._scores = collected(found, bounds)
 
     @property
     def n_candidates(self) -> int:
@@ -291,6 +277,8 @@ class NumbaSweepPlan:
 
     def load(self, exits: Sequence[Exit]) -> None:
         """Compute the outcome of every candidate under every exit."""
+        self._require_own_process()
+        check_limits(self._bars)
         self._table = None  # before the next one takes memory
         rules, contracts = _exit_rows(exits)
         capital = np.ones((-(-len(exits) // LANES), LANES))
@@ -314,7 +302,7 @@ class NumbaSweepPlan:
                 for start in range(0, self.n_candidates, CHUNK)
             ]
         )
-        self._table = Table(cells, contracts, capital, all(same_day))
+        self._table = OutcomeTable(cells, contracts, capital, all(same_day))
 
     def evaluate(
         self,
@@ -344,7 +332,7 @@ class NumbaSweepPlan:
                     evaluate_sets,
                     self._bars,
                     self._candidates,
-                    self._sources,
+                    self._scores,
                     table,
                     settings_view(metrics),
                     asked,
@@ -384,7 +372,7 @@ class NumbaSweepPlan:
                     self._bars,
                     atr,
                     self._candidates,
-                    self._sources,
+                    self._scores,
                     rules,
                     contracts,
                     settings_view(metrics),
@@ -405,24 +393,18 @@ class NumbaSweepPlan:
         ranges: Sequence[tuple[int, int]],
         n_blocks: int,
     ) -> Evaluation:
-        """Check what an evaluation is asked; a wrong call must not read out of bounds."""
-        n_bars, n_sources = len(self._bars.open), len(self._sources.start) - 1
-        sets = np.ascontiguousarray(sets, np.uint32)
-        shape = (len(sets), len(self._sources.bounds))
-        for first, last in ranges:
-            if not 0 <= first < last <= n_bars:
-                raise EngineError(
-                    f"the range [{first}, {last}) is empty or not within the {n_bars} bars"
-                )
-        if len(sets) and sets.max() >= n_sources:
-            raise EngineError(f"set {sets.max()} does not exist; there are {n_sources} sources")
-        if np.size(thresholds) != shape[0] * shape[1]:
-            raise EngineError(f"thresholds has {np.size(thresholds)} elements, not {shape}")
-        cuts = np.ascontiguousarray(thresholds, np.float64).reshape(shape)
-        edges = np.array(ranges, np.int64).reshape(-1, 2)
-        ends = block_ends(self._bars.day, edges, n_blocks)
-        first, last = int(edges.min(initial=n_bars)), int(edges.max(initial=0))
-        return Evaluation(sets, cuts, edges, ends, first, last, self._stop)
+        """Check what an evaluation is asked."""
+        self._require_own_process()
+        return evaluation_of(
+            self._bars, self._scores, sets, thresholds, ranges, n_blocks, self._stop
+        )
+
+    def _require_own_process(self) -> None:
+        """Refuse to go on in a forked child, which may find the plan half done."""
+        if self._made_in != generation():
+            raise EngineError(
+                "this plan was made before the process was forked; make a new one in the child"
+            )
 
     def _count(self, tasks: Iterable[tuple[int, Callable[[], bool]]]) -> None:
         """Run tasks, and count what they have done."""
@@ -460,7 +442,7 @@ def _processors() -> int:
     return int(cpu_count())
 
 
-def _passing(
+def passing(
     compute: Callable[[], Scores], bounds: NDArray[np.int64], loosest: NDArray[np.float64]
 ) -> Passing:
     """Compute the scores of a source and keep the bars that pass the loosest thresholds."""
@@ -472,7 +454,9 @@ def _passing(
     return Passing(bars, scores.side[bars], risk, scores.columns[:, bars])
 
 
-def _collected(found: Sequence[Passing], bounds: NDArray[np.int64]) -> tuple[Candidates, Sources]:
+def collected(
+    found: Sequence[Passing], bounds: NDArray[np.int64]
+) -> tuple[Candidates, SourceScores]:
     """Return the candidates of all sources, shared where bar, side and risk are the same."""
     bar, side, risk = (np.concatenate(column) for column in list(zip(*found, strict=True))[:3])
     bits = risk.view(np.int64)
@@ -487,7 +471,7 @@ def _collected(found: Sequence[Passing], bounds: NDArray[np.int64]) -> tuple[Can
     start = np.cumsum([0, *(len(each.bar) for each in found)])
     scores = np.ascontiguousarray(np.concatenate([each.scores for each in found], axis=1))
     candidates = Candidates(bar[chosen].astype(np.uint32), side[chosen], risk[chosen])
-    return candidates, Sources(start, rows, scores, bounds)
+    return candidates, SourceScores(start, rows, scores, bounds)
 
 
 def _exit_rows(exits: Sequence[Exit]) -> tuple[NDArray[np.void], NDArray[np.void]]:

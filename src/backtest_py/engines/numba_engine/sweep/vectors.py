@@ -1,9 +1,11 @@
-"""Eight numbers that kernels work on together. Mirrors ``engine_rust/src/simd.rs``.
+"""Eight numbers that kernels work on together. Mirrors the vectors of ``engine_rust/src/simd``.
 
 LLVM finds vectors in simple loops by itself, but it does not keep whole rows of running sums in
 registers, nor take 512-bit instructions where it thinks that they clock down. With these functions
-a kernel says what it means: a value of type ``Lanes`` is one LLVM vector, every operation is done
+a kernel says what it means: a value of type ``Vector`` is one LLVM vector, every operation is done
 on its eight lanes, none is reordered or fused. LLVM splits vectors that a machine does not have.
+What differs from Rust: operators do the arithmetic, and LLVM chooses the instructions, so that
+there are no levels.
 
 The functions are plain Python on NumPy arrays of eight elements, which is what runs under
 NUMBA_DISABLE_JIT; what numba makes of them is said in the second half.
@@ -40,7 +42,7 @@ __all__ = [
 ]
 
 LANES: Final = 8
-"""Lanes of a vector."""
+"""Vector of a vector."""
 
 
 def splat(x):
@@ -92,24 +94,24 @@ def smaller(a, b):
     return select(b > a, a, b)
 
 
-class Lanes(types.Type):
+class Vector(types.Type):
     """Numba's type of eight numbers or truth values."""
 
     def __init__(self, dtype: types.Type) -> None:
         self.dtype = dtype
-        super().__init__(name=f"Lanes({dtype})")
+        super().__init__(name=f"Vector({dtype})")
 
 
-@register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, lanes: Lanes) -> None:
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, lanes: Vector) -> None:
         element = manager.lookup(lanes.dtype).get_value_type()
         super().__init__(manager, lanes, ir.VectorType(element, LANES))
 
 
-_FLOATS: Final = Lanes(types.float64)
-_WORDS: Final = Lanes(types.int64)
-_MASK: Final = Lanes(types.boolean)
+_FLOATS: Final = Vector(types.float64)
+_WORDS: Final = Vector(types.int64)
+_MASK: Final = Vector(types.boolean)
 
 
 def _build(
@@ -195,7 +197,7 @@ def _type_load(_context: Any) -> Any:
 def _type_store(_context: Any) -> Any:
     def typer(table: Any, row: Any, lanes: Any) -> Any:
         if isinstance(table, types.Array) and table.ndim == 2 and isinstance(row, types.Integer):
-            return types.none if isinstance(lanes, Lanes) and table.dtype == lanes.dtype else None
+            return types.none if isinstance(lanes, Vector) and table.dtype == lanes.dtype else None
         return None
 
     return typer
@@ -229,4 +231,4 @@ def _emit_store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 lower_builtin(splat, types.Any)(_emit_splat)
 lower_builtin(load, types.Array, types.Integer)(_emit_load)
-lower_builtin(store, types.Array, types.Integer, Lanes)(_emit_store)
+lower_builtin(store, types.Array, types.Integer, Vector)(_emit_store)
