@@ -14,7 +14,8 @@ SOURCE = ROOT / "src" / "backtest_py"
 # From the leaves to the command line. A module may import what stands before its own line, and
 # what belongs to the same entry; the longest entry that begins a module's name is its own.
 FLOW = (
-    ("errors", "_forks", "_io", "fingerprints"),
+    ("errors",),
+    ("_forks", "_io", "fingerprints"),
     ("parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.zones",),
@@ -43,8 +44,20 @@ FLOW = (
     ("sweep.space.where",),
     ("sweep.space",),
     ("sweep.spec",),
+    (
+        "sweep.store.lock",
+        "sweep.store.journal",
+        "sweep.store.differences",
+        "sweep.store.manifest",
+        "sweep.store.shard_file",
+    ),
     ("sweep.store",),
     ("sweep.compute",),
+    ("sweep.executors.base", "sweep.executors.interrupts"),
+    ("sweep.executors.inline", "sweep.executors.thread", "sweep.executors.worker"),
+    ("sweep.executors.processes",),
+    ("sweep.executors.factory",),
+    ("sweep.executors.work",),
     ("sweep.executors",),
     ("sweep.gate",),
     ("sweep.result",),

@@ -31,6 +31,7 @@ from backtest_py.errors import (
     ParityError,
     StorageError,
     UnsupportedError,
+    WorkerError,
 )
 from backtest_py.rules import ExitRules
 from backtest_py.strategies import *  # noqa: F403 - a strategy is named there alone
@@ -69,6 +70,7 @@ __all__ = [
     "StorageError",
     "SweepResult",
     "UnsupportedError",
+    "WorkerError",
     "engine_status",
     "load_bars",
     "open_sweep",

@@ -6,7 +6,8 @@
     ├── DataError (ValueError)          the bars themselves
     ├── EngineError (RuntimeError)
     │   ├── EngineUnavailableError      the engine cannot be loaded here
-    │   └── UnsupportedError            the engine is there, but cannot do this
+    │   ├── UnsupportedError            the engine is there, but cannot do this
+    │   └── WorkerError                 processes of a sweep died; it can be resumed
     ├── ParityError (AssertionError)    two engines disagree
     ├── SweepCancelled                  a sweep was asked to stop; it can be continued
     └── StorageError (OSError)          results cannot be written: a full disk, for one
@@ -28,6 +29,7 @@ __all__ = [
     "StorageError",
     "SweepCancelled",
     "UnsupportedError",
+    "WorkerError",
 ]
 
 
@@ -57,6 +59,10 @@ class EngineUnavailableError(EngineError):
 
 class UnsupportedError(EngineError):
     """The engine is available but cannot do what was asked."""
+
+
+class WorkerError(EngineError):
+    """Processes of a sweep were killed or crashed, again and again; it can be resumed."""
 
 
 class ParityError(BacktestError, AssertionError):

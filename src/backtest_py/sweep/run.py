@@ -18,7 +18,9 @@ from backtest_py.sweep.compute.evaluator import DIRECT_COMBOS, Evaluator
 from backtest_py.sweep.compute.forecast import Forecast
 from backtest_py.sweep.compute.shards import LAYOUT, Shards
 from backtest_py.sweep.compute.signals_check import require_same_signals
-from backtest_py.sweep.executors.work import MAX_MEMORY, Means, Work, listening
+from backtest_py.sweep.executors.interrupts import Interrupts
+from backtest_py.sweep.executors.thread import run_in_thread
+from backtest_py.sweep.executors.work import MAX_MEMORY, Means, Work
 from backtest_py.sweep.gate.gate import GATE_COMBOS, pass_gate
 from backtest_py.sweep.spec import SweepSettings, SweepSpec, check_names
 from backtest_py.sweep.store.store import SweepStore
@@ -154,28 +156,33 @@ def sweep(
     question = _Question(spec, job.signals, *resolve(engine, job, sweep=True))
     facts: dict[str, Any] = {"data": source_of(bars) if source is None else dict(source)}
     if out is None:
-        return _in_memory(question, means, gate, facts)
+        with Interrupts() as interrupts, interrupts.raised():
+            return _in_memory(question, means, gate, facts, interrupts)
     # refuses what cannot be done before the directory is made
     Evaluator(spec, question.engine, max_memory=means.max_memory)
     manifest = question.manifest(facts)
-    if resume:
-        accept = partial(require_same_signals, spec)
-        opened = SweepStore.resume(out, manifest, accept=accept)
-    else:
-        opened = SweepStore.create(out, manifest)
-    with opened as store:
-        try:
-            store.update({"gate": question.pass_gate(gate, means)})
-            work = Work(spec, question.engine, means, store.done, packed=True)
-            work.do(lambda shard, table: store.write(shard.number, table))
-        except BaseException as error:
-            with suppress(StorageError):  # a full disk takes no note either
-                store.update(_ended_by(error))
-            raise
-        store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
-    from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
+    with Interrupts() as interrupts:
+        if resume:
+            accept = partial(require_same_signals, spec)
+            opened = SweepStore.resume(out, manifest, accept=accept, check=interrupts.check)
+        else:
+            opened = SweepStore.create(out, manifest)
+        with opened as store:
+            try:
+                with interrupts.raised():
+                    store.update({"gate": question.pass_gate(gate, means)})
+                    how = spec, question.engine, means, store.done, interrupts
+                    work = run_in_thread(lambda: Work(*how, packed=True))
+                    work.do(lambda shard, table: store.write(shard.number, table))
+                store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
+                interrupts.check()
+            except BaseException as error:
+                with suppress(StorageError):  # a full disk takes no note either
+                    store.update(_ended_by(error))
+                raise
+        from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - with pyarrow
 
-    return SweepResult.open(out, bars=bars, grid=spec.grid)
+        return SweepResult.open(out, bars=bars, grid=spec.grid)
 
 
 def _ended_by(error: BaseException) -> dict[str, Any]:
@@ -186,7 +193,11 @@ def _ended_by(error: BaseException) -> dict[str, Any]:
 
 
 def _in_memory(
-    question: _Question, means: Means, gate: int | None, facts: dict[str, Any]
+    question: _Question,
+    means: Means,
+    gate: int | None,
+    facts: dict[str, Any],
+    interrupts: Interrupts,
 ) -> SweepResult:
     """Sweep, and keep the tables."""
     from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - it comes with pyarrow
@@ -211,7 +222,7 @@ def _in_memory(
             return [table() for table in later]
     else:
         tables: dict[int, pa.Table] = {}
-        work = Work(spec, engine, means, {}, packed=False)
+        work = run_in_thread(lambda: Work(spec, engine, means, {}, interrupts, packed=False))
         work.do(lambda shard, table: tables.update({shard.number: table}))
         facts["seconds"] = round(work.meter.seconds, 3)
 
@@ -291,7 +302,7 @@ class _Question:
         if spec.grid.size <= gate:
             return {"verdict": "not needed", "reason": f"at most {gate:,} combinations are swept"}
         how = {"threads": means.threads, "max_memory": means.max_memory}
-        return listening(lambda: pass_gate(spec, engine, **how))
+        return run_in_thread(lambda: pass_gate(spec, engine, **how))
 
     def manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the sweep says of itself; ``identity`` holds all that decides a number."""

@@ -14,7 +14,7 @@ from tests.sweep_rows import falling, same_rows, vectors
 import backtest_py as bt
 from backtest_py.sweep.compute import evaluator as evaluate
 from backtest_py.sweep.compute import shards, sources
-from backtest_py.sweep.executors import work
+from backtest_py.sweep.executors import thread
 
 # markets here are not on every contract's grid of ticks, and some trade on weekends
 pytestmark = pytest.mark.filterwarnings("ignore::backtest_py.BacktestWarning")
@@ -298,7 +298,7 @@ def test_progress_rises_and_ends_at_everything(
     bars, engine, small_shards, tmp_path, monkeypatch, how
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(work, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(thread, "POLL_SECONDS", 0.001)
     seen = []
     result = bt.sweep(bars, grid=GRID, engine=engine, progress=seen.append, **FILES, **how)
     combos, done = ([getattr(each, name) for each in seen] for name in ("combos", "shards"))
@@ -312,7 +312,7 @@ def test_progress_rises_and_ends_at_everything(
 
 
 def test_progress_of_a_running_shard_is_seen(bars, monkeypatch):
-    monkeypatch.setattr(work, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(thread, "POLL_SECONDS", 0.001)
     axes = {
         "strategy.min_range_mult": {"start": 0.5, "stop": 3.0, "step": 0.1},
         "strategy.max_shadow_ratio": {"start": 0.1, "stop": 1.0, "step": 0.05},

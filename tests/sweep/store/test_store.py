@@ -19,7 +19,9 @@ import pytest
 from tests.sweep_tables import IDENTITY, MANIFEST, contents, finished, python, table_of, write_all
 
 from backtest_py.errors import BacktestError, ConfigError, StorageError
-from backtest_py.sweep.store.store import SweepStore, encode_shard, read_manifest
+from backtest_py.sweep.store.manifest import read_manifest
+from backtest_py.sweep.store.shard_file import encode_shard
+from backtest_py.sweep.store.store import SweepStore
 
 
 @pytest.fixture

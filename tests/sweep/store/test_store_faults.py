@@ -20,7 +20,11 @@ from tests.sweep_tables import IDENTITY, MANIFEST, contents, finished, python, t
 
 from backtest_py.errors import ConfigError, DataError, StorageError
 from backtest_py.sweep.store.journal import Entry, Journal
-from backtest_py.sweep.store.store import SweepStore, done_shards, read_manifest
+from backtest_py.sweep.store.manifest import read_manifest
+from backtest_py.sweep.store.store import SweepStore, done_shards
+
+KILLED_IN = "0ab1" * 8
+"""What the store puts into the name of a file until it is whole."""
 
 
 @pytest.fixture
@@ -178,8 +182,9 @@ def test_results_that_nothing_vouches_for_are_not_touched(swept, fault):
 
 def test_what_a_killed_process_leaves_is_cleared(swept):
     path, files = swept
-    (path / "results" / ".shard-000003.parquet.0ab1.tmp").write_bytes(b"half")
-    (path / ".manifest.json.0ab1.tmp").write_bytes(b"half")
+    (path / "results" / f".shard-000003.parquet.{KILLED_IN}.tmp").write_bytes(b"half")
+    (path / f".manifest.json.{KILLED_IN}.tmp").write_bytes(b"half")
+    (path / f".journal.jsonl.{KILLED_IN}.tmp").write_bytes(b"half")
     (path / "results" / "shard-000003.parquet").write_bytes(b"complete, but not in the journal")
     (path / "notes.txt").write_text("the user's own")
     with (path / "journal.jsonl").open("ab") as journal:

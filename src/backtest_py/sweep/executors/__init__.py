@@ -1,1 +1,1 @@
-"""Who computes the shards: this thread, threads or processes."""
+"""Who computes the shards of a sweep: this thread, another thread, or processes."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backtest_py.parameters import counted
-from backtest_py.sweep.store.store import done_shards, read_manifest
+from backtest_py.sweep.store.manifest import read_manifest
+from backtest_py.sweep.store.store import done_shards
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,7 +31,8 @@ from backtest_py.sweep.result.ranking import BestRows, ParetoFront
 from backtest_py.sweep.result.reader import RowReader
 from backtest_py.sweep.result.slices import SweptValues, metric_by_values
 from backtest_py.sweep.space.sample import grid_from_mapping
-from backtest_py.sweep.store.store import done_shards, read_manifest
+from backtest_py.sweep.store.manifest import believing, read_manifest
+from backtest_py.sweep.store.store import done_shards
 from backtest_py.sweep.store.tables import COMBO_ID
 
 if TYPE_CHECKING:
@@ -226,7 +228,8 @@ class SweepResult:
         ConfigError
             If it is one of a user's strategy that is not registered in this process.
         """
-        return self._given_grid or grid_from_mapping(self._identity("grid"))
+        with believing("the sweep"):
+            return self._given_grid or grid_from_mapping(self._identity("grid"))
 
     # rows
 
@@ -406,7 +409,8 @@ class SweepResult:
             best = self.top(1, by=by, where=where)
             others = (name for name in self._swept.keys if name != key)
             fixed = {name: best[name].iloc[0] for name in others} if len(best) else {}
-        values = metric_by_values(self._rows, self._swept, [key], by, fixed, reduce, where)
+        with believing("the sweep"):
+            values = metric_by_values(self._rows, self._swept, [key], by, fixed, reduce, where)
         return pd.Series(values, index=pd.Index(self._swept.of(key), name=key), name=by)
 
     def heatmap(
@@ -445,7 +449,10 @@ class SweepResult:
 
         if x == y:
             raise ConfigError(f"x and y are both {x!r}; give two parameters")
-        values = metric_by_values(self._rows, self._swept, [y, x], by, fixed or {}, reduce, where)
+        with believing("the sweep"):
+            values = metric_by_values(
+                self._rows, self._swept, [y, x], by, fixed or {}, reduce, where
+            )
         rows, columns = (pd.Index(self._swept.of(key), name=key) for key in (y, x))
         return pd.DataFrame(values.reshape(len(rows), len(columns)), index=rows, columns=columns)
 
@@ -525,10 +532,13 @@ class SweepResult:
         """
         strategy, rules, contract = self.grid.settings(combo_id)
         bars = self._replay_bars()
-        metrics = MetricSettings.from_mapping(self._identity("metrics"))
+        with believing("the sweep"):
+            metrics = MetricSettings.from_mapping(self._identity("metrics"))
+            first, last = map(index, self._identity("range"))
+            if not 0 <= first < last <= len(bars):
+                raise ValueError(f"range = {first}, {last} of {len(bars)} bars")
         signals = strategy.compute(bars)
         job = prepare(bars, strategy, signals, rules, contract, metrics, None)
-        first, last = self._identity("range")
         job = replace(job, first=first, last=last)
         engine, _ = resolve(self._identity("engine"), job)
         reason = f"the sweep ran on {engine.name}"
@@ -559,7 +569,8 @@ class SweepResult:
 
     @cached_property
     def _swept(self) -> SweptValues:
-        return SweptValues(self._identity("grid")["axes"], self._rows)
+        with believing("the sweep"):
+            return SweptValues(self._identity("grid")["axes"], self._rows)
 
     def _replay_bars(self) -> Bars:
         if self._bars is None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from backtest_py._io.files import replace_file, sync_directory
+from backtest_py._io.files import open_unlinked, read_regular, replace_file, sync_directory
 from backtest_py.provenance import canonical_json
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Entry", "Journal", "checksum"]
+
+MAX_BYTES: Final = 1 << 32
+"""What a journal may have: some thirty million shards."""
 
 
 def checksum(content: bytes | memoryview) -> str:
@@ -83,9 +87,20 @@ class Entry:
             values = json.loads(line)
             given = values.pop("check")
             entry = cls(**values)
+            genuine = given == _check(values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
-        return entry if given == _check(values) else None
+        return entry if genuine and entry._is_typed() else None
+
+    def _is_typed(self) -> bool:
+        numbers, texts = (self.shard, self.rows, self.size), (self.crc32, self.sweep)
+        return (
+            isinstance(self.signals, str)
+            and all(type(each) is int and 0 <= each < 1 << 63 for each in numbers)
+            and all(
+                isinstance(each, str) and re.fullmatch("[0-9a-f]{8,64}", each) for each in texts
+            )
+        )
 
 
 class Journal:
@@ -99,17 +114,28 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("ab", buffering=0)
+        self._file = open(path, "ab", buffering=0, opener=open_unlinked)  # noqa: SIM115
 
     @staticmethod
     def read(path: Path) -> tuple[dict[int, Entry], int]:
         """Return the last entry of each shard, in order, and the number of damaged lines.
 
         A last line without an end is what a killed process leaves; it does not count as damage.
+
+        Raises
+        ------
+        DataError
+            If it is no regular file.
+        OSError
+            If it cannot be read.
         """
         entries: dict[int, Entry] = {}
         n_damaged = 0
-        *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        try:
+            content = read_regular(path, MAX_BYTES)
+        except FileNotFoundError:
+            content = b""
+        *lines, torn = content.split(b"\n")
         for line in lines:
             entry = Entry.parse(line)
             if entry is None:

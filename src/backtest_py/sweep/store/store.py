@@ -15,67 +15,53 @@ computed again: to the same bytes, because a shard's file depends on its table a
 from __future__ import annotations
 
 import errno
-import json
 import os
+import re
+import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-import numpy as np
-
-from backtest_py._io.files import TEMPORARY, replace_file, sync_directory
+from backtest_py._io.files import is_temporary_of, read_regular, replace_file, sync_directory
+from backtest_py._io.paths import given_path
 from backtest_py.errors import BacktestError, ConfigError, DataError, StorageError
 from backtest_py.parameters import counted
-from backtest_py.provenance import canonical_json, sha256
-from backtest_py.sweep.store.identity import differences
+from backtest_py.sweep.store.differences import differences
 from backtest_py.sweep.store.journal import Entry, Journal, checksum
 from backtest_py.sweep.store.lock import DirectoryLock
+from backtest_py.sweep.store.manifest import (
+    KIND,
+    MANIFEST,
+    identity_hash,
+    is_sweep,
+    plain,
+    read_manifest,
+    write_manifest,
+)
+from backtest_py.sweep.store.shard_file import Packed, encode_shard
 from backtest_py.sweep.store.tables import signals_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
     from types import TracebackType
 
     import pyarrow as pa
 
-__all__ = ["Packed", "SweepStore", "done_shards", "encode_shard", "read_manifest"]
+__all__ = ["SweepStore", "done_shards"]
 
-KIND: Final = "sweep"
-MANIFEST: Final = "manifest.json"
 JOURNAL: Final = "journal.jsonl"
 RESULTS: Final = "results"
-SHARDS: Final = "shard-*.parquet"
-
+SHARD: Final = r"shard-[0-9]{6,}\.parquet"
+"""Names of the files of shards; everything else in the directory of results is the user's."""
+MAX_SHARD: Final = 1 << 31
+"""Bytes that the file of a shard may have, twenty times what the largest has."""
 _REMEDIES: Final = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
     errno.EFBIG: "a limit on the size of files is reached; raise it (ulimit -f)",
 }
-
-
-class Packed(NamedTuple):
-    """A shard's table as the bytes of its file.
-
-    Attributes
-    ----------
-    num_rows : int
-        Rows of the table.
-    content : bytes
-        The file.
-    signals : str
-        As in the journal's entry.
-    """
-
-    num_rows: int
-    content: bytes
-    signals: str = ""
-
-    @classmethod
-    def of(cls, table: pa.Table) -> Self:
-        """Return the bytes of a table's file."""
-        return cls(table.num_rows, bytes(encode_shard(table)), signals_of(table))
 
 
 class SweepStore:
@@ -108,11 +94,11 @@ class SweepStore:
     """
 
     def __init__(self, path: str | Path, manifest: Mapping[str, Any]) -> None:
-        self.path = Path(path)
-        self.manifest: dict[str, Any] = _plain({**manifest, "kind": KIND, "status": "running"})
+        self.path = given_path(path, "out")
+        self.manifest: dict[str, Any] = plain({**manifest, "kind": KIND, "status": "running"})
         self.done: dict[int, int] = {}
         self.damaged: list[str] = []
-        self._sweep = _short_hash(self.manifest)
+        self._sweep = identity_hash(self.manifest)
         self._mutex = threading.Lock()
         self._journal: Journal | None = None
         self._lock: DirectoryLock | None = None
@@ -138,11 +124,8 @@ class SweepStore:
             If the disk is full.
         """
         store = cls(path, manifest)
-        with store._opening():
-            store._refuse_results()
-            store._remove_unfinished({})
-            Journal.rewrite(store.path / JOURNAL, ())
-            store._begin()
+        with store._opening(store._refuse_results):
+            store._begin({})
         return store
 
     @classmethod
@@ -152,6 +135,7 @@ class SweepStore:
         manifest: Mapping[str, Any],
         *,
         accept: Callable[[Mapping[int, str]], None] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> Self:
         """Continue the sweep of a directory, or begin one where there is none.
 
@@ -165,6 +149,8 @@ class SweepStore:
         accept : callable, optional
             Called with the signal hashes of every shard that is done, before anything is changed;
             what it raises leaves the directory as it was.
+        check : callable
+            Called after each file; what it raises ends the opening and leaves all as it was.
 
         Raises
         ------
@@ -175,16 +161,14 @@ class SweepStore:
             If the disk is full.
         """
         store = cls(path, manifest)
-        with store._opening():
+        with store._opening(store._refuse_foreign):
             stored = store._stored_manifest()
-            entries = store._verified_entries(known=bool(stored))
+            entries = store._verified_entries(check, known=bool(stored))
             if accept is not None:
                 accept({shard: entry.signals for shard, entry in entries.items()})
-            store._remove_unfinished(entries)
-            Journal.rewrite(store.path / JOURNAL, entries.values())
             store.manifest = stored | store.manifest
             store.done = {shard: entry.rows for shard, entry in entries.items()}
-            store._begin()
+            store._begin(entries)
         return store
 
     def write(self, shard: int, table: pa.Table | Packed) -> None:
@@ -210,13 +194,12 @@ class SweepStore:
         size, crc32 = len(content), checksum(content)
         entry = Entry(shard, table.num_rows, size, crc32, self._sweep, signals)
         file = self.path / RESULTS / entry.file_name
-        if self._journal is None:
-            raise StorageError(f"{file} cannot be written: the sweep's directory was given back")
+        self._require_held(file)
         try:
             replace_file(file, content)
             sync_directory(file.parent)
             with self._mutex:
-                self._journal.append(entry)
+                self._require_held(file).append(entry)
                 self.done[shard] = table.num_rows
         except OSError as error:
             raise _failed(file, error) from error
@@ -230,9 +213,10 @@ class SweepStore:
             If it cannot be written; the file stays as it was.
         """
         with self._mutex:
-            manifest = _plain({**self.manifest, **changes})
+            self._require_held(self.path / MANIFEST)
+            manifest = plain({**self.manifest, **changes})
             try:
-                _write_manifest(self.path, manifest)
+                write_manifest(self.path, manifest)
             except OSError as error:
                 raise _failed(self.path / MANIFEST, error) from error
             self.manifest = manifest
@@ -259,11 +243,19 @@ class SweepStore:
         self.close()
 
     @contextmanager
-    def _opening(self) -> Iterator[None]:
-        """Hold the lock, and give it back if what follows fails."""
+    def _opening(self, refuse: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock, and give it back if what follows fails.
+
+        ``refuse`` is asked before anything is made, so that a directory that is refused stays as it
+        is, and again under the lock.
+        """
         try:
-            (self.path / RESULTS).mkdir(parents=True, exist_ok=True)
+            self._require_own_files()
+            refuse()
+            self.path.mkdir(parents=True, exist_ok=True)
             self._lock = DirectoryLock(self.path)
+            self._require_own_files()
+            refuse()
             yield
         except BaseException as error:
             self.close()
@@ -271,21 +263,60 @@ class SweepStore:
                 raise _unusable(self.path, error) from error
             raise
 
-    def _begin(self) -> None:
-        _write_manifest(self.path, self.manifest)
+    def _begin(self, entries: Mapping[int, Entry]) -> None:
+        (self.path / RESULTS).mkdir(exist_ok=True)
+        self._remove_unfinished(entries)
+        Journal.rewrite(self.path / JOURNAL, entries.values())
+        write_manifest(self.path, self.manifest)
         self._journal = Journal(self.path / JOURNAL)
 
-    def _refuse_results(self) -> None:
+    def _require_held(self, file: Path) -> Journal:
+        """Return the journal; refuse where the directory was given back, as in a forked child."""
+        if self._journal is None or self._lock is None or not self._lock.held:
+            raise StorageError(f"{file} cannot be written: the sweep's directory was given back")
+        return self._journal
+
+    def _require_own_files(self) -> None:
+        """Refuse links and everything else that is not what a sweep makes under these names."""
+        for name, is_own, kind in (
+            (MANIFEST, stat.S_ISREG, "regular file"),
+            (JOURNAL, stat.S_ISREG, "regular file"),
+            (RESULTS, stat.S_ISDIR, "directory"),
+        ):
+            file = self.path / name
+            try:
+                mode = file.lstat().st_mode
+            except FileNotFoundError:
+                continue
+            if not is_own(mode):
+                raise ConfigError(
+                    f"{file} is not a {kind}, as it is in the directory of a sweep; remove it, or "
+                    "choose another directory"
+                )
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a directory that another command wrote."""
         file = self.path / MANIFEST
-        if file.exists() and not _is_sweep(file):
+        if file.exists() and not is_sweep(file):
             raise ConfigError(
                 f"{self.path} holds the results of something else; choose another directory"
             )
+
+    def _refuse_results(self) -> None:
+        self._refuse_foreign()
         if any((self.path / RESULTS).glob("*.parquet")):
             raise ConfigError(
                 f"{self.path} holds the results of a sweep; continue it (--resume), or choose "
                 "another directory"
             )
+        journal = self.path / JOURNAL
+        if (
+            not (self.path / MANIFEST).exists()
+            and journal.exists()
+            and journal.stat().st_size > 0
+            and not Journal.read(journal)[0]
+        ):
+            raise ConfigError(f"{journal} is not of a sweep; choose another directory")
 
     def _stored_manifest(self) -> dict[str, Any]:
         """Return the manifest of the directory, empty if there is none to rely on."""
@@ -305,11 +336,11 @@ class SweepStore:
             )
         return stored
 
-    def _verified_entries(self, *, known: bool) -> dict[int, Entry]:
+    def _verified_entries(self, check: Callable[[], None], *, known: bool) -> dict[int, Entry]:
         """Return the shards whose files are as the journal says; ``known``: by the manifest."""
         entries, n_damaged = Journal.read(self.path / JOURNAL)
         own = {shard: entry for shard, entry in entries.items() if entry.sweep == self._sweep}
-        if not known and not own and any((self.path / RESULTS).glob(SHARDS)):
+        if not known and not own and any(self._shard_files()):
             raise ConfigError(
                 f"{self.path} holds results, but neither {MANIFEST} nor {JOURNAL} tells that they "
                 "are of this sweep; choose another directory, or delete them"
@@ -319,8 +350,7 @@ class SweepStore:
             lines = counted(n_damaged + foreign, "damaged line")
             self.damaged.append(f"{self.path / JOURNAL} has {lines}")
         files = [self.path / RESULTS / entry.file_name for entry in own.values()]
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            faults = list(pool.map(_fault, files, own.values()))
+        faults = list(_faults(files, own.values(), check))
         self.damaged += [fault for fault in faults if fault]
         return {
             shard: entry
@@ -330,92 +360,33 @@ class SweepStore:
 
     def _remove_unfinished(self, entries: Mapping[int, Entry]) -> None:
         """Remove what killed processes left behind, and shards that are not done."""
-        results = self.path / RESULTS
         done = {entry.file_name for entry in entries.values()}
-        shards = (file for file in results.glob(SHARDS) if file.name not in done)
-        for file in (*self.path.glob(TEMPORARY), *results.glob(TEMPORARY), *shards):
-            file.unlink(missing_ok=True)
+        left = [file for file in self._shard_files() if file.name not in done]
+        for directory, names in (
+            (self.path, f"{re.escape(MANIFEST)}|{re.escape(JOURNAL)}"),
+            (self.path / RESULTS, SHARD),
+        ):
+            left += [file for file in directory.iterdir() if is_temporary_of(file.name, names)]
+        for file in left:
+            if file.is_symlink() or not file.is_dir():  # no directory is of the store
+                file.unlink(missing_ok=True)
+
+    def _shard_files(self) -> list[Path]:
+        files = (self.path / RESULTS).glob("shard-*.parquet")
+        return [file for file in files if re.fullmatch(SHARD, file.name)]
 
 
-def encode_shard(table: pa.Table) -> memoryview:
-    """Return a shard's table as the bytes of a Parquet file, which depend on the table alone.
-
-    Numbers are split into streams of bytes and packed with LZ4: on metrics of a sweep that takes
-    two thirds of the time of Zstandard's first level for a tenth more bytes. Columns of
-    dictionary type stay dictionaries in the file, and are read as plain values.
-
-    Parameters
-    ----------
-    table : pyarrow.Table
-        ``combo_id`` (int64, strictly increasing) and any other columns.
-
-    Raises
-    ------
-    ValueError
-        If ``combo_id`` does not increase.
-    """
-    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    # pages of a file end where chunks do; what goes with a table is for the journal
-    table = table.combine_chunks().replace_schema_metadata(None)
-    # to_numpy would import pandas, which takes longer than a small sweep
-    if np.any(np.diff(np.from_dlpack(table["combo_id"].combine_chunks())) <= 0):
-        raise ValueError("combo_id must increase from row to row of a shard")
-    dictionaries, split = [], []
-    for column in table.schema:
-        if pa.types.is_dictionary(column.type) or pa.types.is_string(column.type):
-            dictionaries.append(column.name)
-        elif column.name != "combo_id" and not pa.types.is_boolean(column.type):
-            split.append(column.name)
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        compression="lz4",
-        row_group_size=max(table.num_rows, 1),
-        write_batch_size=1 << 16,
-        use_dictionary=dictionaries,
-        column_encoding={"combo_id": "DELTA_BINARY_PACKED"}
-        | dict.fromkeys(split, "BYTE_STREAM_SPLIT"),
-        # those of metrics cost a tenth of the time, and no ranking can use them
-        write_statistics=["combo_id", *dictionaries],
-        write_page_checksum=True,
-        store_schema=False,
-    )
-    return memoryview(sink.getvalue())
-
-
-def read_manifest(path: str | Path) -> dict[str, Any]:
-    """Return the manifest of a sweep's directory, without its checksum.
-
-    Raises
-    ------
-    ConfigError
-        If the directory holds no sweep.
-    DataError
-        If the manifest is damaged.
-    """
-    file = Path(path) / MANIFEST
+def _faults(
+    files: Iterable[Path], entries: Iterable[Entry], check: Callable[[], None]
+) -> Iterator[str]:
+    """Yield what is wrong with each file, several files at a time."""
+    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
     try:
-        text = file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ConfigError(f"{path} holds no sweep: {MANIFEST} is missing") from error
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
-    damage = f"{file} is damaged; resuming the sweep writes it again"
-    try:
-        manifest = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(damage) from error
-    if not isinstance(manifest, dict):
-        raise DataError(damage)
-    expected = manifest.pop("checksum", None)
-    if expected is None and manifest.get("kind") != KIND:
-        raise ConfigError(f"{path} holds no sweep: {MANIFEST} is of something else")
-    if expected != sha256(canonical_json(manifest)):
-        raise DataError(damage)
-    return manifest
+        for fault in pool.map(_fault, files, entries):
+            check()
+            yield fault
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def done_shards(path: str | Path, manifest: Mapping[str, Any]) -> dict[Path, int]:
@@ -435,13 +406,19 @@ def done_shards(path: str | Path, manifest: Mapping[str, Any]) -> dict[Path, int
     DataError
         If a file is missing or does not have its size.
     """
-    entries, _ = Journal.read(Path(path) / JOURNAL)
-    sweep = _short_hash(manifest)
+    directory = given_path(path)
+    try:
+        entries, _ = Journal.read(directory / JOURNAL)
+    except OSError as error:
+        raise DataError(
+            f"{directory / JOURNAL} cannot be read: {error.strerror or error}"
+        ) from error
+    sweep = identity_hash(manifest)
     files = {}
     for entry in entries.values():
         if entry.sweep == sweep:
-            file = Path(path) / RESULTS / entry.file_name
-            if not file.exists() or file.stat().st_size != entry.size:
+            file = directory / RESULTS / entry.file_name
+            if _size(file) != entry.size:
                 raise DataError(
                     f"{file} is missing or has not the {entry.size:,} bytes that were written; "
                     "resume the sweep to compute it again"
@@ -450,39 +427,23 @@ def done_shards(path: str | Path, manifest: Mapping[str, Any]) -> dict[Path, int
     return files
 
 
-def _short_hash(manifest: Mapping[str, Any]) -> str:
-    return sha256(canonical_json(manifest["identity"]))[:16]
-
-
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping as JSON gives it back, so that what is stored and new can be compared."""
-    plain: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
-    return plain
-
-
-def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    content = {**manifest, "checksum": sha256(canonical_json(manifest))}
-    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-    replace_file(path / MANIFEST, f"{text}\n".encode())
-    sync_directory(path)
-
-
-def _is_sweep(file: Path) -> bool:
+def _size(file: Path) -> int | None:
+    """Return the bytes of a regular file, None where there is none."""
     try:
-        read_manifest(file.parent)
-    except ConfigError:
-        return False
-    except DataError:
-        return True
-    return True
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _fault(file: Path, entry: Entry) -> str:
     """Say what is wrong with a shard's file, empty where nothing is."""
     try:
-        content = file.read_bytes()
+        content = read_regular(file, MAX_SHARD)
     except FileNotFoundError:
         return f"{file} is missing"
+    except DataError as error:
+        return str(error)
     except OSError as error:
         return f"{file} cannot be read: {error.strerror or error}"
     if len(content) != entry.size:

@@ -1,4 +1,4 @@
-"""What decides the results of a sweep, and what about it has changed."""
+"""What has changed between a sweep on disk and the one that is asked for now."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ def _keyed(items: object) -> bool:
     """Tell whether these are objects with keys that tell them apart."""
     if not isinstance(items, list) or not items:
         return False
-    keys = {str(item["key"]) for item in items if isinstance(item, dict) and "key" in item}
-    return len(keys) == len(items)
+    keys = [item.get("key") for item in items if isinstance(item, dict)]
+    texts = {key for key in keys if isinstance(key, str)}
+    return len(texts) == len(items)
 
 
 def _changed(key: str, stored: object, now: object) -> str:
