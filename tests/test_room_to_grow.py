@@ -52,9 +52,12 @@ def test_an_addition_touches_few_files(addition):
 
 
 @pytest.fixture(scope="module")
-def grown():
-    """Return a copy of the sources with all additions, its extension built cheaply."""
-    tree = TARGET / "grown"
+def grown(pytestconfig):
+    """Return a copy of the sources with all additions, its extension built cheaply.
+
+    It lies in one place, so that cargo replaces what it built there before.
+    """
+    tree = pytestconfig.cache.mkdir("grown") / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     compiled = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "target")
     for folder in ("src", "engine_rust"):
@@ -62,7 +65,7 @@ def grown():
     for addition in MOST_FILES:
         # without the ceiling git finds the repository, and leaves out what is ignored in it
         patch = PATCHES / f"{addition}.patch"
-        command("git", "apply", patch, cwd=tree, GIT_CEILING_DIRECTORIES=str(TARGET))
+        command("git", "apply", patch, cwd=tree, GIT_CEILING_DIRECTORIES=str(tree.parent))
     lines = command(
         *("cargo", "build", "--manifest-path", tree / "engine_rust" / "Cargo.toml"),
         *("--locked", "--lib", "--profile", "planted", "--target-dir", TARGET / "planted"),
