@@ -39,17 +39,6 @@ pub struct LaneSums {
     pub sums: [[f64; LANES]; N_SUMS],
     /// A row for each field.
     pub counts: Counts,
-    /// The sums of each block of days.
-    pub blocks: Vec<BlockSums>,
-}
-
-/// Return sums of lanes, to be filled.
-pub fn empty_lane_sums(n_blocks: usize) -> LaneSums {
-    LaneSums {
-        sums: [[0.0; LANES]; N_SUMS],
-        counts: [[0; LANES]; N_FIELDS],
-        blocks: vec![[[0.0; LANES]; 2]; n_blocks],
-    }
 }
 
 /// Sums per lane that change when a day closes.
@@ -107,10 +96,10 @@ impl<V: Vector> Days<V> {
     }
 }
 
-/// Walk a list of signals for eight exits and set the sums and counts of each.
+/// Walk a list of signals for eight exits and return the sums and counts of each.
 ///
-/// `SAME_DAY` tells that every position closes on the day of its signal. With `BLOCKS`, the blocks of
-/// `found` get the sums of the blocks of days that end at `ends`.
+/// `SAME_DAY` tells that every position closes on the day of its signal. With `BLOCKS`, `blocks` gets
+/// the sums of the blocks of days that end at `ends`.
 #[inline(always)]
 pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
     signals: SignalList<'_>,
@@ -118,10 +107,9 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
     capital: &[f64; LANES],
     rf: f64,
     ends: &[i32],
-    found: &mut LaneSums,
-) {
-    let LaneSums { sums, counts, blocks } = found;
-    *counts = [[0; LANES]; N_FIELDS];
+    blocks: &mut [BlockSums],
+) -> LaneSums {
+    let mut counts: Counts = [[0; LANES]; N_FIELDS];
     let (zero, one) = (V::splat(0.0), V::splat(1.0));
     let rf_lanes = V::splat(rf);
     let start = V::load(capital);
@@ -210,18 +198,18 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         }
         tallied += 1;
         if tallied == MOST_COUNTED {
-            move_counts::<V>(counts, first_word, second_word);
+            move_counts::<V>(&mut counts, first_word, second_word);
             (first_word, second_word, tallied) = (V::no_words(), V::no_words(), 0);
         }
     }
-    move_counts::<V>(counts, first_word, second_word);
+    move_counts::<V>(&mut counts, first_word, second_word);
     if BLOCKS {
         for (end, sums) in ends.iter().zip(blocks).skip(block) {
             *sums = days.end_block(&mut open_day, exit_day, *end, equity, rf_lanes);
         }
     }
     days.close_day::<BLOCKS>(open_day, equity, rf_lanes);
-    *sums = [
+    let sums = [
         total,
         gain,
         loss,
@@ -239,8 +227,8 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         days.closed,
         equity,
         exit_day,
-    ]
-    .map(stored);
+    ];
+    LaneSums { sums: sums.map(stored), counts }
 }
 
 /// The lanes of a vector in memory.
@@ -272,19 +260,21 @@ fn move_counts<V: Vector>(counts: &mut Counts, first_word: V::Words, second_word
 
 /// Set the numbers of one lane: its metrics, then `S1`, `S2` and days of each block.
 ///
-/// `days` are the first and the last of the range, `ends` those of its blocks; `set` gets the place of
-/// each number and its value.
+/// `days` are the first and the last of the range, `ends` those of its blocks. Each number goes to its
+/// own of the `columns`, at `place`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub fn numbers_of_lane(
     found: &LaneSums,
+    blocks: &[BlockSums],
     lane: usize,
     days: (i32, i32),
     contract: &Contract,
     settings: &Settings,
     range: Range,
     ends: &[i32],
-    mut set: impl FnMut(usize, f64),
+    columns: &mut [&mut [f64]],
+    place: usize,
 ) {
     let value = |k: usize| found.sums[k][lane];
     let count = |k: usize| found.counts[k][lane] as usize;
@@ -322,11 +312,14 @@ pub fn numbers_of_lane(
         ruined,
         reasons,
     };
-    for (k, number) in finish(&total, contract, settings, range).into_iter().enumerate() {
-        set(k, number);
+    let (metric_columns, block_columns) = columns.split_at_mut(N_METRICS);
+    for (column, number) in metric_columns.iter_mut().zip(finish(&total, contract, settings, range))
+    {
+        column[place] = number;
     }
-    let of_lane = |block: usize| found.blocks[block].map(|sums| sums[lane]);
-    for (k, number) in finish_blocks(ends, first_day, total.days, of_lane).enumerate() {
-        set(N_METRICS + k, number);
+    let of_lane = |block: usize| blocks[block].map(|sums| sums[lane]);
+    let numbers = finish_blocks(ends, first_day, total.days, of_lane);
+    for (column, number) in block_columns.iter_mut().zip(numbers) {
+        column[place] = number;
     }
 }
