@@ -137,23 +137,29 @@ fmt: build ## format and fix what can be fixed
 
 # --- ship ----------------------------------------------------------------------------------
 
+# `pip install $(DIST)/*.whl` and `pip install $(DIST)/numba/*.whl` each find one wheel: the two kinds
+# have folders of their own, and a new wheel takes the place of older ones.
+DIST ?= dist
+
 # A wheel built on Linux asks for that system's C library or a newer one. MANYLINUX=manylinux_2_28
 # links against an older one, with zig as the linker.
 .PHONY: wheel
 wheel: .venv/.dependencies ## the wheel with both engines in dist/; MANYLINUX=manylinux_2_28
+	rm -f "$(DIST)"/backtest_py-*.whl
 ifdef MANYLINUX
 	$(PY) -m pip install $(PIP_FLAGS) --constraint constraints.txt ziglang
 endif
-	PATH="$$PWD/.venv/$(BIN):$$PATH" $(PY) -m maturin build --release --out dist \
+	PATH="$$PWD/.venv/$(BIN):$$PATH" $(PY) -m maturin build --release --out "$(DIST)" \
 	    $(if $(MANYLINUX),--zig --compatibility $(MANYLINUX))
 
 .PHONY: sdist
 sdist: .venv/.dependencies ## the source distribution in dist/
-	$(PY) -m maturin sdist --manifest-path engine_rust/Cargo.toml --out dist
+	$(PY) -m maturin sdist --manifest-path engine_rust/Cargo.toml --out "$(DIST)"
 
 .PHONY: wheel-numba
-wheel-numba: .venv-numba/.tools ## a pure Python wheel without the Rust engine in dist/; no cargo
-	$(PY_NUMBA) -m hatchling build --target wheel --directory dist
+wheel-numba: .venv-numba/.tools ## a pure Python wheel without the Rust engine in dist/numba/; no cargo
+	rm -f "$(DIST)"/numba/backtest_py-*.whl
+	$(PY_NUMBA) -m hatchling build --target wheel --directory "$(DIST)/numba"
 
 .venv-numba/.tools: pyproject.toml constraints.txt
 	test -x $(PY_NUMBA) || $(PYTHON) -m venv .venv-numba

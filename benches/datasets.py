@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 import backtest_py as bt
-from backtest_py.data.synthetic import splitmix64
+from backtest_py._io.random_numbers import splitmix64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import backtest_py as bt
-from backtest_py.bench.bench import SIZES, Case, standard_case
+from backtest_py.bench.cases import SIZES, Case, standard_case
 from backtest_py.data import load_bars
 from backtest_py.sweep.space.sample import Sample
 from benches.datasets import load_market

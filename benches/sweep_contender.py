@@ -21,14 +21,9 @@ from typing import Any, Self
 import numpy as np
 
 import backtest_py as bt
-from backtest_py.bench.bench import (
-    MAX_IN_MEMORY,
-    N_LOOPED,
-    check_rows,
-    digest_of,
-    peak_memory,
-    straightforward_loop,
-)
+from backtest_py.bench.agreement import check_rows, digest_of
+from backtest_py.bench.loop import N_LOOPED, straightforward_loop
+from backtest_py.bench.timing import MAX_IN_MEMORY, peak_memory
 from backtest_py.engines import resolve
 from backtest_py.records import METRICS
 from benches.sweep_cases import OWN_SECONDS, load_case

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from backtest_py.bench.bench import SIZES
+from backtest_py.bench.cases import SIZES
 from benches.sweep_plots import draw
 
 if TYPE_CHECKING:

@@ -62,7 +62,7 @@ def forget_verdicts() -> None:
 
 def main() -> None:
     """Sweep, and tell how long the gate and the shards took."""
-    from backtest_py.bench.bench import standard_case
+    from backtest_py.bench.cases import standard_case
 
     size, engine, gate, out = sys.argv[1:]
     case = standard_case(int(size))

@@ -6,7 +6,7 @@ import pytest
 
 import backtest_py as bt
 from backtest_py import _engine_rust
-from backtest_py.backtest.run import prepare
+from backtest_py.backtest.job import prepare
 from backtest_py.engines.rust_engine import RustEngine
 from benches.datasets import MARKETS, WORKLOADS, dense_signals, load_market
 from benches.timing import Child, clock

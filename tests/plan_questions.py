@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -234,6 +235,36 @@ def make_exit(rng, bars, *, gives_risk, same_day):
         initial_capital=bars.close[0] * rng.choice([1.0, 0.05, 0.002]),
     )
     return rules, contract
+
+
+def blocks_by_hand(bars, output, capital, first, last, n_blocks):
+    """Return ``S1``, ``S2`` and days of every block, from the trades alone."""
+    day = bars.day.tolist()
+    first_day, last_day = day[first], day[last - 1]
+    n_days = last_day - first_day + 1
+    begins = [first_day + n_days * block // n_blocks for block in range(n_blocks)]
+    closed = {}  # by exit day: the equity before and the pnl
+    equity = capital
+    exits = [day[bar] for bar in output.trades["exit_bar"].tolist()]
+    for exit_day, pnl in zip(exits, output.trades["pnl"].tolist(), strict=True):
+        before, gained = closed.get(exit_day, (equity, 0.0))
+        closed[exit_day] = before, gained + pnl
+        equity += pnl
+    counted = set(range(first_day, last_day + 1)) | set(exits)
+    if equity <= 0.0:
+        counted = {each for each in counted if each <= max(exits)} | set(exits)
+        if max(exits) > last_day:
+            counted |= set(range(first_day, last_day + 1))
+    sums = [[0.0, 0.0, 0] for _ in begins]
+    for exit_day, (before, gained) in closed.items():
+        found = sums[bisect_right(begins, exit_day) - 1]
+        r = gained / before
+        found[0] += r
+        found[1] += r * r
+    for each in counted:
+        sums[bisect_right(begins, each) - 1][2] += 1
+    flat = np.array([float(value) for block in sums for value in block])
+    return np.where(np.isnan(flat), np.nan, flat)
 
 
 def assert_same_bits(found, expected):

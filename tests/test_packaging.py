@@ -60,10 +60,23 @@ def tracked_files():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "maturin", "build", "--release", "--locked", "--out", out)
-    (path,) = out.glob("*.whl")
+def dist(tmp_path_factory):
+    """Build both wheels as people do, in a folder that holds those of another version."""
+    out = tmp_path_factory.mktemp("wheels") / "dist"
+    for old in ("cp311-abi3-linux_x86_64", "cp311-abi3-manylinux_2_28_x86_64", "py3-none-any"):
+        for folder in (out, out / "numba"):
+            folder.mkdir(exist_ok=True)
+            (folder / f"backtest_py-0.0.1-{old}.whl").touch()
+    python = Path(sys.executable).as_posix()
+    # the environments are those of this run: make is not to build its own
+    given = ("-o", ".venv/.dependencies", "-o", ".venv-numba/.tools", f"PY={python}")
+    run("make", *given, f"PY_NUMBA={python}", f"DIST={out.as_posix()}", "wheel", "wheel-numba")
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(dist):
+    (path,) = dist.glob("*.whl")
     return path
 
 
@@ -78,6 +91,26 @@ def sdist(tmp_path_factory):
 def test_one_wheel_serves_every_python_from_3_11(wheel):
     name, version, python, abi, _platform = wheel.stem.split("-")
     assert (name, version, python, abi) == ("backtest_py", crate_version(), "cp311", "abi3")
+
+
+def readme_installs():
+    """Return what README's install commands name, relative to dist."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^\$ pip install dist/(\S+)$", text, re.MULTILINE)
+
+
+def test_readme_names_both_wheels():
+    assert readme_installs() == ["*.whl", "numba/*.whl"]
+
+
+@pytest.mark.parametrize("pattern", readme_installs())
+def test_readme_installs_one_wheel_of_this_version_whatever_lay_there(dist, pattern):
+    pip = (sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install")
+    offline = ("--dry-run", "--no-deps", "--no-index", "--ignore-installed")
+    said = run(*pip, *offline, *dist.glob(pattern))
+    assert said.splitlines()[-1] == f"Would install backtest-py-{crate_version()}"
+    kinds = [path.stem.rpartition("-")[2] for path in dist.glob(pattern)]
+    assert (kinds == ["any"]) is (pattern == "numba/*.whl")
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel):

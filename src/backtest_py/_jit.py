@@ -245,14 +245,27 @@ def _code_text(code: CodeType) -> str:
     return "\n".join(parts)
 
 
-def _value_text(value: object) -> str:
-    """Describe a constant of a kernel, without addresses, which differ between processes."""
+def _value_text(value: object, inside: frozenset[object] = frozenset()) -> str:
+    """Describe a constant of a kernel, without addresses, which differ between processes.
+
+    ``inside`` are the functions that are being described, so that one that calls itself ends.
+    """
     if isinstance(value, EnumType):
         return repr(list(cast("Any", value)))
     if isinstance(value, (bool, int, float, str, tuple)):
         return repr(value)
     if hasattr(value, "tobytes") and hasattr(value, "dtype"):
         return f"{value.dtype!r}{getattr(value, 'shape', ())}{_digest(value.tobytes().hex())}"
+    function = getattr(value, "py_func", None)  # of a function that numba compiled by itself
+    if isinstance(function, FunctionType) and function not in inside:
+        closed = (cell.cell_contents for cell in function.__closure__ or ())
+        scope = function.__globals__ | dict(zip(function.__code__.co_freevars, closed, strict=True))
+        read = {*_referenced_names(function.__code__), *function.__code__.co_freevars}
+        texts = (
+            f"{name}={_value_text(scope[name], inside | {function})}"
+            for name in sorted(read & scope.keys())
+        )
+        return _digest(_code_text(function.__code__), repr(function.__defaults__), *texts)
     name = getattr(value, "__qualname__", getattr(value, "__name__", ""))
     return f"{type(value).__qualname__} {name} {getattr(value, '_fields', '')}"
 

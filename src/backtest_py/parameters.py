@@ -137,7 +137,9 @@ class Parameter:
                 return str(value)
         except (TypeError, ValueError, OverflowError):
             pass
-        raise ConfigError(f"{section}.{self.name} = {value!r} is not allowed; give {self.allowed}")
+        raise ConfigError(
+            f"{section}.{self.name} = {_shown(value)} is not allowed; give {self.allowed}"
+        )
 
     def _number(self, value: object) -> float:
         if isinstance(value, (bool, str, bytes)) or _is_numpy_bool(value):
@@ -177,6 +179,15 @@ class Parameter:
         if self.kind == "choice":
             return float(self.choices.index(value))
         return float(value)
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message, shortened; Python refuses to write thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return f"({type(value).__name__} of too many digits)"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _is_numpy_bool(value: object) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from backtest_py.errors import ParityError
+from backtest_py.parameters import counted
 from backtest_py.records import METRICS, TRADE_DTYPE, Reason
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Difference:
         if self.ulps is not None:
             text += f", {self.ulps} ulp apart"
         if self.counts is not None and self.counts[0] != self.counts[1]:
-            text += f"; {self.counts[0]} trades against {self.counts[1]}"
+            text += f"; {counted(self.counts[0], 'trade')} against {self.counts[1]:,}"
         return text
 
     def _show(self, value: Any) -> str:
@@ -246,7 +247,8 @@ def _column_kind(trades: Mapping[str, NDArray[Any]], name: str, count: int) -> s
     if name not in trades:
         return _ABSENT
     column = trades[name]
-    short = "" if column.shape == (count,) else f", shape {column.shape} for {count} trades"
+    wrong = f", shape {column.shape} for {counted(count, 'trade')}"
+    short = "" if column.shape == (count,) else wrong
     return f"{column.dtype}{short}"
 
 

@@ -6,21 +6,20 @@ Nothing here is worked out before somebody asks: hashing bars takes longer than 
 from __future__ import annotations
 
 import hashlib
-import inspect
-import json
 import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import CodeType, MappingProxyType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from backtest_py.fingerprints import canonical_json, sha256
 from backtest_py.records import SEMANTICS_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from backtest_py.bars import Bars
     from backtest_py.engines.base import Engine, Job
@@ -30,7 +29,6 @@ __all__ = [
     "EngineFacts",
     "Provenance",
     "canonical_json",
-    "code_hash",
     "configuration",
     "package_version",
     "sha256",
@@ -140,11 +138,6 @@ def configuration(job: Job) -> dict[str, Any]:
     }
 
 
-def canonical_json(value: object) -> str:
-    """Return JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 @cache
 def package_version() -> str:
     """Return the version of backtest-py, or ``"source"`` where it runs without being installed."""
@@ -159,11 +152,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def sha256(data: str | bytes) -> str:
-    """Return the SHA-256 of a text or of bytes, in hexadecimal."""
-    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 
 def _strategy(job: Job) -> dict[str, Any]:
@@ -181,28 +169,6 @@ def signals_hash(signals: Signals) -> str:
     if signals.risk is not None:
         digest.update(np.ascontiguousarray(signals.risk).tobytes())
     return digest.hexdigest()
-
-
-def code_hash(function: Callable[..., Any]) -> str:
-    """Return the SHA-256 of a function's own code, not of what it calls or closes over.
-
-    Another version of Python may give another hash.
-    """
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return sha256("" if code is None else _code_text(code))
-
-
-def _code_text(code: CodeType) -> str:
-    constants = list(map(_constant_text, code.co_consts))
-    return canonical_json([code.co_code.hex(), list(code.co_names), constants])
-
-
-def _constant_text(value: object) -> str:
-    if isinstance(value, CodeType):
-        return _code_text(value)
-    if isinstance(value, frozenset):  # of which every process has another order
-        return canonical_json(sorted(map(_constant_text, value)))
-    return repr(value)
 
 
 def _time_text(bars: Bars, index: int) -> str:

@@ -32,10 +32,16 @@ class ExitRules(Settings):
 
     stop: float = parameter(2.0, "float", "distance of the stop, in units", minimum=0)
     target: float = parameter(
-        DEFAULT_TARGET, "float", "distance of the target, in units; 0 with target_r", minimum=0
+        DEFAULT_TARGET,
+        "float",
+        "distance of the target, in units; while it is left out, a target_r replaces it",
+        minimum=0,
     )
     target_r: float = parameter(
-        0.0, "float", "distance of the target in multiples of the stop; needs target = 0", minimum=0
+        0.0,
+        "float",
+        "distance of the target in multiples of the stop; needs target = 0, or left out",
+        minimum=0,
     )
     trail: float = parameter(
         0.0, "float", "distance of the trailing stop from the close, in units", minimum=0

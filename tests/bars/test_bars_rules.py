@@ -211,5 +211,5 @@ class TestEmptyBars:
         ]
 
     def test_unknown_choice(self):
-        with pytest.raises(ConfigError, match="choice for empty 'fill'"):
+        with pytest.raises(ConfigError, match=r"data\.empty = 'fill' is not allowed"):
             make(empty="fill")

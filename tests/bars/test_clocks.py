@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest_py.bars.clocks import Clocks, minutes_and_days, wall_clock
+from backtest_py.bars import ReadOptions
+from backtest_py.bars.clocks import minutes_and_days, resolve_clocks, to_instants, wall_clock
 from backtest_py.bars.timestamps import Times, time_text
 from backtest_py.errors import ConfigError, DataError
 
@@ -45,7 +46,8 @@ def utc_texts(instants):
 
 
 def localise(zone, *texts, **choices):
-    return Clocks(zone, **choices).instants(moments(*texts), "row {}".format)
+    options = ReadOptions(timezone=zone, **choices)
+    return to_instants(options, moments(*texts), "row {}".format)
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -80,8 +82,8 @@ def test_each_time_means_what_python_says(zone, minutes, ambiguous):
             utc += timedelta(minutes=1)
         expected.append(ns(utc.replace(tzinfo=None)))
     times = Times(np.array([ns(wall) for wall in walls]), has_zone=False)
-    clocks = Clocks(zone, ambiguous=ambiguous, nonexistent="shift_forward")
-    assert clocks.instants(times, str).tolist() == expected
+    options = ReadOptions(timezone=zone, ambiguous=ambiguous, nonexistent="shift_forward")
+    assert to_instants(options, times, str).tolist() == expected
 
 
 def test_changes_of_one_year_are_those_of_the_tz_database():
@@ -195,12 +197,13 @@ class TestWhichClockHolds:
         ],
     )
     def test_by_both_names(self, timezone, session, naive, aware):
-        clocks = Clocks(timezone, session)
-        assert clocks.resolve(self.NAIVE) == naive
-        assert clocks.resolve(self.AWARE) == aware
+        options = ReadOptions(timezone=timezone, session_timezone=session)
+        assert resolve_clocks(options, self.NAIVE, str) == naive
+        assert resolve_clocks(options, self.AWARE, str) == aware
 
     def test_timezone_is_ignored_for_instants(self):
-        assert Clocks("Asia/Tokyo").instants(self.AWARE, str).tolist() == [0]
+        options = ReadOptions(timezone="Asia/Tokyo")
+        assert to_instants(options, self.AWARE, str).tolist() == [0]
 
 
 @pytest.mark.parametrize("key", ["timezone", "session_timezone"])
@@ -209,19 +212,19 @@ class TestWhichClockHolds:
 )
 def test_unknown_zone(key, name):
     with pytest.raises(ConfigError, match="time zone"):
-        Clocks(**{key: name})
+        ReadOptions(**{key: name})
 
 
 def test_unknown_zone_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'America/Sao_Paulo'"):
-        Clocks("America/Sao_Paolo")
+        ReadOptions(timezone="America/Sao_Paolo")
 
 
 @pytest.mark.parametrize("key", ["ambiguous", "nonexistent", "timezone"])
 @pytest.mark.parametrize("value", ["guess", 3, None])
 def test_unknown_choice(key, value):
     with pytest.raises(ConfigError):
-        Clocks(**{key: value})
+        ReadOptions(**{key: value})
 
 
 class TestMinutesAndDays:

@@ -17,12 +17,12 @@ from backtest_py.errors import DataError
 AT = "row {}".format
 
 
-def parse(*texts, order="infer"):
-    return parse_times(np.array([text.encode() for text in texts]), AT, order=order)
+def parse(*texts, dayfirst=None):
+    return parse_times(np.array([text.encode() for text in texts]), AT, dayfirst=dayfirst)
 
 
-def read(*texts, order="infer"):
-    times = parse(*texts, order=order)
+def read(*texts, dayfirst=None):
+    times = parse(*texts, dayfirst=dayfirst)
     return [time_text(value) for value in times.ns.tolist()], times.has_zone
 
 
@@ -129,12 +129,11 @@ class TestDayOrMonthFirst:
             parse("13/02/2023", "02/13/2023")
 
     def test_the_caller_may_know(self):
-        assert read("01/02/2023", order="day")[0] == ["2023-02-01 00:00"]
-        assert read("01/02/2023", order="month")[0] == ["2023-01-02 00:00"]
+        assert read("01/02/2023", dayfirst=True)[0] == ["2023-02-01 00:00"]
 
     def test_known_order_still_checks_the_calendar(self):
         with pytest.raises(DataError, match="row 0"):
-            parse("02/13/2023", order="day")
+            parse("02/13/2023", dayfirst=True)
 
 
 @given(st.lists(st.datetimes(datetime(1700, 1, 1), datetime(2250, 1, 1)), min_size=1, max_size=20))

@@ -10,14 +10,11 @@ import pytest
 
 import backtest_py as bt
 from backtest_py.bench import bench as benching
-from backtest_py.bench.bench import (
-    SIZES,
-    bench,
-    check_rows,
-    digest_of,
-    standard_case,
-    straightforward_loop,
-)
+from backtest_py.bench.agreement import Digest, check_rows, digest_of
+from backtest_py.bench.bench import bench
+from backtest_py.bench.cases import SIZES, standard_case
+from backtest_py.bench.loop import straightforward_loop
+from backtest_py.bench.printing import print_bench
 from backtest_py.cli import main
 from backtest_py.errors import ConfigError, ParityError
 from backtest_py.records import METRICS
@@ -68,9 +65,7 @@ def test_a_digest_sees_one_bit():
 
 def test_engines_that_differ_stop_it(monkeypatch):
     digests = iter("ab")
-    monkeypatch.setattr(
-        benching, "digest_of", lambda _: benching.Digest(1, 1, 1, next(digests, "c"))
-    )
+    monkeypatch.setattr(benching, "digest_of", lambda _: Digest(1, 1, 1, next(digests, "c")))
     if sum(status.available for status in bt.engine_status()) < 2:
         pytest.fail("both engines are needed")
     with pytest.raises(ParityError, match="differ"):
@@ -104,6 +99,21 @@ def test_command_prints_a_table_or_json(capsys, monkeypatch):
     assert report["kind"] == "bench"
     assert [row["contender"] for row in report["rows"]][-1] == "numba loop"
     assert main(["bench", "--size", "7"]) == 2
+
+
+def test_counts_of_one_are_written_as_one(capsys):
+    row = {
+        "case": "a case", "contender": "rust", "combos": 2, "timed_combos": 1, "distinct": 1,
+        "trades": 1, "bars": 1, "threads": 1, "peak_bytes": None, "extrapolated_seconds": 1.0,
+        "combos_per_second": 1.0, "distinct_per_second": 1.0, "ns_per_trade": 1.0,
+    }  # fmt: skip
+    agreement = {"single_runs": 1, "rows_compared": 0, "engines": ["rust"]}
+    print_bench({"rows": [row], "agreement": agreement, "ratios": {}})
+    words = " ".join(capsys.readouterr().out.split())
+    assert "a case: 1 bar, 1 thread, 1 trade" in words
+    assert "extrapolated from 1 combination" in words
+    assert "extrapolated from 1 combinations" not in words
+    assert "rows that equal single runs, bit for bit: 1" in words
 
 
 def test_combinations_of_a_grid_without_conditions_are_chosen():

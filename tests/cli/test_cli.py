@@ -230,6 +230,11 @@ class TestParity:
         assert "agree, bit for bit" in outcome.out
         assert "39 metrics" in outcome.out
 
+    def test_one_trade_is_counted_as_one(self, cli, config):
+        ruined = config.read_text().replace("[contract]", "[contract]\ninitial_capital = 0.01")
+        config.write_text(f'{ruined}[range]\nstart = "2019-01-02"\nend = "2019-01-03"\n')
+        assert "bit for bit: 1 trade on 4,360 bars" in cli("parity", config).out
+
     def test_json(self, cli, config):
         printed = json.loads(cli("parity", config, "--json").out)
         assert printed["same"] is True
@@ -292,6 +297,39 @@ class TestInit:
         tomllib.loads(file.read_text(encoding="utf-8"))
         market.rename(market.parent / "WIN_M5.csv")
         assert cli("run", file).status == 0
+
+    @pytest.mark.parametrize(
+        "axis", ['"rules.target_r" = [1.0, 2.0]', '"rules.target" = [1.0, 2.0]']
+    )
+    def test_its_file_can_be_swept_over_either_target(self, cli, market, axis):
+        file = market.parent / "new.toml"
+        assert cli("init", file).status == 0
+        market.rename(market.parent / "WIN_M5.csv")
+        file.write_text(file.read_text().replace("[sweep.grid]", f"[sweep.grid]\n{axis} #"))
+        outcome = cli("sweep", file, "--out", market.parent / "out", "--json")
+        assert outcome.status == 0, outcome.err
+        assert json.loads(outcome.out)["n_done"] == 2
+
+    def test_a_target_in_the_way_of_the_swept_one_is_named(self, cli, write_toml, market):
+        for fixed, swept in (("target = 3.0", "target_r"), ("target_r = 1.5", "target")):
+            grid = f'[sweep.grid]\n"rules.{swept}" = [1.0, 2.0]\n[rules]\n{fixed}\n'
+            for sweep in ("", '[sweep]\ninvalid = "skip"\n'):
+                outcome = cli("sweep", write_toml(sweep + grid), "--out", market.parent / "out")
+                assert outcome.status == 2
+                advice = f"rules.{fixed} is set in [rules]: delete that line, or set it to 0\n"
+                assert outcome.err.endswith(advice)
+                assert "skip" not in outcome.err
+
+    def test_skip_is_not_advised_where_it_leaves_nothing(self, cli, write_toml, market):
+        grid = '[sweep.grid]\n"rules.target_r" = [1.0, {}]\n[rules]\nstop = 0\n'
+        out = market.parent / "out"
+        nothing = cli("sweep", write_toml(grid.format("2.0")), "--out", out)
+        assert "give a stop above 0" in nothing.err
+        assert "no combination of this grid is allowed" in nothing.err
+        assert "skip" not in nothing.err
+        assert (
+            'set invalid = "skip"' in cli("sweep", write_toml(grid.format("0.0")), "--out", out).err
+        )
 
     def test_by_default_it_is_backtest_toml_here(self, cli, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -18,6 +18,7 @@ DEFAULTS = {
         "timezone": "",
         "session_timezone": "",
         "empty": "refuse",
+        "dayfirst": False,
         "decimal": "auto",
         "ambiguous": "infer",
         "nonexistent": "refuse",
@@ -36,7 +37,6 @@ DEFAULTS = {
     },
     "rules": {
         "stop": 2.0,
-        "target": 3.0,
         "target_r": 0,
         "trail": 0,
         "unit": "atr",
@@ -62,7 +62,10 @@ DEFAULTS = {
     "run": {"engine": "auto"},
     "sweep": {"where": "", "invalid": "refuse", "scenarios": False, "grid": {}},
 }
-"""The defaults of the interface, written out again: nobody may change one by accident."""
+"""The defaults of the interface, written out again: nobody may change one by accident.
+
+The target stands in a comment: written out, it would exclude a ``target_r``.
+"""
 
 DATA = '[data]\npath = "bars.csv"\n'
 
@@ -90,7 +93,7 @@ def test_the_commented_file_loads_and_equals_an_empty_one(tmp_path):
     assert written == load(tmp_path, DATA)
     assert written.data.to_mapping() == {**DEFAULTS["data"], "path": "bars.csv"}
     assert written.strategy.to_mapping() == DEFAULTS["strategy"]["params"]
-    assert written.rules.to_mapping() == DEFAULTS["rules"]
+    assert written.rules.to_mapping() == {**DEFAULTS["rules"], "target": 3.0}
     assert written.contract.to_mapping() == DEFAULTS["contract"]
     assert written.metrics.to_mapping() == DEFAULTS["metrics"]
 
@@ -260,6 +263,13 @@ def test_a_path_that_toml_reads_as_something_else(tmp_path, path):
 
 def test_other_mistakes_are_not_told_of_backslashes(tmp_path):
     assert "backslash" not in refusal(tmp_path, "[data]\n# C:\\data\npath = \n")
+
+
+def test_the_commented_file_takes_a_target_in_multiples_of_the_risk(tmp_path):
+    (line,) = [line for line in commented_toml().splitlines() if "target = 3.0" in line]
+    assert line.startswith("# target = 3.0")
+    text = commented_toml("bars.csv").replace("target_r = 0.0", "target_r = 1.5")
+    assert load(tmp_path, text).rules.target == 0.0
 
 
 def test_the_commented_file_says_that_target_r_needs_a_target_of_0():

@@ -192,12 +192,12 @@ class TestFormats:
 
     @pytest.mark.parametrize("wrong", ["excel", "", "CSV", None])
     def test_unknown(self, write, wrong):
-        with pytest.raises(ConfigError, match="unknown format"):
+        with pytest.raises(ConfigError, match=r"data\.format = .*; give one of 'auto'"):
             load_bars(write(GENERIC), format=wrong)
 
     @pytest.mark.parametrize(
         "option", [{"empty": "fill"}, {"ambiguous": "x"}, {"nonexistent": "x"}, {"timezone": "x"}]
     )
     def test_unknown_choices_are_refused_before_the_file_is_read(self, option):
-        with pytest.raises(ConfigError, match="unknown"):
+        with pytest.raises(ConfigError, match=r"is not allowed|unknown time zone"):
             load_bars("no such file", **option)

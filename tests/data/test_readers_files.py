@@ -44,7 +44,7 @@ class TestFiles:
             load_bars(path)
 
     def test_device(self):
-        with pytest.raises(ConfigError, match="no regular file"):
+        with pytest.raises(ConfigError, match="not a regular file"):
             load_bars("/dev/zero")
 
     @pytest.mark.parametrize("content", [b"", b"\n\n", b" \r\n", b"\xef\xbb\xbf", b"\xff\xfe"])

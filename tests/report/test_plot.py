@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import builtins
 import math
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -11,8 +14,10 @@ import numpy as np
 import pytest
 
 from backtest_py.backtest.result import BacktestResult
+from backtest_py.backtest.run import run_signals
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
+from backtest_py.data.synthetic import synthetic_bars
 from backtest_py.engines.base import EngineOutput, Job
 from backtest_py.errors import BacktestError, ConfigError
 from backtest_py.records import METRICS, TRADE_DTYPE
@@ -165,13 +170,75 @@ def test_without_a_trade_the_plot_is_still_drawn(tmp_path, n_bars):
     assert share_of(pixels(tmp_path / "plot.png"), "white") < 0.99
 
 
-def test_without_a_path_the_figure_goes_to_pyplot(monkeypatch):
+def test_a_notebook_draws_the_figure_once(tmp_path):
+    """The value of the cell is shown; what pyplot knows would be shown at its end once more."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
+    before = plt.get_fignums()
     figure = make_result().plot()
-    assert plt.fignum_exists(figure.number)
-    plt.close(figure)
+    assert isinstance(figure, mpl.figure.Figure)
+    assert plt.get_fignums() == before
+    (tmp_path / "shown.png").write_bytes(figure._repr_png_())
+    image = pixels(tmp_path / "shown.png")
+    assert share_of(image, "#0072B2") > 1e-4
+    make_result().plot(tmp_path / "plot.png")
+    assert plt.get_fignums() == before
+
+
+def test_a_plot_needs_no_screen(tmp_path):
+    script = (
+        "import sys; import backtest_py as bt; "
+        "result = bt.run(bt.synthetic_bars(n_days=10), 'barra_elefante', engine='numba'); "
+        f"result.plot().savefig({str(tmp_path / 'plot.svg')!r}); "
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    environment = {**os.environ, "MPLBACKEND": "TkAgg", "DISPLAY": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, check=False, timeout=120, env=environment,
+    )  # fmt: skip
+    assert done.stdout.split() == ["False"], done.stderr
+    assert "<svg" in (tmp_path / "plot.svg").read_text()
+
+
+def ranged(start, end):
+    """Return a result whose range is some days, and the bars from its first to its last exit."""
+    bars = synthetic_bars(n_days=20)
+    side = np.zeros(len(bars), np.int8)
+    side[::7] = 1
+    rules = ExitRules(unit="points", stop=400, target=400)
+    return run_signals(bars, side, rules, Contract(), range=(start, end), engine="numba")
+
+
+def test_only_the_range_that_ran_is_drawn(tmp_path):
+    bars = synthetic_bars(n_days=20)
+    days = [str(day) for day in bars.session_dates]
+    result = ranged(days[5], days[8])
+    job = result.job
+    last = max(job.last, int(result.columns["exit_bar"].max()) + 1)
+    assert last > job.last, "a trade of the range is open at its end"
+    figure = result.plot(tmp_path / "plot.png")
+    price, _, drawdown = figure.axes
+    assert drawdown.get_xlim() == (job.first - 0.5, last - 0.5)
+    np.testing.assert_array_equal(price.lines[0].get_xdata(), np.arange(job.first, last))
+    title = price.get_title(loc="left")
+    assert f"{days[5]} to {days[7]}" in title
+    # each side that is given counts, the other is the range's
+    drawn = result.plot(start=days[6]).axes[2].get_xlim()
+    assert drawn == (bars.bounds(days[6])[0] - 0.5, last - 0.5)
+    drawn = result.plot(end=days[7]).axes[2].get_xlim()
+    assert drawn == (job.first - 0.5, bars.bounds(None, days[7])[1] - 0.5)
+    drawn = result.plot(start=days[0], end=days[2]).axes[2].get_xlim()
+    assert drawn == (-0.5, bars.bounds(None, days[2])[1] - 0.5)
+    drawn = result.plot(start=days[15]).axes[2].get_xlim()  # outside the range
+    assert drawn == (bars.bounds(days[15])[0] - 0.5, len(bars) - 0.5)
+
+
+def test_the_title_counts_one_trade_as_one(tmp_path):
+    for n_trades, text in ((0, "0 trades,"), (1, "1 trade,"), (2, "2 trades,")):
+        title = make_result(n_trades=n_trades).plot().axes[0].get_title(loc="left")
+        assert f": {text}" in title
 
 
 def test_an_unknown_image_format_is_refused(tmp_path):

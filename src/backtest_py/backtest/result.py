@@ -7,8 +7,6 @@ so that a run which only wants a metric pays for nothing else.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from types import MappingProxyType
@@ -17,13 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import numpy as np
 
 from backtest_py._io.files import replace_file
+from backtest_py.backtest.metrics import Metrics, number_text
 from backtest_py.bars import read_only
 from backtest_py.errors import ConfigError, StorageError
 from backtest_py.parameters import counted, unknown_name
 from backtest_py.provenance import EngineFacts, Provenance, configuration, sha256
-from backtest_py.records import COUNT_METRICS, METRICS, Reason
+from backtest_py.records import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     import pyarrow as pa
     from matplotlib.figure import Figure
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TABLES", "TRADE_COLUMNS", "BacktestResult", "GroupBy", "Metrics"]
 
-MetricValue: TypeAlias = "float | int | bool"
 GroupBy: TypeAlias = Literal["month", "weekday", "hour", "side", "reason"]
 
 TRADE_COLUMNS: Final = (
@@ -62,94 +62,7 @@ TRADE_COLUMNS: Final = (
 TABLES: Final[tuple[GroupBy, ...]] = ("month", "weekday", "hour", "side", "reason")
 """What trades can be grouped by."""
 
-_INDEX: Final[dict[str, int]] = {name: index for index, name in enumerate(METRICS)}
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-
-class Metrics(Mapping[str, MetricValue]):
-    """Metrics of one backtest: an immutable mapping whose names are attributes too.
-
-    Counts are ``int``, ``ruined`` is ``bool``, the rest ``float``; nan means undefined. Two are
-    equal when every number is the same bit for bit, nan included.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (n_metrics,)
-        In the order of ``records.METRICS``, as an engine returns them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> metrics = Metrics(np.zeros(39))
-    >>> metrics["total_trades"], metrics.sharpe, metrics.ruined
-    (0, 0.0, False)
-    """
-
-    __slots__ = ("_values",)
-    _values: NDArray[np.float64]
-
-    def __init__(self, values: NDArray[np.float64]) -> None:
-        vector = np.array(values, dtype=np.float64)
-        if vector.shape != (len(METRICS),):
-            raise ValueError(
-                f"metrics have the shape {vector.shape} instead of ({len(METRICS)},); "
-                "give one number for each name of records.METRICS"
-            )
-        vector.flags.writeable = False
-        object.__setattr__(self, "_values", vector)
-
-    def __getitem__(self, name: str) -> MetricValue:
-        if name not in _INDEX:
-            raise KeyError(str(unknown_name("metric", name, METRICS)))
-        value = float(self._values[_INDEX[name]])
-        if name == "ruined":
-            return bool(value)
-        return int(value) if name in COUNT_METRICS else value
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in _INDEX:
-            raise AttributeError(str(unknown_name("metric", name, METRICS)))
-        return self[name]
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"metrics cannot be changed: {name} = {value!r}")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"metrics cannot be changed: {name}")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(METRICS)
-
-    def __len__(self) -> int:
-        return len(METRICS)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *METRICS]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Metrics):
-            return NotImplemented
-        return self._values.tobytes() == other._values.tobytes()
-
-    def __hash__(self) -> int:
-        return hash(self._values.tobytes())
-
-    def __reduce__(self) -> tuple[type[Metrics], tuple[NDArray[np.float64]]]:
-        return Metrics, (self._values,)
-
-    def __repr__(self) -> str:
-        width = max(map(len, METRICS))
-        return "\n".join(f"{name:<{width}}  {_number_text(self[name])}" for name in METRICS)
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{name}</th><td>{_number_text(self[name])}</td></tr>" for name in METRICS
-        )
-        return f"<table>{rows}</table>"
-
-    def to_mapping(self) -> dict[str, MetricValue | str]:
-        """Return names and values, ready for JSON: nan and infinities as texts."""
-        return {name: _json_number(value) for name, value in self.items()}
 
 
 class BacktestResult:
@@ -380,16 +293,18 @@ class BacktestResult:
         Parameters
         ----------
         path : str or Path, optional
-            Image file to write, of the kind that its suffix names. Without one, the figure is
-            handed to the notebook or window of matplotlib.
+            Image file to write; its suffix decides the format. Without one nothing is written.
         start, end : str, optional
-            Part of the bars to draw, half-open, on the session's clock.
+            Part of the bars to draw, half-open, on the session's clock. By default these are the
+            bars of the run's range, and those after it until its last trade ends.
         title : str, optional
-            Instead of the strategy and its result.
+            Instead of the strategy, its range and its result.
 
         Returns
         -------
         Figure
+            A notebook shows it, once, where it is the value of a cell. Pyplot does not know it:
+            in a script, give ``path``, or call ``savefig``.
 
         Raises
         ------
@@ -398,8 +313,7 @@ class BacktestResult:
         ConfigError
             If the range is empty or the suffix is unknown.
         """
-        # The one import against the flow: a result shows itself, but nothing here needs a report.
-        from backtest_py.report.plot import plot  # noqa: PLC0415
+        from backtest_py.report.plot import plot  # noqa: PLC0415 - only where it is used
 
         return plot(self, path, start=start, end=end, title=title)
 
@@ -414,17 +328,19 @@ class BacktestResult:
     def _summary(self) -> list[str]:
         metrics, bars = self.metrics, self.job.bars
         name = "signals" if self.job.strategy is None else self.job.strategy.name
-        dates = bars.session_dates
-        profit = (
-            f"{_number_text(metrics.total_return)} ({_number_text(metrics.total_return_pct)} %)"
-        )
-        loss = f"{_number_text(metrics.max_drawdown)} ({_number_text(metrics.max_drawdown_pct)} %)"
+        dates, job = bars.session_dates, self.job
+        span = []
+        if job.last - job.first < len(bars):
+            span = [f"range {bars.time_text(job.first)} to {bars.time_text(job.last - 1)}"]
+        profit = f"{number_text(metrics.total_return)} ({number_text(metrics.total_return_pct)} %)"
+        loss = f"{number_text(metrics.max_drawdown)} ({number_text(metrics.max_drawdown_pct)} %)"
         return [
             f"{name} on {counted(len(bars), 'bar')} from {dates[0]} to {dates[-1]}",
+            *span,
             f"engine {self.engine}: {self._reason}",
-            f"{counted(len(self), 'trade')}, win rate {_number_text(metrics.win_rate)}",
-            f"total return {profit}, profit factor {_number_text(metrics.profit_factor)}",
-            f"max drawdown {loss}, sharpe {_number_text(metrics.sharpe)}",
+            f"{counted(len(self), 'trade')}, win rate {number_text(metrics.win_rate)}",
+            f"total return {profit}, profit factor {number_text(metrics.profit_factor)}",
+            f"max drawdown {loss}, sharpe {number_text(metrics.sharpe)}",
             *(["ruined: the account was empty before the end"] if metrics.ruined else []),
         ]
 
@@ -501,20 +417,6 @@ def _check_manifest(path: Path) -> None:
     if kind != "run":
         what = f"of kind {kind!r}" if isinstance(kind, str) else "of something else"
         raise ConfigError(f"{path} is a manifest {what}, no run; give another directory")
-
-
-def _json_number(value: MetricValue) -> MetricValue | str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
-def _number_text(value: MetricValue) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int) or not math.isfinite(value):
-        return f"{value:,}"
-    return f"{value:,.2f}" if abs(value) >= 100 else f"{value:,.4g}"
 
 
 def _pretty_json(value: object) -> bytes:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from backtest_py.bars.bars import Bars, BarsReport, build_bars, read_only
+from backtest_py.bars.bars import Bars, BarsReport, ReadOptions, build_bars, read_only, warn_of
 
-__all__ = ["Bars", "BarsReport", "build_bars", "read_only"]
+__all__ = ["Bars", "BarsReport", "ReadOptions", "build_bars", "read_only", "warn_of"]

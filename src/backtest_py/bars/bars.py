@@ -6,6 +6,7 @@ instant at which each bar opens, and the minute and trading day on the session's
 
 from __future__ import annotations
 
+import warnings
 from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import numpy as np
 
 from backtest_py._forks import FreshLock
-from backtest_py.bars.clocks import Clocks, wall_clock
+from backtest_py.bars.clocks import wall_clock
 from backtest_py.bars.columns import PRICES, Columns, columns_from_arrays, columns_from_frame
+from backtest_py.bars.options import ReadOptions
 from backtest_py.bars.timestamps import Times, as_times, parse_times, time_text
 from backtest_py.bars.validation import BarsReport, settle
-from backtest_py.errors import ConfigError, DataError
+from backtest_py.errors import BacktestWarning, ConfigError, DataError
 from backtest_py.parameters import counted
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Bars", "BarsReport", "build_bars", "read_only"]
+__all__ = ["Bars", "BarsReport", "ReadOptions", "build_bars", "read_only", "warn_of"]
 
 _T = TypeVar("_T")
 _ArrayT = TypeVar("_ArrayT", bound="NDArray[Any]")
@@ -53,8 +55,9 @@ class Bars:
     time : array-like, shape (n_bars,)
         When each bar opens. Datetimes and texts without a zone are read on the clock
         ``timezone``; those with a zone, and int64 nanoseconds since 1970, are instants, for which
-        ``timezone`` is ignored. Integers that all lie within three years of 1970 are refused:
-        they count seconds, milliseconds or microseconds.
+        ``timezone`` is ignored, and refused where it contradicts a zone with a name. Integers
+        that all lie within three years of 1970 are refused: they count seconds, milliseconds or
+        microseconds.
     open, high, low, close : array-like of float, shape (n_bars,)
         Prices, finite.
     volume : array-like of float, shape (n_bars,), optional
@@ -64,7 +67,8 @@ class Bars:
     timezone : str
         IANA name of the clock of ``time``. With both clocks empty, times are taken as they are.
     session_timezone : str
-        IANA name of the clock of ``minute`` and ``day``; "" is ``timezone``.
+        IANA name of the clock of ``minute`` and ``day``; "" is ``timezone``, and for instants the
+        zone that ``time`` carries, or UTC where it has no name.
     empty : {"refuse", "drop"}
         What becomes of a bar in which nothing traded: all prices nan, volume 0.
     ambiguous : {"infer", "earlier", "later", "refuse"}
@@ -86,7 +90,7 @@ class Bars:
     atr_column : ndarray of float64, shape (n_bars,), or None
         The column ``atr`` of the data.
     timezone, session_timezone : str
-        The clocks that hold: "UTC" for instants, "" only where ``is_naive``.
+        The clocks that hold: ``timezone`` is "UTC" for instants; both are "" where ``is_naive``.
     report : BarsReport
         Where the bars came from and what was done to them.
 
@@ -96,6 +100,11 @@ class Bars:
         If a rule is broken; the message names the rule, the first row and the count.
     ConfigError
         If a zone or a choice is unknown.
+
+    Warns
+    -----
+    BacktestWarning
+        If times carry offsets but no zone, and no ``session_timezone`` is given.
 
     Examples
     --------
@@ -157,7 +166,13 @@ class Bars:
         ambiguous: str = "infer",
         nonexistent: str = "refuse",
     ) -> None:
-        clocks = Clocks(timezone, session_timezone, ambiguous, nonexistent)
+        options = ReadOptions(
+            timezone=timezone,
+            session_timezone=session_timezone,
+            empty=empty,
+            ambiguous=ambiguous,
+            nonexistent=nonexistent,
+        )
         columns = columns_from_arrays(
             as_times(time, lambda row: f"bars.time[{row}]"),
             {"open": open, "high": high, "low": low, "close": close, "volume": volume, "atr": atr},
@@ -165,7 +180,8 @@ class Bars:
         report = BarsReport(
             rows_read=len(columns), volume_kind="none" if volume is None else "volume"
         )
-        self._fill(settle(columns, clocks, report, empty=empty))
+        self._fill(settle(columns, options, report))
+        warn_of(self.report)
 
     def _fill(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
@@ -194,6 +210,7 @@ class Bars:
         timezone: str = "",
         session_timezone: str = "",
         empty: str = "refuse",
+        dayfirst: bool = False,
         ambiguous: str = "infer",
         nonexistent: str = "refuse",
     ) -> Bars:
@@ -207,13 +224,21 @@ class Bars:
             numbers as time count from 1970 in a unit that their size tells.
         timezone, session_timezone, empty, ambiguous, nonexistent : str
             As for :class:`Bars`.
+        dayfirst : bool
+            Whether dates that are texts, such as 01/02/2023, start with the day. Without it they
+            are read where a row of the column settles the question, else refused.
 
         Raises
         ------
         ConfigError
-            If it is no pandas DataFrame.
+            If it is not a pandas DataFrame.
         DataError
             If a column is missing or a rule is broken. Rows are never sorted here.
+
+        Warns
+        -----
+        BacktestWarning
+            As :class:`Bars`.
 
         Examples
         --------
@@ -225,8 +250,15 @@ class Bars:
         >>> len(Bars.from_frame(frame))
         1
         """
-        clocks = Clocks(timezone, session_timezone, ambiguous, nonexistent)
-        columns, names, ignored, kind = columns_from_frame(frame)
+        options = ReadOptions(
+            timezone=timezone,
+            session_timezone=session_timezone,
+            empty=empty,
+            dayfirst=dayfirst,
+            ambiguous=ambiguous,
+            nonexistent=nonexistent,
+        )
+        columns, names, ignored, kind = columns_from_frame(frame, dayfirst=options.dayfirst)
         report = BarsReport(
             format="frame",
             rows_read=len(columns),
@@ -234,7 +266,9 @@ class Bars:
             columns=names,
             ignored=ignored,
         )
-        return build_bars(columns, clocks, report, empty=empty)
+        bars = build_bars(columns, options, report)
+        warn_of(bars.report)
+        return bars
 
     @property
     def is_naive(self) -> bool:
@@ -364,7 +398,7 @@ class Bars:
         return first, last
 
     def off_grid_share(self, tick_size: float) -> float:
-        """Return the share of prices, 0 to 1, that are no multiple of the tick.
+        """Return the share of prices, 0 to 1, that are not multiples of the tick.
 
         Prices within a millionth of a tick, or the rounding of a double, count as on the grid.
         """
@@ -441,10 +475,9 @@ def _restore(values: dict[str, Any]) -> Bars:
 
 def build_bars(
     columns: Columns,
-    clocks: Clocks,
+    options: ReadOptions,
     report: BarsReport,
     *,
-    empty: str,
     identical: str = "refuse",
 ) -> Bars:
     """Validate columns that a reader made, oldest first, and return them as bars.
@@ -456,7 +489,13 @@ def build_bars(
     DataError
         If a rule of valid bars is broken.
     """
-    return _restore(settle(columns, clocks, report, empty=empty, identical=identical))
+    return _restore(settle(columns, options, report, identical=identical))
+
+
+def warn_of(report: BarsReport) -> None:
+    """Issue the warnings of a report, as from whoever called the function that calls this."""
+    for text in report.warnings:
+        warnings.warn(text, BacktestWarning, stacklevel=3)
 
 
 def _edge(value: Any, name: str) -> int | None:

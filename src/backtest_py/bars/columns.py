@@ -1,7 +1,7 @@
 """Tables of bars as they come: which column is what, and their numbers.
 
-Tables of bars come from many hands: the names here are those that charting platforms, exchanges
-and the people who convert their files are known to write, in any case, with or without accents.
+The names are those that charting platforms, exchanges and people who convert their files are known
+to write, in any case, with or without accents.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Synonyms = Mapping[str, Sequence[str]]
-"""Names of each role. Of a role's first name that is present the column is taken."""
+"""Names of each role, best first: the first one that is present gives the column."""
 
 PRICES: Final = ("open", "high", "low", "close")
 VOLUMES: Final = ("volume", "ticks", "money")
@@ -175,12 +175,16 @@ class Columns:
     def __len__(self) -> int:
         return len(self.open)
 
+    def time_at(self, row: int) -> str:
+        """Name the time of a row in errors."""
+        return self.at("time", row)
+
     def take(self, rows: NDArray[Any] | slice) -> Columns:
         """Return some of the rows; errors go on naming them as the source does."""
         origin = np.arange(len(self))[rows]
         name = self.at
         return Columns(
-            Times(self.times.ns[rows], self.times.has_zone),
+            replace(self.times, ns=self.times.ns[rows]),
             open=self.open[rows],
             high=self.high[rows],
             low=self.low[rows],
@@ -197,7 +201,7 @@ def choose_volume(
     """Return the best kind of volume that is not zero throughout, and its values.
 
     Units traded (contracts) come before ticks, ticks before money; of the ``kinds`` that there
-    are, those after the first that serves are not even read. Without any, the volume is zero and
+    are, those after the first that serves are not read. Without any, the volume is zero and
     its kind ``none``.
     """
     present = [kind for kind in VOLUMES if kind in kinds]
@@ -228,11 +232,11 @@ def _floats(values: Any, where: str) -> NDArray[np.float64]:
 _NUMBER: Final = re.compile(
     r"\s*[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)\s*", re.ASCII | re.IGNORECASE
 )
-"""Texts of numbers. Python takes ``1_000`` and digits of every script as well."""
+"""Texts of numbers; Python would accept ``1_000`` and digits of any script as well."""
 
 
 def _check_objects(array: NDArray[Any], where: str) -> None:
-    """Refuse what Python would take for a number, but is none in a table."""
+    """Refuse values that Python turns into numbers but that are mistakes in a table of bars."""
     for row, item in enumerate(array.tolist()):
         if isinstance(item, (bool, np.bool_, bytes)) or (
             isinstance(item, str) and _NUMBER.fullmatch(item) is None
@@ -249,7 +253,7 @@ def columns_from_arrays(times: Times, values: Mapping[str, Any]) -> Columns:
     Raises
     ------
     DataError
-        If one is no column of numbers, or their lengths differ.
+        If one is not a column of numbers, or their lengths differ.
     """
     arrays = {
         name: _floats(value, f"bars.{name}") for name, value in values.items() if value is not None
@@ -273,14 +277,16 @@ def columns_from_arrays(times: Times, values: Mapping[str, Any]) -> Columns:
 
 
 def columns_from_frame(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame, *, dayfirst: bool = False
 ) -> tuple[Columns, dict[str, str], tuple[str, ...], str]:
     """Return the columns of a DataFrame, their names, those ignored, and the kind of volume.
+
+    ``dayfirst`` says that texts such as 01/02/2023 start with the day.
 
     Raises
     ------
     ConfigError
-        If it is no DataFrame.
+        If it is not a DataFrame.
     DataError
         If a column is missing, or could be two things.
     """
@@ -304,7 +310,7 @@ def columns_from_frame(
         return f"frame[{str(names[roles[column]])!r}].iloc[{row}]"
 
     given = index if index is not None else frame.iloc[:, roles["time"]]
-    times = as_times(given, lambda row: at("time", row), integers="magnitude")
+    times = as_times(given, lambda row: at("time", row), integers="magnitude", dayfirst=dayfirst)
 
     def read(role: str) -> NDArray[np.float64]:
         return _frame_floats(frame.iloc[:, roles[role]], str(names[roles[role]]))
@@ -339,7 +345,7 @@ def _expect_frame(frame: object) -> None:
 
 
 def _time_index(frame: pd.DataFrame, roles: Mapping[str, int]) -> pd.Index[Any] | None:
-    """Return the index where it holds the times: no column does, and it is no plain count."""
+    """Return the index if it holds the times: no column does, and it does not just count rows."""
     if "time" in roles:
         return None
     dtype = frame.index.dtype

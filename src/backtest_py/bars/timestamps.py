@@ -9,17 +9,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from backtest_py.bars.zones import MAX_SECONDS, zone_name
 from backtest_py.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["At", "Times", "as_times", "epoch_times", "parse_times", "time_text"]
+__all__ = [
+    "At",
+    "Times",
+    "as_times",
+    "epoch_times",
+    "parse_times",
+    "time_text",
+    "zoned_times",
+]
 
 At = Callable[[int], str]
 """Names a row in an error message, such as ``bars.time[3]``."""
@@ -27,8 +36,8 @@ At = Callable[[int], str]
 _SECOND: Final = 1_000_000_000
 _MINUTE: Final = 60 * _SECOND
 _NAT: Final = np.iinfo(np.int64).min
-MAX_SECONDS: Final = 9_223_200_000
-"""Whole days that nanoseconds can count on either side of 1970: 1677-09-22 to 2262-04-10."""
+_COARSE: Final = frozenset("YMWDhms")
+"""Units of NumPy's datetimes that reach further than nanoseconds do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +50,25 @@ class Times:
         Instants where ``has_zone``, else the reading of a wall clock.
     has_zone : bool
         Whether the times are instants: they carry a zone, or count from the epoch.
+    zone : str
+        Name of the zone that a column of instants carries, where its type has one.
+    offset : bool
+        Whether instants were written with offsets from UTC other than zero, and no name.
+    notes : tuple of str
+        What is worth knowing of how the times were read.
     """
 
     ns: NDArray[np.int64]
     has_zone: bool
+    zone: str = ""
+    offset: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def zoned_times(ns: NDArray[np.int64], zone: str | tzinfo) -> Times:
+    """Return instants of a column whose type carries a zone, as Arrow or pandas give it."""
+    name = zone_name(zone)
+    return Times(ns, has_zone=True, zone=name, offset=not name)
 
 
 def time_text(ns: int) -> str:
@@ -59,7 +83,7 @@ def time_text(ns: int) -> str:
     return str(np.datetime64(int(ns), "ns").astype(f"M8[{unit}]")).replace("T", " ")
 
 
-def as_times(values: Any, at: At, *, integers: str = "ns") -> Times:
+def as_times(values: Any, at: At, *, integers: str = "ns", dayfirst: bool | None = None) -> Times:
     """Read times from an array, a pandas column or index, or a list.
 
     Parameters
@@ -71,24 +95,32 @@ def as_times(values: Any, at: At, *, integers: str = "ns") -> Times:
         Names a row in errors.
     integers : {"ns", "magnitude"}
         Whether integers are nanoseconds, or their size tells the unit.
+    dayfirst : bool, optional
+        As for :func:`parse_times`.
 
     Raises
     ------
     DataError
-        If the values are no times, one is missing, or one lies outside 1678 to 2261.
+        If the values are not times, one is missing, or one lies outside 1678 to 2261.
     """
     dtype = getattr(values, "dtype", None)
     zone = getattr(dtype, "tz", None)
     if zone is not None:
         unit = getattr(dtype, "unit", "ns")
-        return Times(_nanoseconds(np.asarray(values, dtype=f"M8[{unit}]"), at), has_zone=True)
+        return zoned_times(_nanoseconds(np.asarray(values, dtype=f"M8[{unit}]"), at), zone)
+    arrow: Any = getattr(dtype, "pyarrow_dtype", None)
+    if str(arrow).startswith("timestamp["):
+        missing = np.datetime64("NaT", arrow.unit)
+        stamps = values.to_numpy(dtype=f"M8[{arrow.unit}]", na_value=missing)
+        ns = _nanoseconds(stamps, at)
+        return Times(ns, has_zone=False) if arrow.tz is None else zoned_times(ns, arrow.tz)
     array = np.asarray(values)
     if array.ndim != 1:
         raise DataError(f"time has shape {array.shape}; give one value per bar, shape (n_bars,)")
     if array.size == 0:
         return Times(np.empty(0, np.int64), has_zone=False)
     if array.dtype.kind == "S":
-        return parse_times(array, at)
+        return parse_times(array, at, dayfirst=dayfirst)
     if array.dtype.kind == "M":
         return Times(_nanoseconds(array, at), has_zone=False)
     if array.dtype.kind in "iu":
@@ -100,7 +132,7 @@ def as_times(values: Any, at: At, *, integers: str = "ns") -> Times:
             raise DataError(f"{at(row)} = {array[row]} is no whole number; give datetimes")
         return _integer_times(array.astype(np.int64), at, integers)
     if array.dtype.kind in "OUT":
-        return _object_times(array, at)
+        return _object_times(array, at, dayfirst)
     raise DataError(
         f"time holds values of type {array.dtype}; give datetimes, text or int64 nanoseconds"
     )
@@ -125,28 +157,41 @@ def _integer_times(array: NDArray[Any], at: At, integers: str) -> Times:
     return Times(counts, has_zone=True)
 
 
-def _object_times(array: NDArray[Any], at: At) -> Times:
+def _object_times(array: NDArray[Any], at: At, dayfirst: bool | None) -> Times:  # noqa: FBT001
     """Read texts, or Python dates and datetimes, that a frame holds as objects."""
     items = array.tolist()
     if all(isinstance(item, str) for item in items):
         try:
-            return parse_times(np.array(items, dtype=np.bytes_), at)
+            return parse_times(np.array(items, dtype=np.bytes_), at, dayfirst=dayfirst)
         except UnicodeEncodeError:
             row = next(i for i, item in enumerate(items) if not item.isascii())
             raise DataError(f"{at(row)} = {items[row]!r} is not a time") from None
-    zoned = [isinstance(item, datetime) and item.tzinfo is not None for item in items]
+    zones: dict[int, tzinfo | None] = {}
+    nanos = np.zeros(len(items), np.int64)
     for row, item in enumerate(items):
         if str(item) in {"None", "nan", "NaT", "<NA>"}:
             raise _missing(row, at)
         if not isinstance(item, date):
             raise DataError(f"{at(row)} = {item!r} is not a time; give datetimes or text")
-        if zoned[row] != zoned[0]:
+        zone = getattr(item, "tzinfo", None)
+        zones[id(zone)] = zone
+        if (zone is None) != (next(iter(zones.values())) is None):
             raise DataError(
                 f"{at(row)} = {item!s}: times with and without a zone are mixed; use one kind"
             )
-    if zoned[0]:
-        items = [item.astimezone(UTC).replace(tzinfo=None) for item in items]
-    return Times(_nanoseconds(np.array(items, dtype="M8[us]"), at), has_zone=zoned[0])
+        nanos[row] = getattr(item, "nanosecond", 0)  # which only a pandas Timestamp has
+        if isinstance(item, datetime) and zone is not None:
+            try:
+                items[row] = item.astimezone(UTC).replace(tzinfo=None)
+            except OverflowError:  # within hours of the years 1 and 9999
+                raise _out_of_range(row, at) from None
+    ns = _nanoseconds(np.array(items, "M8[us]"), at) + nanos
+    names = {zone_name(zone) for zone in zones.values() if zone is not None}
+    if not names:
+        return Times(ns, has_zone=False)
+    # several zones have no name in common
+    name = names.pop() if len(names) == 1 else ""
+    return Times(ns, has_zone=True, zone=name, offset=not name)
 
 
 def _missing(row: int, at: At) -> DataError:
@@ -166,7 +211,13 @@ def _nanoseconds(array: NDArray[np.datetime64], at: At) -> NDArray[np.int64]:
         raise _missing(int(missing.argmax()), at)
     if array.dtype == np.dtype("M8[ns]"):
         return array.view(np.int64) if array.flags.c_contiguous else array.astype(np.int64)
-    outside = np.abs(array.astype("M8[s]").astype(np.int64)) > MAX_SECONDS
+    outside = np.zeros(len(array), np.bool_)
+    if np.datetime_data(array.dtype)[0] in _COARSE:
+        # in the array's own unit first, because seconds overflow as well
+        ends = np.array([-MAX_SECONDS, MAX_SECONDS], "M8[s]").astype(array.dtype)
+        outside = (array < ends[0]) | (array > ends[1])
+    if not outside.any():
+        outside = np.abs(array.astype("M8[s]").astype(np.int64)) > MAX_SECONDS
     if outside.any():
         raise _out_of_range(int(outside.argmax()), at)
     return array.astype("M8[ns]").astype(np.int64)
@@ -237,12 +288,16 @@ _SHAPE: Final = re.compile(
 )
 
 
+_MOST_SHAPES: Final = 100
+
+
 class _Texts:
     """Fixed-width texts, read one shape at a time.
 
     Nearly every file writes all its times in one shape, such as ``2023-02-01 11:30:00``. The
     first row that is not read yet gives a shape; every row with digits and separators in the
-    same places is read with it at once.
+    same places is read with it at once. Every shape is looked for in all rows that are left, so
+    there must not be too many.
     """
 
     def __init__(self, texts: NDArray[np.bytes_], at: At) -> None:
@@ -254,20 +309,29 @@ class _Texts:
         self.nanos = np.zeros(n_rows, np.int64)
         self.epoch = np.zeros(n_rows, np.bool_)
         self.zoned = np.zeros(n_rows, np.bool_)
+        self.offset = False
         self.year_last = np.zeros(n_rows, np.bool_)
+        self.dotted = np.zeros(n_rows, np.bool_)
         self.parts = np.zeros((3, n_rows), np.int64)
 
-    def read(self, order: str) -> Times:
+    def read(self, *, dayfirst: bool | None) -> Times:
         todo = np.arange(len(self.texts))
+        n_shapes = 0
         while todo.size:
             row = int(todo[0])
+            n_shapes += 1
+            if n_shapes > _MOST_SHAPES:
+                raise DataError(
+                    f"{self.at(row)} = {self._text(row)!r}: times are written in more than "
+                    f"{_MOST_SHAPES} ways; write all of them in one, as 2023-02-01 11:30:00"
+                )
             shape = _SHAPE.fullmatch(self.texts[row])
             if shape is None:
                 raise self._not_a_time(row)
             alike = self._alike(todo, shape)
             self._read_shape(todo[alike], shape)
             todo = todo[~alike]
-        return self._settle(order)
+        return self._settle(dayfirst=dayfirst)
 
     def _alike(self, todo: NDArray[np.intp], shape: re.Match[bytes]) -> NDArray[np.bool_]:
         template = self.bytes[todo[0]]
@@ -326,6 +390,7 @@ class _Texts:
             zone += self._field(rows, shape, "zone_minute", 59) * 60
             negative = self.bytes[rows, shape.start("sign")] == ord("-")
             seconds -= np.where(negative, -zone, zone)
+            self.offset |= bool(zone.any())
         self.seconds[rows] = seconds
         self.zoned[rows] = shape["sign"] is not None or shape[0].endswith((b"Z", b"UTC", b"GMT"))
 
@@ -342,9 +407,11 @@ class _Texts:
                 for name in ("year_last", "second_part", "first")
             )
             self.year_last[rows] = True
+            self.dotted[rows] = shape["t"] == b"."
         self.parts[:, rows] = parts
 
-    def _settle(self, order: str) -> Times:
+    def _settle(self, *, dayfirst: bool | None) -> Times:
+        notes: tuple[str, ...] = ()
         if self.epoch.any():
             self._refuse_mixture(self.epoch, "epoch and calendar times")
             return Times(epoch_times(self.seconds, self.at), has_zone=True)
@@ -352,36 +419,62 @@ class _Texts:
             self._refuse_mixture(self.zoned, "times with and without a zone")
         if self.year_last.any():
             self._refuse_mixture(self.year_last, "dates with the year first and last")
-            self._order_days(order)
-        year, month, day = self.parts
-        months = (year - 1970) * 12 + (month - 1)
-        first = months.astype("M8[M]").astype("M8[D]").astype(np.int64)
-        length = (months + 1).astype("M8[M]").astype("M8[D]").astype(np.int64) - first
-        wrong = (month < 1) | (month > 12) | (day < 1) | (day > length)
+            notes = self._order_days(dayfirst=dayfirst)
+        days, wrong = _days(self.parts)
         if wrong.any():
             raise self._not_a_time(int(wrong.argmax()))
-        seconds = self.seconds + (first + day - 1) * 86_400
+        seconds = self.seconds + days * 86_400
         outside = np.abs(seconds) > MAX_SECONDS
         if outside.any():
             raise _out_of_range(int(outside.argmax()), self.at)
-        return Times(seconds * _SECOND + self.nanos, has_zone=bool(self.zoned.any()))
+        ns = seconds * _SECOND + self.nanos
+        has_zone = bool(self.zoned.any())
+        return Times(ns, has_zone, offset=self.offset, notes=notes)
 
-    def _order_days(self, order: str) -> None:
+    def _order_days(self, *, dayfirst: bool | None) -> tuple[str, ...]:
         """Find out which of the first two parts is the day; ``parts`` holds day first."""
         _, second, first = self.parts
-        if order == "infer":
-            month_first, day_first = bool((second > 12).any()), bool((first > 12).any())
-            dotted = bool((self.bytes == ord(".")).any())
-            if month_first == day_first and (month_first or not dotted):
-                row = int((second > 12).argmax())
-                why = "as well as day-first dates" if month_first else "or the other way round"
+        no_month, other = second > 12, first > 12
+        row = int(no_month.argmax())
+        if dayfirst:
+            if no_month.any():
                 raise DataError(
-                    f"{self.at(row)} = {self._text(row)!r} could be month first {why}; "
-                    "write dates as YYYY-MM-DD"
+                    f"{self.at(row)} = {self._text(row)!r} cannot start with the day: there is no "
+                    f"month {second[row]}; leave dayfirst out"
                 )
-            order = "month" if month_first else "day"
-        if order == "month":
+            return ()
+        if no_month.any() and other.any():
+            raise DataError(
+                f"{self.at(row)} = {self._text(row)!r} could be month first as well as day-first "
+                f"dates, such as {self._text(int(other.argmax()))!r}; write dates as YYYY-MM-DD"
+            )
+        if not no_month.any() and not other.any() and not self.dotted.all():
+            raise self._open_order(dayfirst=dayfirst)
+        if no_month.any():
             self.parts = self.parts[[0, 2, 1]]
+            return (f"dates start with the month, as {self._text(row)!r} shows",)
+        if other.any():
+            return (f"dates start with the day, as {self._text(int(other.argmax()))!r} shows",)
+        return ("dates start with the day, as they do where points stand between",)
+
+    def _open_order(self, *, dayfirst: bool | None) -> DataError:
+        """Build the error for dates of which no row tells the day from the month."""
+        rising = {}
+        for name, parts in (("day", self.parts), ("month", self.parts[[0, 2, 1]])):
+            steps = np.diff(_days(parts)[0] * 86_400 + self.seconds)
+            rising[name] = bool((steps >= 0).all() or (steps <= 0).all())
+        fits = [name for name, fit in rising.items() if fit]
+        hint = f" (the rows are in order only with the {fits[0]} first)" if len(fits) == 1 else ""
+        remedy = "write dates as YYYY-MM-DD"
+        if dayfirst is not None:
+            remedy = (
+                "if they start with the day, say so: dayfirst=True in Python, dayfirst = true in "
+                f"[data], --dayfirst for inspect; else {remedy}"
+            )
+        return DataError(
+            f"{self.at(0)} = {self._text(0)!r} could be month first or the other way round{hint}; "
+            f"{remedy}"
+        )
 
     def _refuse_mixture(self, mask: NDArray[np.bool_], what: str) -> None:
         other = mask != mask[0]
@@ -401,13 +494,22 @@ class _Texts:
         )
 
 
-def parse_times(texts: NDArray[np.bytes_], at: At, *, order: str = "infer") -> Times:
+def _days(parts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return days since 1970 of years, months and days, and which of them do not exist."""
+    year, month, day = parts
+    months = (year - 1970) * 12 + (month - 1)
+    first = months.astype("M8[M]").astype("M8[D]").astype(np.int64)
+    length = (months + 1).astype("M8[M]").astype("M8[D]").astype(np.int64) - first
+    return first + day - 1, (month < 1) | (month > 12) | (day < 1) | (day > length)
+
+
+def parse_times(texts: NDArray[np.bytes_], at: At, *, dayfirst: bool | None = None) -> Times:
     """Read times from ASCII texts.
 
     Accepted are ``2023-02-01``, ``2023.02.01``, ``20230201``, ``01/02/2023`` and so on, alone or
     followed by ``11:30``, ``11:30:00``, ``11:30:00.123456789`` or ``113000`` and by ``Z``,
-    ``UTC`` or ``-03:00``; also counts since 1970, whose size tells their unit. Where day and
-    month could be swapped and no row of the file settles it, the file is refused.
+    ``UTC`` or ``-03:00``; also counts since 1970, whose size tells their unit. Where no row
+    tells the day from the month, and nobody says ``dayfirst``, the texts are refused.
 
     Parameters
     ----------
@@ -415,8 +517,9 @@ def parse_times(texts: NDArray[np.bytes_], at: At, *, order: str = "infer") -> T
         Dtype ``S``; surrounding blanks are not allowed.
     at : callable
         Names a row in errors.
-    order : {"infer", "day", "month"}
-        Which part comes first where the year is last.
+    dayfirst : bool, optional
+        Whether dates whose year is last are known to start with the day. None where whoever
+        asks cannot say so, which changes the advice that errors give.
 
     Raises
     ------
@@ -430,4 +533,4 @@ def parse_times(texts: NDArray[np.bytes_], at: At, *, order: str = "infer") -> T
     >>> time_text(times.ns[0]), times.has_zone
     ('2022-05-18 17:50', False)
     """
-    return _Texts(texts, at).read(order)
+    return _Texts(texts, at).read(dayfirst=dayfirst)

@@ -1,7 +1,7 @@
-"""What makes bars valid, and the one way from columns as they were read to columns that are.
+"""The rules of valid bars, and the only way from columns as they were read to bars.
 
-Whoever builds bars comes through :func:`settle`, so that arrays, frames and every kind of file
-are held to the same rules and refused in the same words.
+Arrays, frames and every kind of file pass through :func:`settle`, so that all of them are held to
+the same rules and refused in the same words.
 """
 
 from __future__ import annotations
@@ -12,20 +12,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.bars.clocks import Clocks, minutes_and_days, wall_clock
+from backtest_py.bars.clocks import (
+    check_repeats,
+    minutes_and_days,
+    resolve_clocks,
+    to_instants,
+    wall_clock,
+)
 from backtest_py.bars.columns import PRICES, Columns
 from backtest_py.bars.timestamps import time_text
 from backtest_py.errors import DataError
-from backtest_py.parameters import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-__all__ = ["EMPTY", "BarsReport", "settle"]
+    from backtest_py.bars.options import ReadOptions
+    from backtest_py.bars.timestamps import Times
 
-EMPTY: Final = ("refuse", "drop")
+__all__ = ["BarsReport", "settle"]
+
+_LONGEST: Final = np.iinfo(np.int64).max
+
+
+_MAPPINGS: Final = ("columns", "arguments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,8 @@ class BarsReport:
         ``volume`` (units, such as contracts), ``ticks`` (ticks or trades), ``money`` or ``none``.
     columns : mapping of str to str
         The source's name of each column that was used.
+    arguments : mapping of str to object
+        Arguments of :func:`backtest_py.load_bars` that read the file again, its path in full.
     ignored : tuple of str
         Columns that were not used.
     notes, warnings : tuple of str
@@ -71,11 +84,14 @@ class BarsReport:
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Keep a copy of the names that nobody can change."""
-        if self.columns is not None:
-            object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
+        """Keep copies of the mappings that nobody can change."""
+        for name in _MAPPINGS:
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, MappingProxyType(dict(value)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes by names and values: a read-only mapping cannot."""
@@ -84,7 +100,8 @@ class BarsReport:
     def to_mapping(self) -> dict[str, Any]:
         """Return names and values, ready for JSON."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return values | {"columns": None if self.columns is None else dict(self.columns)}
+        copies = {name: dict(values[name]) for name in _MAPPINGS if values[name] is not None}
+        return values | copies
 
 
 def _report(values: dict[str, Any]) -> BarsReport:
@@ -93,10 +110,9 @@ def _report(values: dict[str, Any]) -> BarsReport:
 
 def settle(
     columns: Columns,
-    clocks: Clocks,
+    options: ReadOptions,
     report: BarsReport,
     *,
-    empty: str,
     identical: str = "refuse",
 ) -> dict[str, Any]:
     """Return the attributes of valid bars, or refuse the columns.
@@ -105,12 +121,10 @@ def settle(
     ----------
     columns : Columns
         Rows, oldest first.
-    clocks : Clocks
-        The clocks of the file and of the session.
+    options : ReadOptions
+        The clocks of the file and of the session, and what becomes of empty rows.
     report : BarsReport
         What is known of the source; counts of dropped rows are added.
-    empty : {"refuse", "drop"}
-        What becomes of rows in which nothing traded.
     identical : {"refuse", "drop"}
         What becomes of rows that repeat the one before them.
 
@@ -118,25 +132,22 @@ def settle(
     ------
     DataError
         If there is no row, or a rule is broken.
-    ConfigError
-        If ``empty`` is unknown.
     """
-    if empty not in EMPTY:
-        raise unknown_name("choice for empty", empty, EMPTY)
     if len(columns) == 0:
         raise DataError(f"{report.source or 'bars'}: there is no bar; at least one is needed")
     n_identical = 0
     if identical == "drop":  # first, or a repeated row would be taken for the hour's repetition
-        columns, n_identical = _without_identical(columns, clocks)
-    # Clocks come before what is dropped as empty: which of two instants a time is depends on the
-    # row before it, on that one too.
-    instants = clocks.instants(columns.times, lambda row: columns.at("time", row))
-    columns, instants, n_empty = _without_empty(columns, instants, empty)
+        columns, n_identical = _without_identical(columns, options)
+    # Clocks come before empty rows are dropped: which of two instants a time is depends on the row
+    # before it, on an empty one too.
+    instants = to_instants(options, columns.times, columns.time_at)
+    columns, instants, n_empty = _without_empty(columns, instants, options.empty)
     _check_prices(columns)
     _check_volume_and_atr(columns)
     _check_time(columns, instants)
-    timezone, session_timezone = clocks.resolve(columns.times)
-    minute, day = minutes_and_days(wall_clock(instants, session_timezone))
+    timezone, session_timezone = resolve_clocks(options, columns.times, columns.time_at)
+    wall = wall_clock(instants, session_timezone, columns.time_at)
+    minute, day = minutes_and_days(wall)
     # Adding 0.0 copies, so that nobody else can change the column, and makes -0.0 a +0.0.
     prices = {name: getattr(columns, name) + 0.0 for name in (*PRICES, "volume")}
     return {
@@ -152,19 +163,40 @@ def settle(
             report,
             identical_dropped=n_identical,
             empty_dropped=n_empty,
-            notes=(*report.notes, *_notes(columns, clocks)),
+            notes=(*report.notes, *columns.times.notes, *_clock_notes(columns.times, options)),
+            warnings=(*report.warnings, *_clock_warnings(columns, options)),
         ),
     }
 
 
-def _notes(columns: Columns, clocks: Clocks) -> tuple[str, ...]:
-    if not columns.times.has_zone or clocks.session_timezone:
+def _clock_notes(times: Times, options: ReadOptions) -> tuple[str, ...]:
+    """Say whose clock the session's is where times carry a zone and none was asked for."""
+    if not times.has_zone or times.offset or options.session_timezone:
         return ()
-    note = (
-        "times are instants and session_timezone is empty: minutes and days are those of UTC; "
-        "name the market's clock in session_timezone"
-    )
+    if times.zone not in {"", "UTC"}:
+        note = (
+            f"times carry the zone {times.zone} and session_timezone is empty: minutes and days "
+            "are those of its clock"
+        )
+    else:
+        ignored = f"timezone = {options.timezone!r} is not used, " if options.timezone else ""
+        note = (
+            f"times are instants, {ignored}and session_timezone is empty: minutes and days are "
+            "those of UTC; name the market's clock in session_timezone"
+        )
     return (note,)
+
+
+def _clock_warnings(columns: Columns, options: ReadOptions) -> tuple[str, ...]:
+    """Warn of a session in UTC where times show that somebody's clock is another."""
+    if not columns.times.offset or options.session_timezone:
+        return ()
+    warning = (
+        f"{columns.time_at(0)} and others carry an offset from UTC but no zone, so the session's "
+        "clock is UTC: days, entry windows, close_time and ranges go by it; name the market's "
+        'clock, as in session_timezone = "America/Sao_Paulo" (or "UTC", if that is meant)'
+    )
+    return (warning,)
 
 
 def _broken(
@@ -250,7 +282,7 @@ def _check_volume_and_atr(columns: Columns) -> None:
             )
 
 
-def _without_identical(columns: Columns, clocks: Clocks) -> tuple[Columns, int]:
+def _without_identical(columns: Columns, options: ReadOptions) -> tuple[Columns, int]:
     """Drop rows that repeat the time, as it is written, and all values of the row before."""
     same = columns.times.ns[1:] == columns.times.ns[:-1]
     if not same.any():
@@ -260,26 +292,32 @@ def _without_identical(columns: Columns, clocks: Clocks) -> tuple[Columns, int]:
         if values is not None:
             same &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
     repeats = np.append([False], same)
-    clocks.check_repeats(columns.times, repeats, lambda row: columns.at("time", row))
+    check_repeats(options, columns.times, repeats, columns.time_at)
     return columns.take(~repeats), int(np.count_nonzero(repeats))
 
 
 def _check_time(columns: Columns, instants: NDArray[np.int64]) -> None:
-    step = np.diff(instants)
-    broken = step <= 0
+    broken = instants[1:] <= instants[:-1]
     if not broken.any():
+        if int(instants[-1]) - int(instants[0]) > _LONGEST:
+            raise DataError(
+                f"{columns.at('time', len(columns) - 1)} = {time_text(int(instants[-1]))} lies "
+                f"more than 292 years after {columns.at('time', 0)} = "
+                f"{time_text(int(instants[0]))}, longer than nanoseconds can count; split the bars"
+            )
         return
     row = int(broken.argmax()) + 1
+    repeated = instants[row] == instants[row - 1]
     here, before = (time_text(int(columns.times.ns[i])) for i in (row, row - 1))
     n_broken = int(np.count_nonzero(broken))
     share = f"{n_broken:,} of {len(columns):,} bars break the rule 'time strictly increases'"
-    if step[row - 1] == 0 and here != before:
+    if repeated and here != before:
         raise DataError(
             f"{columns.at('time', row)} = {here} is the same instant as the bar above it, at "
             f"{before} ({share}); remove one of the rows, or name the clock that wrote the times "
             "in timezone"
         )
-    if step[row - 1] == 0:
+    if repeated:
         raise DataError(
             f"{columns.at('time', row)} = {here} is the time of the bar before it as well: one "
             f"time with two rows ({share}); keep one row for each time"

@@ -21,8 +21,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from backtest_py.bars import ReadOptions  # noqa: TC001 - the decorator of inspect reads it
 from backtest_py.cli import sweep
-from backtest_py.cli.options import ConfigFile, EngineName, Json, Threads, json_value, print_json
+from backtest_py.cli.options import (
+    ConfigFile,
+    EngineName,
+    Json,
+    Threads,
+    json_value,
+    print_json,
+    with_read_options,
+)
 from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, ParityError
 
 if TYPE_CHECKING:
@@ -65,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _status_of(given)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = _status_of(given)
-    for each in (signal.SIGINT, signal.SIGTERM):  # there is nothing left to interrupt
+    for each in (signal.SIGINT, signal.SIGTERM):  # the work is over: there is nothing to stop
         signal.signal(each, signal.SIG_IGN)
     if any(thread.name.startswith("backtest-py") for thread in threading.enumerate()):
-        # an engine that is deep in its work; what is on disk is whole at any moment
+        # an engine is still computing and cannot be stopped; files on disk are always whole
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -77,9 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status_of(given: list[str]) -> int:
     """Run a command, say what went wrong, and return the exit status."""
-    # --debug concerns this function alone, so it may stand before or after the command
+    # only this function uses --debug, so it may stand before or after the command
     arguments = [item for item in given if item != "--debug"]
     try:
+        _refuse_nul(arguments)
         with _warnings_on_stderr():
             app(arguments, prog_name="backtest-py")
     except SystemExit as stop:
@@ -93,6 +103,16 @@ def _status_of(given: list[str]) -> int:
         print(f"error: {_message(error)}", file=sys.stderr)  # noqa: T201
         return _status(error)
     return 0
+
+
+def _refuse_nul(arguments: Sequence[str]) -> None:
+    """Refuse what the system cannot take as part of a path; it comes from callers of ``main``."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise ConfigError(
+                f"the argument {argument!r} holds a NUL character, which no name of a file can; "
+                "remove it"
+            )
 
 
 def _status(error: Exception) -> int:
@@ -280,32 +300,18 @@ def parity(file: ConfigFile, *, as_json: Json = False) -> None:
     if not as_json:
         typer.echo(
             f"numba and rust agree, bit for bit: {counted(len(numba), 'trade')} on "
-            f"{counted(len(bars), 'bar')}, "
-            f"{len(numba.metrics)} metrics"
+            f"{counted(len(bars), 'bar')}, {len(numba.metrics)} metrics"
         )
 
 
 @app.command()
+@with_read_options
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File with bars.")],
     *,
-    layout: Annotated[
-        str, typer.Option("--format", help="auto, csv, mt5, profit, parquet or feather.")
-    ] = "auto",
-    timezone: Annotated[str, typer.Option(help="The file's clock.")] = "",
-    session_timezone: Annotated[str, typer.Option(help="The clock of minutes and days.")] = "",
-    empty: Annotated[
-        str, typer.Option(help="Bars in which nothing traded: refuse or drop.")
-    ] = "refuse",
-    decimal: Annotated[str, typer.Option(help='Decimal mark: auto, "." or ",".')] = "auto",
-    ambiguous: Annotated[
-        str, typer.Option(help="A local time that occurs twice: infer, earlier, later or refuse.")
-    ] = "infer",
-    nonexistent: Annotated[
-        str, typer.Option(help="A local time that never occurs: refuse or shift_forward.")
-    ] = "refuse",
+    options: ReadOptions,
     tick_size: Annotated[
-        float | None, typer.Option(help="Also tell how many prices are off this tick grid.")
+        float | None, typer.Option(help="Also count the prices that are not on this tick grid.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -320,18 +326,9 @@ def inspect(
     if tick_size is not None:
         Contract(tick_size=tick_size)
     with warnings.catch_warnings():
-        # what the reader warns of is listed with the rest
+        # the reader's warnings are part of what is printed below
         warnings.simplefilter("ignore", BacktestWarning)
-        bars = load_bars(
-            file,
-            format=layout,
-            timezone=timezone,
-            session_timezone=session_timezone,
-            empty=empty,
-            decimal=decimal,
-            ambiguous=ambiguous,
-            nonexistent=nonexistent,
-        )
+        bars = load_bars(file, **options.to_mapping())
     facts = inspect_bars(bars)
     off_grid = None if tick_size is None else bars.off_grid_share(tick_size)
     if as_json:
@@ -415,7 +412,9 @@ def bench(
     size: Annotated[
         int, typer.Option(help="Combinations of the standard grid: 1, 1000, 100000 or 4233600.")
     ] = 100_000,
-    rounds: Annotated[int, typer.Option(help="How often each contender is timed.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(max=1_000, help="How many times each contender is timed.")
+    ] = 3,
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
@@ -424,7 +423,7 @@ def bench(
     Engines must agree bit for bit before anything is timed.
     """
     from backtest_py.bench.bench import bench as measure  # noqa: PLC0415
-    from backtest_py.bench.table import print_bench  # noqa: PLC0415
+    from backtest_py.bench.printing import print_bench  # noqa: PLC0415
 
     found = measure(size, rounds=rounds, threads=threads)
     if as_json:

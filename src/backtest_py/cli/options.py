@@ -2,22 +2,75 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-__all__ = ["ConfigFile", "EngineName", "Json", "Threads", "json_value", "print_json"]
+from backtest_py.bars import ReadOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "MOST_WORKERS",
+    "ConfigFile",
+    "EngineName",
+    "Json",
+    "Threads",
+    "json_value",
+    "print_json",
+    "with_read_options",
+]
+
+MOST_WORKERS: Final = 1_024
+"""Threads or processes; more are surely a slip of the keyboard."""
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration file.")]
 EngineName = Annotated[str, typer.Option(help="auto, numba or rust, instead of [run].")]
-Threads = Annotated[int, typer.Option(min=0, help="Threads, 0 for one per processor.")]
+Threads = Annotated[
+    int, typer.Option(min=0, max=MOST_WORKERS, help="Threads, 0 for one per processor.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
 
 
+def with_read_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that takes ``options: ReadOptions`` take each of them from the command line."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [item for item in signature.parameters.values() if item.name != "options"]
+    specs = ReadOptions.parameters()
+    taken = [
+        inspect.Parameter(
+            spec.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=spec.default,
+            annotation=Annotated[
+                bool if spec.kind == "bool" else str,
+                typer.Option(
+                    f"--{spec.name.replace('_', '-')}",
+                    help=f"{spec.doc[0].upper()}{spec.doc[1:]}"
+                    + (f": {', '.join(spec.choices)}." if spec.choices else "."),
+                ),
+            ],
+        )
+        for spec in specs
+    ]
+
+    @wraps(command)
+    def wrapped(**given: Any) -> None:
+        command(options=ReadOptions(**{spec.name: given.pop(spec.name) for spec in specs}), **given)
+
+    parameters = [*own, *taken]
+    wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {item.name: item.annotation for item in parameters}
+    return wrapped
+
+
 def json_value(value: Any) -> Any:
-    """Return a value as strict JSON has it: nan and infinities as texts."""
+    """Return a value that strict JSON can hold: nan and infinities become texts."""
     if isinstance(value, float) and value - value != 0.0:
         return str(value)
     return value

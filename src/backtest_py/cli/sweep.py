@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from backtest_py.cli.options import ConfigFile, EngineName, Json, Threads, json_value, print_json
-from backtest_py.errors import ConfigError
+from backtest_py.cli.options import (
+    MOST_WORKERS,
+    ConfigFile,
+    EngineName,
+    Json,
+    Threads,
+    json_value,
+    print_json,
+)
+from backtest_py.errors import BacktestError, ConfigError
+from backtest_py.parameters import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +41,7 @@ UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 commands = typer.Typer()
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Results of a sweep.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a sweep.")]
 
 
 @commands.command()
@@ -45,7 +54,10 @@ def sweep(
     engine: EngineName = "",
     threads: Threads = 0,
     processes: Annotated[
-        int, typer.Option(min=0, help="Processes that compute shards, each with one thread.")
+        int,
+        typer.Option(
+            min=0, max=MOST_WORKERS, help="Processes that compute shards, each with one thread."
+        ),
     ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the sweep in DIR, or begin one.")
@@ -83,7 +95,9 @@ def sweep(
             typer.echo(plan.explain())
         return
     if out is None:
-        raise ConfigError("results need a place; give --out DIR, or --dry-run to see the plan")
+        raise ConfigError(
+            "no directory for the results; give --out DIR, or --dry-run to see the plan"
+        )
     if skip_gate:
         how["gate"] = None
     how |= {"out": out, "resume": resume, "processes": processes}
@@ -91,15 +105,24 @@ def sweep(
 
 
 def _swept(config: Config, how: dict[str, Any], *, silent: bool) -> SweepResult:
-    """Sweep with a progress bar; an interruption says how to continue."""
+    """Sweep with a progress bar; an interruption says what is done and how to continue."""
     try:
         with _progress_bar(silent=silent) as progress:
             return config.run_sweep(**how, progress=progress)
     except KeyboardInterrupt:
-        typer.echo(
-            f"interrupted; what is done is kept in {how['out']}, --resume continues", err=True
-        )
+        text = f"interrupted; what is done is kept in {how['out']}, --resume continues"
+        typer.echo("\n".join((text, *_done_in(how["out"]))), err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _done_in(directory: Path) -> list[str]:
+    """Say how much is done in a directory; nothing where that cannot be told."""
+    from backtest_py.sweep.result.completeness import Completeness  # noqa: PLC0415
+
+    try:
+        return [str(Completeness.of_directory(directory))]
+    except (BacktestError, KeyboardInterrupt):  # no sweep there yet, or Control-C once more
+        return []
 
 
 def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
@@ -110,7 +133,7 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
         print_json(
             {
                 **result.manifest,
-                "n_done": len(result),
+                **result.completeness.to_mapping(),
                 "by": "sharpe",
                 "best": _json_rows(best),
             }
@@ -126,7 +149,7 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
 def top(
     directory: Directory,
     *,
-    by: Annotated[str, typer.Option(metavar="COLUMN", help="What decides.")] = "sharpe",
+    by: Annotated[str, typer.Option(metavar="COLUMN", help="What to rank by.")] = "sharpe",
     n: Annotated[int, typer.Option("-n", help="How many.")] = 20,
     where: Annotated[
         str, typer.Option(metavar="CONDITION", help='Such as "total_trades >= 100".')
@@ -139,21 +162,40 @@ def top(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the best combinations of a sweep."""
+    """Show the best combinations of a sweep.
+
+    Ruined accounts rank last, whatever decides.
+    """
     from backtest_py.sweep.result.result import open_sweep  # noqa: PLC0415
 
     result = open_sweep(directory)
     best = result.top_table(n, by=by, where=where, worst_case=worst_case)
+    if not result.complete:
+        typer.echo(
+            f"warning: the sweep in {directory} is not complete: {result.completeness}; what is "
+            "missing may be better, sweep --resume computes it",
+            err=True,
+        )
     if csv is not None:
         _write_csv(best, csv)
     if as_json:
-        print_json({"kind": "top", "by": by, "n_done": len(result), "rows": _json_rows(best)})
-    elif csv is not None:
+        facts = result.completeness.to_mapping()
+        print_json({"kind": "top", "by": by, **facts, "rows": _json_rows(best)})
+        return
+    if best.num_rows == 0:
+        typer.echo(_nothing_matches(where, len(result)))
+    if csv is not None:
         typer.echo(f"Wrote {csv}")
-    else:
+    elif best.num_rows > 0:
         from backtest_py.report.sweep_tables import show_best  # noqa: PLC0415
 
         show_best(best, by)
+
+
+def _nothing_matches(where: str, n_rows: int) -> str:
+    if not where:
+        return "the sweep has no row: no combination is done"
+    return f"nothing of {counted(n_rows, 'row')} matches --where {where!r}"
 
 
 @commands.command()
@@ -192,10 +234,10 @@ def replay(
 
 def _bytes(text: str) -> int:
     """Return the number of bytes of a size such as ``1.5GB``, ``512MiB`` or ``1000000``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(I?)B?", text.strip().upper())
     if match is None or (match[3] and not match[2]):
         raise ConfigError(
-            f"--max-memory {text!r} is not allowed; give a size such as 500MB, 2GB or 1.5GiB"
+            f"--max-memory {text[:40]!r} is not allowed; give a size such as 500MB, 2GB or 1.5GiB"
         )
     return int(Fraction(match[1]) * (1024 if match[3] else 1000) ** UNITS[match[2]])
 
@@ -218,7 +260,7 @@ def _write_csv(table: pa.Table, file: Path) -> None:
 
 @contextmanager
 def _progress_bar(*, silent: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Give what shows progress on standard error, nothing where nobody sees it."""
+    """Yield a function that shows progress on standard error, or None if that is no terminal."""
     if silent or not sys.stderr.isatty():
         yield None
         return

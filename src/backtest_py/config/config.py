@@ -2,163 +2,62 @@
 
 One file serves every command. Each section is a :class:`~backtest_py.parameters.Settings` class,
 so that a value is checked the same way in Python and in TOML; this module adds the sections that
-only a file has, reads the file, and writes a commented one.
+only a file has, and what a command does with the whole.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from backtest_py.bars.timestamps import parse_times
+from backtest_py.bars import ReadOptions
+from backtest_py.config.reading import read_toml
+from backtest_py.config.sections import (
+    SECTIONS,
+    RangeSettings,
+    RunSettings,
+    SweepSettings,
+    range_of,
+    settings_of,
+    strategy_of,
+    sweep_of,
+)
+from backtest_py.config.wording import BACKSLASHES
 from backtest_py.contract import Contract, MetricSettings
-from backtest_py.engines.registry import ENGINE_NAMES
-from backtest_py.errors import ConfigError, DataError
-from backtest_py.parameters import Parameter, Settings, parameter, unknown_name
+from backtest_py.errors import ConfigError
+from backtest_py.parameters import parameter, unknown_name
 from backtest_py.rules import ExitRules
-from backtest_py.strategies import get_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
     from backtest_py.strategies import Strategy
-    from backtest_py.sweep.compute.plan import Plan
+    from backtest_py.sweep.compute.forecast import Forecast
     from backtest_py.sweep.result.result import SweepResult
-    from backtest_py.sweep.space.axis import GridSpec
-    from backtest_py.sweep.space.grid import Grid
-    from backtest_py.sweep.space.sample import Sample, SampledGrid
+    from backtest_py.sweep.space.combinations import Combinations
 
-__all__ = [
-    "Config",
-    "DataSettings",
-    "RangeSettings",
-    "RunSettings",
-    "SweepSettings",
-    "commented_toml",
-    "toml_value",
-]
-
-SettingsT = TypeVar("SettingsT", bound=Settings)
-
-SECTIONS: Final = (
-    "data",
-    "strategy",
-    "rules",
-    "contract",
-    "metrics",
-    "range",
-    "run",
-    "sweep",
-)
-DEFAULT_STRATEGY: Final = "barra_elefante"
-BACKSLASHES: Final = (
-    "between double quotes a backslash begins an escape; write a path with forward slashes, or "
-    "between single quotes"
-)
+__all__ = ["Config", "DataSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataSettings(Settings):
+class DataSettings(ReadOptions):
     """Section ``[data]``: the file that holds the bars, and how to read it."""
 
-    section: ClassVar[str] = "data"
-
     path: str = parameter("", "text", "file with the bars, relative to this file")
-    format: str = parameter(
-        "auto",
-        "choice",
-        "layout of the file",
-        choices=("auto", "csv", "mt5", "profit", "parquet", "feather"),
-    )
-    timezone: str = parameter("", "text", 'the file\'s clock, such as "America/Sao_Paulo"')
-    session_timezone: str = parameter(
-        "", "text", 'the clock of minutes and days; "" is that of timezone'
-    )
-    empty: str = parameter(
-        "refuse", "choice", "bars in which nothing traded", choices=("refuse", "drop")
-    )
-    decimal: str = parameter(
-        "auto", "choice", "decimal mark of a text file", choices=("auto", ".", ",")
-    )
-    ambiguous: str = parameter(
-        "infer",
-        "choice",
-        "a local time that occurs twice",
-        choices=("infer", "earlier", "later", "refuse"),
-    )
-    nonexistent: str = parameter(
-        "refuse",
-        "choice",
-        "a local time that the clock skips",
-        choices=("refuse", "shift_forward"),
-    )
 
     def validate(self) -> None:
         """Require a path, and no control character in it: those are escapes read by mistake."""
+        ReadOptions.validate(self)
         if not self.path:
             raise ConfigError(
                 'data.path is missing; name the file that holds the bars, as in path = "WIN_M5.csv"'
             )
         if any(character < " " for character in self.path):
             raise ConfigError(f"data.path = {self.path!r} holds a control character; {BACKSLASHES}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RangeSettings(Settings):
-    """Section ``[range]``: the half-open range of signals, on the session's clock."""
-
-    section: ClassVar[str] = "range"
-
-    start: str = parameter("", "text", 'first date or time, as "2023-03-01"; "" is the first bar')
-    end: str = parameter("", "text", 'the date or time before which it ends; "" is no end')
-
-    def validate(self) -> None:
-        """Require dates that exist, in order."""
-        start, end = _moment("start", self.start), _moment("end", self.end)
-        if start is not None and end is not None and start >= end:
-            raise ConfigError(
-                f"range.start = {self.start!r} is not before range.end = {self.end!r}; "
-                "give a start before the end"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings(Settings):
-    """Section ``[run]``."""
-
-    section: ClassVar[str] = "run"
-
-    engine: str = parameter("auto", "choice", "what computes the backtest", choices=ENGINE_NAMES)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepSettings(Settings):
-    """Section ``[sweep]``: the grid, and optionally a sample of it."""
-
-    section: ClassVar[str] = "sweep"
-
-    where: str = parameter(
-        "", "text", 'a condition between parameters, as "rules.target > rules.stop"'
-    )
-    invalid: str = parameter(
-        "refuse", "choice", "combinations that are not allowed", choices=("refuse", "skip")
-    )
-    scenarios: bool = parameter(
-        default=False, kind="bool", doc="compute every metric for both values of rules.intrabar"
-    )
-    grid: Mapping[str, GridSpec] = field(default_factory=lambda: MappingProxyType({}))
-    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +97,7 @@ class Config:
             the message names the file, the key, the value and what is allowed.
         """
         path = Path(path)
-        document = _parse(path)
+        document = read_toml(path)
         try:
             return cls.from_mapping(document, directory=path.parent)
         except ConfigError as error:
@@ -216,19 +115,17 @@ class Config:
         for name in document:
             if name not in SECTIONS:
                 raise unknown_name("section", name, SECTIONS)
-        strategy = _strategy(_table(document, "strategy"))
-        rules, contract = _settings(ExitRules, document), _settings(Contract, document)
+        strategy = strategy_of(document)
+        rules, contract = settings_of(ExitRules, document), settings_of(Contract, document)
         return cls(
-            data=_settings(DataSettings, document),
+            data=settings_of(DataSettings, document),
             strategy=strategy,
             rules=rules,
             contract=contract,
-            metrics=_settings(MetricSettings, document),
-            range=RangeSettings.from_mapping(
-                {key: _date_text(value) for key, value in _table(document, "range").items()}
-            ),
-            run=_settings(RunSettings, document),
-            sweep=_sweep(_table(document, "sweep"), strategy, rules, contract),
+            metrics=settings_of(MetricSettings, document),
+            range=range_of(document),
+            run=settings_of(RunSettings, document),
+            sweep=sweep_of(document, strategy, rules, contract),
             directory=Path(directory),
         )
 
@@ -251,7 +148,7 @@ class Config:
         del options["path"]
         return load_bars(self.data.path, directory=self.directory, **options)
 
-    def grid(self) -> Grid | SampledGrid:
+    def grid(self) -> Combinations:
         """Build the grid of ``[sweep]``, or the sample of it that ``[sweep.sample]`` asks for.
 
         Raises
@@ -321,11 +218,11 @@ class Config:
         """
         from backtest_py.sweep.run import sweep  # noqa: PLC0415 - reading a file needs no engine
 
-        source = {**self.data.to_mapping(), "path": str(self.path.resolve())}
+        source = {**self.data.to_mapping(), "path": os.path.realpath(self.path)}
         asked = {**self._sweep_settings(engine), "source": source, **how}
         return sweep(self.load_bars() if bars is None else bars, **asked)
 
-    def plan_sweep(self, bars: Bars | None = None, *, engine: str = "", **how: Any) -> Plan:
+    def plan_sweep(self, bars: Bars | None = None, *, engine: str = "", **how: Any) -> Forecast:
         """Say what :meth:`run_sweep` would do; arguments as there.
 
         Raises
@@ -370,188 +267,3 @@ class Config:
         name = engine or self.run.engine
         resolve(name)
         return name
-
-
-def _parse(path: Path) -> dict[str, object]:
-    if path.is_dir():
-        raise ConfigError(f"{path} is a directory; give a TOML file")
-    try:
-        # utf-8-sig, because editors on Windows write a mark that TOML refuses
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path} does not exist; `backtest-py init {path}` writes a commented one"
-        ) from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path} is not a TOML file: byte {error.start} is not UTF-8 text"
-        ) from error
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        remedy = _remedy_of_backslashes(text, str(error))
-        raise ConfigError(f"{path} is not valid TOML: {error}{remedy}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path} is not a configuration: it is nested too deeply") from error
-
-
-def _remedy_of_backslashes(text: str, error: str) -> str:
-    """Return the remedy where the line that an error names holds a backslash, else ``""``."""
-    line = re.search(r"at line (\d+)", error)
-    if line is None or "\\" not in text.split("\n")[int(line[1]) - 1]:
-        return ""
-    return f"; {BACKSLASHES}"
-
-
-def _table(document: Mapping[str, object], name: str) -> Mapping[str, object]:
-    value = document.get(name, {})
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{name} = {value!r} is not allowed; write it as a section [{name}]")
-    return cast("Mapping[str, object]", value)
-
-
-def _settings(kind: type[SettingsT], document: Mapping[str, object]) -> SettingsT:
-    return kind.from_mapping(_table(document, kind.section))
-
-
-def _strategy(table: Mapping[str, object]) -> Strategy:
-    known = ("name", "params")
-    name = table.get("name", DEFAULT_STRATEGY)
-    if not isinstance(name, str):
-        raise ConfigError(f"strategy.name = {name!r} is not allowed; give a name in quotes")
-    params = table.get("params", {})
-    if not isinstance(params, Mapping):
-        raise ConfigError(
-            f"strategy.params = {params!r} is not allowed; give a table, as in "
-            "params = { lookback = 20 }"
-        )
-    strategy = get_strategy(name, cast("Mapping[str, object]", params))
-    for key in table:
-        if key not in known:
-            if key in {spec.name for spec in strategy.parameters()}:
-                raise ConfigError(f"{key!r} stands in [strategy]; move it into strategy.params")
-            raise unknown_name("key of [strategy]", key, known)
-    return strategy
-
-
-def _date_text(value: object) -> object:
-    """Turn TOML's own dates into text, so that both ways to write one mean the same."""
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ")
-    return value.isoformat() if isinstance(value, date) else value
-
-
-def _moment(name: str, text: str) -> int | None:
-    """Return a time of the session's clock in nanoseconds, None where it is open."""
-    if not text:
-        return None
-    try:
-        times = parse_times(np.array([text.encode("ascii", "replace")]), f"range.{name}".format)
-    except DataError:
-        times = None
-    if times is None or times.has_zone:
-        raise ConfigError(
-            f"range.{name} = {text!r} is not allowed; give a date or time of the session's clock "
-            'without a zone, as "2023-03-01" or "2023-03-01 09:00"'
-        )
-    return int(times.ns[0])
-
-
-def _sweep(
-    table: Mapping[str, object], strategy: Strategy, rules: ExitRules, contract: Contract
-) -> SweepSettings:
-    if not table:
-        return SweepSettings()
-    # imported here, because most commands know no grid
-    from backtest_py.sweep.space.axis import grid_spec  # noqa: PLC0415
-    from backtest_py.sweep.space.sample import Sample  # noqa: PLC0415
-    from backtest_py.sweep.space.space import check_grid  # noqa: PLC0415
-
-    tables = {name: table.get(name, {}) for name in ("grid", "sample")}
-    for name, value in tables.items():
-        if not isinstance(value, Mapping):
-            raise ConfigError(
-                f"sweep.{name} = {value!r} is not allowed; write it as [sweep.{name}]"
-            )
-    grid = cast("Mapping[str, object]", tables["grid"])
-    for key in grid:
-        if key in {"strategy", "rules", "contract"}:
-            raise ConfigError(f'a key of [sweep.grid] is written in quotes, as "{key}.…"')
-    settings = SweepSettings.from_mapping(
-        {key: value for key, value in table.items() if key not in tables}
-    )
-    settings = replace(
-        settings,
-        grid=MappingProxyType({key: grid_spec(key, value) for key, value in grid.items()}),
-        sample=Sample.from_mapping(_table(table, "sample")) if "sample" in table else None,
-    )
-    check_grid(strategy, rules, contract, settings.grid, settings.where, settings.invalid)
-    return settings
-
-
-def commented_toml(path: str = "WIN_M5.csv") -> str:
-    """Return a configuration file with every key, its default and what it accepts.
-
-    Parameters
-    ----------
-    path : str, optional
-        File with the bars.
-
-    Examples
-    --------
-    >>> import tomllib
-    >>> tomllib.loads(commented_toml())["rules"]["stop"]
-    2.0
-    """
-    from backtest_py.sweep.space.sample import Sample  # noqa: PLC0415 - as in _sweep
-
-    strategy = get_strategy(DEFAULT_STRATEGY)
-    lines = ["# backtest-py configuration. Every value but data.path is the default."]
-    lines += _section("data", DataSettings.parameters(), path=path)
-    lines += ["", "[strategy]", f"name = {json.dumps(strategy.name)}"]
-    lines += _section("strategy.params", strategy.parameters())
-    lines += _section("rules", ExitRules.parameters(), note='0 or "" switches a rule off')
-    lines += _section("contract", Contract.parameters())
-    lines += _section("metrics", MetricSettings.parameters())
-    lines += ["", "[range]  # optional: admits signals from start up to, but not at, end"]
-    lines += ['# start = "2023-03-01"', '# end = "2023-05-01"']
-    lines += _section("run", RunSettings.parameters())
-    lines += _section("sweep", SweepSettings.parameters(), note="a single run ignores it")
-    lines += ["", "[sweep.grid]  # a list, or an inclusive range, for any parameter above"]
-    lines += ['# "strategy.min_range_mult" = [1.0, 1.5, 2.0]']
-    lines += ['# "rules.stop" = { start = 0.5, stop = 3.0, step = 0.5 }']
-    lines += ["", "# [sweep.sample]  # so many combinations instead of all"]
-    lines += [f"# {line}" for line in _keys(Sample.parameters())]
-    return "\n".join(lines) + "\n"
-
-
-def _section(
-    name: str, specs: tuple[Parameter, ...], *, note: str = "", path: str = ""
-) -> Iterator[str]:
-    yield ""
-    yield f"[{name}]" + (f"  # {note}" if note else "")
-    yield from _keys(specs, path=path)
-
-
-def _keys(specs: tuple[Parameter, ...], *, path: str = "") -> Iterator[str]:
-    values = {spec.name: path if spec.name == "path" else spec.default for spec in specs}
-    keys = {spec.name: f"{spec.name} = {toml_value(values[spec.name])}" for spec in specs}
-    width = max(map(len, keys.values()))
-    for spec in specs:
-        allowed = "" if spec.kind == "text" else f" ({spec.allowed})"
-        yield f"{keys[spec.name]:<{width}}  # {spec.doc}{allowed}"
-
-
-def toml_value(value: object) -> str:
-    """Return a parameter's value as a TOML file writes it.
-
-    Examples
-    --------
-    >>> toml_value(False), toml_value("09:15"), toml_value(2.0)
-    ('false', '"09:15"', '2.0')
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)

@@ -106,13 +106,13 @@ class Inspection:
     trades_weekends : bool
         Whether the market trades seven days a week.
     weekend_days : int
-        Saturdays and Sundays in the span; without any, nobody can tell whether they are traded.
+        Saturdays and Sundays in the span; with none, the data cannot show whether they are traded.
     content_hash : str
         SHA-256 of the bars.
     source : BarsReport
         What the reader found and did.
     warnings : tuple of str
-        What often means a mistake.
+        What often points to a mistake.
     """
 
     rows: int
@@ -282,7 +282,7 @@ def _grid(bars: Bars) -> _Grid:
             break
         if np.abs(scaled - ticks).max() > max(1e-6, largest * 1e-15):
             continue
-        # Both sides are exact, so the quotient is the very double that a reader makes.
+        # Both numbers are exact, so their quotient is the same double that a reader makes.
         noisy = ticks / scale != prices
         whole = ticks.astype(np.int64)
         size = int(np.gcd.reduce(whole, axis=None))

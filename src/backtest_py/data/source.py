@@ -1,10 +1,12 @@
-"""Where the bars of a sweep came from, so that a row can be replayed without being given them."""
+"""Where the bars of a sweep came from, so that its rows can be replayed without them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from backtest_py.bars import ReadOptions, build_bars
 from backtest_py.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,8 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["load_source", "source_of"]
 
+_BEFORE_ZONES: Final = "dayfirst"
+"""An option that sweeps did not note while a column's own zone was not yet the session's: theirs
+was UTC then, and ``timezone`` was ignored for instants of whatever zone."""
 
-def source_of(bars: Bars) -> dict[str, str]:
+
+def source_of(bars: Bars) -> dict[str, Any]:
     """Return how bars are read from their file again, empty where they came from none.
 
     Parameters
@@ -25,7 +31,7 @@ def source_of(bars: Bars) -> dict[str, str]:
 
     Returns
     -------
-    dict of str to str
+    dict of str to object
         Arguments of :func:`backtest_py.load_bars`, the path in full. Whoever reads by them
         compares the hash of the bars, because a file can change.
 
@@ -35,16 +41,7 @@ def source_of(bars: Bars) -> dict[str, str]:
     >>> source_of(synthetic_bars(n_days=1))
     {}
     """
-    report = bars.report
-    if not report.path:
-        return {}
-    return {
-        "path": str(Path(report.path).resolve()),
-        "format": report.format,
-        "timezone": bars.timezone,
-        "session_timezone": bars.session_timezone,
-        "empty": "drop" if report.empty_dropped else "refuse",
-    }
+    return dict(bars.report.arguments or {})
 
 
 def load_source(source: Mapping[str, Any]) -> Bars:
@@ -57,10 +54,16 @@ def load_source(source: Mapping[str, Any]) -> Bars:
     DataError
         If the file is damaged.
     """
-    if not source:
+    if not source.get("path"):
         raise ConfigError(
             "the sweep's bars came from no file; give them: open_sweep(path, bars=bars)"
         )
-    from backtest_py.data.readers import load_bars  # noqa: PLC0415 - imports pyarrow
+    from backtest_py.data.readers import read_columns  # noqa: PLC0415 - imports pyarrow
 
-    return load_bars(**source)
+    known = {spec.name for spec in ReadOptions.parameters()}
+    options = ReadOptions.from_mapping({key: source[key] for key in source if key in known})
+    columns, report = read_columns(Path(source["path"]), options)
+    if _BEFORE_ZONES not in source and columns.times.has_zone:
+        session = options.session_timezone or "UTC"
+        options = replace(options, timezone="", session_timezone=session)
+    return build_bars(columns, options, report, identical="drop")

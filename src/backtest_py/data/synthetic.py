@@ -1,8 +1,7 @@
-"""Bars made by rule: for the demo, the tests and the benchmarks.
+"""Synthetic bars for the demo, the tests and the benchmarks.
 
-Nothing here is drawn from a library's random numbers. All choices come from splitmix64 over
-64-bit integers, and prices move by whole ticks, so that the same arguments give the same bytes on
-every platform and with every version of NumPy.
+All choices come from splitmix64 and prices move by whole ticks, so that the same arguments give
+the same bytes on every platform and with every version of NumPy.
 """
 
 from __future__ import annotations
@@ -11,57 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from backtest_py._io.random_numbers import splitmix64
 from backtest_py.bars import Bars
 from backtest_py.errors import ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["splitmix64", "synthetic_bars"]
+__all__ = ["synthetic_bars"]
 
 _ELEPHANT_ONE_IN: Final = 48
 _FLAT_ONE_IN: Final = 256
 _START_TICKS: Final = 24_000
 _LOWEST_TICKS: Final = 8_000
 _HIGHEST_TICKS: Final = 72_000
-
-
-def splitmix64(seed: int, stream: int, count: int) -> NDArray[np.uint64]:
-    """Return the first numbers of a stream of the splitmix64 generator.
-
-    Number ``i`` is the mix of the state ``start + (i+1)*0x9E3779B97F4A7C15``, all modulo 2**64,
-    where ``start`` is the mix of ``seed + stream*0x9E3779B97F4A7C15``. So streams do not overlap
-    in practice, and every number can be computed without those before it. Steele, Lea, Flood,
-    "Fast splittable pseudorandom number generators", OOPSLA 2014.
-
-    Parameters
-    ----------
-    seed, stream : int
-        Not negative; taken modulo 2**64.
-    count : int
-        How many numbers.
-
-    Returns
-    -------
-    ndarray of uint64, shape (count,)
-
-    Examples
-    --------
-    >>> [hex(number) for number in splitmix64(0, 0, 2).tolist()]
-    ['0xe220a8397b1dcdaf', '0x6e789e6aa1b965f4']
-    """
-    golden = 0x9E3779B97F4A7C15
-    start = (seed + stream * golden) & 0xFFFF_FFFF_FFFF_FFFF
-    if start:
-        start = int(_mix(np.array([start], np.uint64))[0])
-    steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(golden)
-    return _mix(steps + np.uint64(start))
-
-
-def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _one_in(numbers: NDArray[np.uint64], one_in: int) -> NDArray[np.bool_]:
@@ -181,7 +143,7 @@ def synthetic_bars(
     minutes = first_minute + interval_minutes * np.arange(bars_per_day)
     time = dates.astype("M8[m]")[:, None] + minutes.astype("m8[m]")[None, :]
     return Bars(
-        time.ravel().astype("M8[ns]"),
+        time.ravel(),
         open=_price(open_ticks, tick_size),
         high=_price(np.maximum(open_ticks, close_ticks) + upper, tick_size),
         low=_price(np.minimum(open_ticks, close_ticks) - lower, tick_size),

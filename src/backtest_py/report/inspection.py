@@ -91,8 +91,9 @@ def _market(facts: Inspection) -> dict[str, str]:
         volume += ", zero throughout"
     interval = "a single bar"
     if facts.interval_minutes is not None:
+        minutes = "minute" if facts.interval_minutes == 1 else "minutes"
         share = f"{100.0 * facts.interval_share:.1f} % of the steps"
-        interval = f"{facts.interval_minutes:g} minutes ({share})"
+        interval = f"{facts.interval_minutes:g} {minutes} ({share})"
     return {
         "Span": f"{facts.first} to {facts.last}, {counted(facts.days, 'day')} ({zone})",
         "File's clock": facts.timezone or "no zone",

@@ -1,46 +1,64 @@
 """The plot of a result: price with its trades, equity, drawdown.
 
-The horizontal axis counts bars, so that nights and weekends take no room; its labels are the
-session's wall clock. Matplotlib is an optional extra and is imported by :func:`plot` alone.
+The horizontal axis counts bars, so nights and weekends take no room; its labels are the session's
+clock. Matplotlib is an optional extra, imported only when something is drawn.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from backtest_py.errors import BacktestError, ConfigError, StorageError
+from backtest_py.parameters import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from backtest_py.backtest.result import BacktestResult
+    from backtest_py.backtest.metrics import Metrics
     from backtest_py.bars import Bars
+    from backtest_py.engines.base import Job
 
 __all__ = ["check_image", "plot"]
 
-# Okabe and Ito's palette: told apart with any colour vision
+# Okabe and Ito's palette, which every kind of colour vision can tell apart
 _LONG: Final = "#0072B2"
 _SHORT: Final = "#E69F00"
 _WIN: Final = "#009E73"
 _LOSS: Final = "#D55E00"
 _PRICE: Final = "#404040"
 _CANDLES: Final = 400
-"""Above so many bars a candle is narrower than two pixels, and a line reads better."""
+"""With more bars a candle is narrower than two pixels, and a line is easier to read."""
 _COLUMNS: Final = 2_000
-"""Points of a line over many bars: more than the pixels across."""
+"""Points of a line over many bars: more than the figure has pixels across."""
 _SIZE: Final = (14.0, 9.0)
 
 
+class Drawable(Protocol):
+    """What a plot shows of a result: its bars and range, its trades, its account and metrics."""
+
+    @property
+    def job(self) -> Job: ...
+
+    @property
+    def columns(self) -> Mapping[str, NDArray[Any]]: ...
+
+    @property
+    def balance(self) -> NDArray[np.float64]: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+
 def plot(
-    result: BacktestResult,
+    result: Drawable,
     path: str | Path | None = None,
     *,
     start: str | None = None,
@@ -49,10 +67,10 @@ def plot(
 ) -> Figure:
     """Draw a result; arguments and errors as in :meth:`BacktestResult.plot`."""
     bars = result.job.bars
-    first, last = bars.bounds(start, end)
+    first, last = _shown(result, start, end)
     if path is not None:
         check_image(path)
-    figure = _new_figure(path)
+    figure = _new_figure()
     price, equity, drawdown = figure.subplots(
         3, 1, sharex=True, gridspec_kw={"height_ratios": (5, 2, 1)}
     )
@@ -73,8 +91,21 @@ def plot(
     return figure
 
 
+def _shown(result: Drawable, start: str | None, end: str | None) -> tuple[int, int]:
+    """Return the first bar to draw and the one after the last.
+
+    By default these are the bars of the run's range, and those after it until its last trade ends.
+    """
+    job = result.job
+    given = job.bars.bounds(start, end)
+    first = given[0] if start else job.first
+    last = given[1] if end else max(job.last, int(result.columns["exit_bar"].max(initial=-1)) + 1)
+    # a start or an end that lies outside the range asks for bars to its own side of it
+    return (first, last) if first < last else given
+
+
 def check_image(path: str | Path) -> None:
-    """Refuse a file whose suffix names no kind of image, before anything is computed for it.
+    """Refuse a file whose suffix is not that of an image, before anything is computed for it.
 
     Raises
     ------
@@ -90,26 +121,25 @@ def check_image(path: str | Path) -> None:
     suffix = Path(path).suffix.lower().removeprefix(".")
     if suffix not in kinds:
         raise ConfigError(
-            f"{path} cannot be drawn: its suffix names no kind of image; give one of "
+            f"{path} cannot be drawn: its suffix is not that of an image; give one of "
             f"{', '.join(sorted(kinds))}"
         )
 
 
-def _new_figure(path: str | Path | None) -> Figure:
+def _new_figure() -> Figure:
     with _matplotlib():
-        if path is None:
-            # pyplot hands the figure to a notebook or a window
-            from matplotlib import pyplot as plt  # noqa: PLC0415
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
 
-            return plt.figure(figsize=_SIZE, layout="constrained")
-        from matplotlib.figure import Figure  # noqa: PLC0415
+        from backtest_py.report.figure import PlotFigure  # noqa: PLC0415
 
-        return Figure(figsize=_SIZE, layout="constrained", dpi=120)
+    figure = PlotFigure(figsize=_SIZE, layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)  # draws on no screen
+    return figure
 
 
 @contextmanager
 def _matplotlib() -> Iterator[None]:
-    """Say how to install what an import misses."""
+    """Say how to install matplotlib if it cannot be imported."""
     try:
         yield
     except ImportError as error:
@@ -119,12 +149,15 @@ def _matplotlib() -> Iterator[None]:
         ) from error
 
 
-def _title(result: BacktestResult) -> str:
+def _title(result: Drawable) -> str:
     job, metrics = result.job, result.metrics
     name = "signals" if job.strategy is None else job.strategy.name
+    days = job.bars.session_dates[job.bars.day[[job.first, max(job.last - 1, job.first)]]]
     return (
-        f"{name}: {metrics.total_trades:,} trades, return {metrics.total_return_pct:.2f} %, "
+        f"{name}, {days[0]} to {days[1]}: {counted(metrics.total_trades, 'trade')}, "
+        f"return {metrics.total_return_pct:.2f} %, "
         f"max drawdown {metrics.max_drawdown_pct:.2f} %, Sharpe {metrics.sharpe:.2f}"
+        f"{', ruined' if metrics.ruined else ''}"
     )
 
 
@@ -164,7 +197,7 @@ def _thinned(
     return ends, low, high, bars.close[ends]
 
 
-def _draw_trades(axes: Axes, result: BacktestResult, first: int, last: int) -> None:
+def _draw_trades(axes: Axes, result: Drawable, first: int, last: int) -> None:
     columns = result.columns
     entry, left = columns["entry_bar"], columns["exit_bar"]
     shown = (left >= first) & (entry < last)
@@ -181,8 +214,8 @@ def _draw_trades(axes: Axes, result: BacktestResult, first: int, last: int) -> N
         linestyle=":",
         label="first stop",
     )
-    _draw_way(axes, columns, shown & won, _WIN)
-    _draw_way(axes, columns, shown & ~won, _LOSS)
+    _join_trades(axes, columns, shown & won, _WIN)
+    _join_trades(axes, columns, shown & ~won, _LOSS)
     for mask, bar, price, marker, color, label in (
         (side > 0, "entry_bar", "entry_price", "^", _LONG, "long entry"),
         (side < 0, "entry_bar", "entry_price", "v", _SHORT, "short entry"),
@@ -204,8 +237,8 @@ def _draw_trades(axes: Axes, result: BacktestResult, first: int, last: int) -> N
     axes.legend(loc="upper left", ncols=7, fontsize="small", framealpha=0.8)
 
 
-def _draw_way(axes: Axes, columns: Any, chosen: NDArray[np.bool_], color: str) -> None:
-    """Join each entry with its exit."""
+def _join_trades(axes: Axes, columns: Any, chosen: NDArray[np.bool_], color: str) -> None:
+    """Draw a line from each entry to its exit."""
     from matplotlib.collections import LineCollection  # noqa: PLC0415 - an optional extra
 
     begin = np.column_stack((columns["entry_bar"][chosen], columns["entry_price"][chosen]))
@@ -217,17 +250,15 @@ def _draw_way(axes: Axes, columns: Any, chosen: NDArray[np.bool_], color: str) -
     )
 
 
-def _draw_account(
-    equity: Axes, drawdown: Axes, result: BacktestResult, first: int, last: int
-) -> None:
+def _draw_account(equity: Axes, drawdown: Axes, result: Drawable, first: int, last: int) -> None:
     balance = result.balance
     peak = np.maximum.accumulate(balance)
     fall = 100.0 * (balance - peak) / peak
-    # The balance before the first exit begins with the first signal that counts.
+    # until the first exit the balance is the capital, from the first bar of the range on
     at = np.append(min(result.job.first, len(result.job.bars) - 1), result.columns["exit_bar"])
     begin = max(int(np.searchsorted(at, first, side="right")) - 1, 0)
     end = max(int(np.searchsorted(at, last - 1, side="right")), begin + 1)
-    # The last balance holds up to the end of what is drawn.
+    # the last balance lasts until the end of what is drawn
     at = np.append(at[begin:end], last - 1)
     balance = np.append(balance[begin:end], balance[end - 1])
     fall = np.append(fall[begin:end], fall[end - 1])

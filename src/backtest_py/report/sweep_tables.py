@@ -1,4 +1,4 @@
-"""Tables of a sweep for the terminal: how it went, and its best combinations."""
+"""Tables of a sweep for the terminal: what it did, and its best combinations."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 
 from backtest_py.metrics.titles import METRIC_INFO
+from backtest_py.records import Intrabar
 from backtest_py.report.tables import facts_table, number, rows_table, show
 from backtest_py.sweep.progress import duration_text
+from backtest_py.sweep.store.tables import scenario_column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,12 +25,17 @@ __all__ = ["show_best", "show_sweep"]
 SHOWN: Final = ("total_trades", "total_return", "profit_factor", "sharpe", "max_drawdown")
 """Metrics beside the one that decides; the files have all."""
 
+RUIN: Final = ("ruined", *(scenario_column("ruined", name) for name in Intrabar.__members__))
+"""Columns that tell whether an account is ruined, in either scenario."""
+
 
 def show_sweep(result: SweepResult, gate: str, place: object) -> None:
     """Print what a sweep did, without its rows."""
     manifest = result.manifest
+    ruined = result.table(["ruined"], where="ruined").num_rows
     facts = {
         "Combinations": f"{len(result):,} of {', '.join(result.grid.keys)}",
+        **({"Ruined": f"{ruined:,} of them, which rank last"} if ruined else {}),
         "Bars": f"{manifest['n_bars']:,}",
         "Engine": f"{manifest['identity']['engine']}: {manifest['engine_reason']}",
         "Parity gate": gate.removeprefix("parity gate: "),
@@ -41,15 +48,18 @@ def show_sweep(result: SweepResult, gate: str, place: object) -> None:
 def show_best(best: pa.Table, by: str) -> None:
     """Print combinations as rows, or as columns where rows do not fit the terminal.
 
+    Whether an account is ruined is shown as soon as one of them is.
+
     Parameters
     ----------
     best : pyarrow.Table
-        What :meth:`SweepResult.top_table` gives.
+        What :meth:`SweepResult.top_table` gives; at least one row.
     by : str
         The column that decided, which is shown with some others.
     """
     keys = [name for name in best.column_names if "." in name]
-    names = list(dict.fromkeys(["combo_id", *keys, by, *SHOWN]))
+    ruined = [name for name in RUIN if name in best.column_names and any(best[name].to_pylist())]
+    names = list(dict.fromkeys(["combo_id", *keys, by, *ruined, *SHOWN]))
     cells = {
         _short(name, names): [_cell(name, value) for value in best[name].to_pylist()]
         for name in names
@@ -68,7 +78,7 @@ def show_best(best: pa.Table, by: str) -> None:
 
 
 def _turned(cells: Mapping[str, list[str]], start: int, stop: int, width: int) -> tuple[Table, int]:
-    """Return a table with one combination in each column, as many as fit, and where they end."""
+    """Return a table with one combination per column, as many as fit, and where they end."""
     while True:
         rows = ([name, *values[start:stop]] for name, values in cells.items())
         table = rows_table(["", *(f"#{rank + 1}" for rank in range(start, stop))], rows)
@@ -86,10 +96,12 @@ def _cell(name: str, value: Any) -> str:
     info = METRIC_INFO.get(name)
     if info is not None:
         return number(value, info.unit)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _short(name: str, names: list[str]) -> str:
-    """Return a key without its section, where no other key ends like it."""
+    """Return a key without its section, if no other key ends with the same name."""
     last = name.rpartition(".")[2]
     return last if [other.rpartition(".")[2] for other in names].count(last) == 1 else name

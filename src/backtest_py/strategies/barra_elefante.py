@@ -182,6 +182,7 @@ class BarraElefante(Strategy):
         Threshold("entry_end", Bound.AtMost),
     )
     score_kernel: ClassVar[Kernel] = barra_elefante_scores
+    volume_parameter: ClassVar[str] = "min_volume_mult"
 
     min_range_mult: float = parameter(
         2.0, "float", "range, at least so many times the mean of the bars before", minimum=0
@@ -202,8 +203,3 @@ class BarraElefante(Strategy):
     def validate(self) -> None:
         """Refuse a window that ends before it starts."""
         check_window(self.entry_start, self.entry_end)
-
-    @property
-    def uses_volume(self) -> bool:
-        """Whether the volume condition is on."""
-        return self.min_volume_mult > 0

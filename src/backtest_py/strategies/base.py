@@ -7,15 +7,18 @@ one line. The file here holds the parameters and the Numba kernel; its twin hold
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from backtest_py.errors import ConfigError
+from backtest_py.fingerprints import canonical_json, sha256
 from backtest_py.parameters import Settings, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backtest_py._jit import Kernel
+    from backtest_py.bars import Bars
+    from backtest_py.signals import Signals
 
 __all__ = [
     "Bound",
@@ -69,6 +72,11 @@ class Strategy(Settings):
         shape (n_thresholds, n_bars), nan where undefined) in the order of ``thresholds``, whose
         own values it ignores. A bar signals where every score passes. A class with a kernel of its
         own inherits neither: they belong to the kernel.
+    volume_parameter : str
+        The parameter that makes the strategy look at volumes where it is above 0, ``""`` where
+        none does.
+    computes_signals : bool
+        Whether Python code computes the signals, as :meth:`compute` does, instead of an engine.
     """
 
     __slots__ = ()
@@ -78,6 +86,8 @@ class Strategy(Settings):
     gives_risk: ClassVar[bool] = False
     thresholds: ClassVar[tuple[Threshold, ...]] = ()
     score_kernel: ClassVar[Kernel | None] = None
+    volume_parameter: ClassVar[str] = ""
+    computes_signals: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: object) -> None:
         """Forget the parent's thresholds where the kernel is another one."""
@@ -97,7 +107,27 @@ class Strategy(Settings):
     @property
     def uses_volume(self) -> bool:
         """Whether these parameters make the strategy look at volumes."""
-        return False
+        name = self.volume_parameter
+        return bool(name) and getattr(self, name) > 0
+
+    def compute(self, bars: Bars) -> Signals | None:  # noqa: ARG002 - an engine needs no help
+        """Return the signals that Python code computes, None where the engine computes them."""
+        return None
+
+    @classmethod
+    def code_fingerprint(cls) -> str:
+        """Return a hash of the user's code that decides the signals, ``""`` where there is none.
+
+        It covers a kernel of the user's own with all that it calls and all constants that it
+        reads. The kernels of this package are known by the engine's build.
+        """
+        kernels = [each for each in (cls.kernel, cls.score_kernel) if each is not None]
+        if all(each.__module__.startswith(f"{_PACKAGE}.") for each in kernels):
+            return ""
+        for each in kernels:
+            _ = each.dispatcher  # a kernel knows what it calls once it is built
+        thresholds = [[each.parameter, each.bound.name] for each in cls.thresholds]
+        return sha256(canonical_json([[each.fingerprint for each in kernels], thresholds]))
 
     def values(self) -> tuple[float, ...]:
         """Return the parameters as the engines take them: clocks as minutes, bools as 0 and 1."""
@@ -111,6 +141,7 @@ class Strategy(Settings):
         return cutting, tuple(name for name in names if name not in cutting)
 
 
+_PACKAGE: Final = __name__.partition(".")[0]
 _REGISTRY: dict[str, type[Strategy]] = {}
 
 

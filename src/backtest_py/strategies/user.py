@@ -8,6 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from backtest_py.errors import ConfigError
+from backtest_py.fingerprints import code_hash
 from backtest_py.parameters import counted, parameter, parse_clock
 from backtest_py.signals import checked_signals
 from backtest_py.strategies.base import Strategy, is_registered, register
@@ -27,12 +28,18 @@ class FunctionStrategy(Strategy):
 
     __slots__ = ()
     function: ClassVar[Callable[..., Any]]
+    computes_signals: ClassVar[bool] = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel by the class where its name leads to it, else by the function."""
         if is_registered(self):
             return partial(type(self), **self.to_mapping()), ()
         return _from_function, (type(self).function, self.to_mapping())
+
+    @classmethod
+    def code_fingerprint(cls) -> str:
+        """Return a hash of the function's own code; what it calls shows in its signals."""
+        return code_hash(cls.function)
 
     def compute(self, bars: Bars) -> Signals:
         """Call the function and check what it gives.
@@ -64,11 +71,12 @@ def register_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
     Parameters
     ----------
     function : callable
-        ``function(bars, *, name=default, ...)`` returns the side of every bar, an int8 array of
-        shape (n_bars,), or a pair of sides and risks in points, float64 of the same shape. It may
-        call Numba kernels. Bar ``i`` of the result must come from bars ``0..i`` alone. Parameters
-        are keyword-only with a float, int, bool or ``"HH:MM"`` as default, and no name that a
-        strategy uses itself, such as ``name`` or ``values``.
+        ``function(bars, *, name=default, ...)`` returns the side of every bar, an array of -1, 0
+        and 1 of shape (n_bars,), or a pair of sides and risks in points, each as
+        :func:`~backtest_py.run_signals` takes them. It may call Numba kernels. Bar ``i`` of the
+        result must come from bars ``0..i`` alone. Parameters are keyword-only with a float, int,
+        bool or ``"HH:MM"`` as default, and no name that a strategy uses itself, such as ``name``
+        or ``values``.
 
     Returns
     -------
@@ -97,7 +105,7 @@ def register_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
 
 def function_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:
     """Make a strategy class of a function, as :func:`register_strategy` does, unregistered."""
-    from inspect import signature  # noqa: PLC0415  # only who registers a function needs it
+    from inspect import signature  # noqa: PLC0415  # imported only where a function is registered
 
     name = getattr(function, "__name__", type(function).__name__)
     fields = []

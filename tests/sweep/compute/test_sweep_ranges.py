@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from bisect import bisect_right
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from tests.plan_questions import (
     N_EXITS,
     SHARED,
     assert_same_bits,
+    blocks_by_hand,
     make_exit,
     make_market,
     make_sweep,
@@ -84,36 +84,6 @@ def one_day(bars):
 def days_of(bars, ranges):
     """Return the number of days of each range."""
     return [int(bars.day[last - 1] - bars.day[first]) + 1 for first, last in ranges]
-
-
-def blocks_by_hand(bars, output, capital, first, last, n_blocks):
-    """Return ``S1``, ``S2`` and days of every block, from the trades alone."""
-    day = bars.day.tolist()
-    first_day, last_day = day[first], day[last - 1]
-    n_days = last_day - first_day + 1
-    begins = [first_day + n_days * block // n_blocks for block in range(n_blocks)]
-    closed = {}  # by exit day: the equity before and the pnl
-    equity = capital
-    exits = [day[bar] for bar in output.trades["exit_bar"].tolist()]
-    for exit_day, pnl in zip(exits, output.trades["pnl"].tolist(), strict=True):
-        before, gained = closed.get(exit_day, (equity, 0.0))
-        closed[exit_day] = before, gained + pnl
-        equity += pnl
-    counted = set(range(first_day, last_day + 1)) | set(exits)
-    if equity <= 0.0:
-        counted = {each for each in counted if each <= max(exits)} | set(exits)
-        if max(exits) > last_day:
-            counted |= set(range(first_day, last_day + 1))
-    sums = [[0.0, 0.0, 0] for _ in begins]
-    for exit_day, (before, gained) in closed.items():
-        found = sums[bisect_right(begins, exit_day) - 1]
-        r = gained / before
-        found[0] += r
-        found[1] += r * r
-    for each in counted:
-        sums[bisect_right(begins, each) - 1][2] += 1
-    flat = np.array([float(value) for block in sums for value in block])
-    return np.where(np.isnan(flat), np.nan, flat)
 
 
 def by_hand(sweep, engine, ranges, n_blocks):

@@ -84,18 +84,18 @@ def test_the_same_bytes_in_every_way(bars, engine, swept, tmp_path, monkeypatch)
     ):
         with monkeypatch.context() as patch:
             patch.setattr(sources, attribute, value)
-            patch.setattr(sources.Sources, "_at_once", lambda self, members: 2)
+            patch.setattr(sources.SignalSources, "_at_once", lambda self, members: 2)
             bt.sweep(bars, grid=GRID, engine=engine, out=tmp_path / name, **FILES)
         assert files_of(tmp_path / name) == swept, name
 
 
 def test_combinations_apart_give_the_same_bytes(bars, engine, swept, tmp_path, monkeypatch):
     calls = []
-    rows_metrics = evaluate.Evaluator._rows_metrics
+    each = evaluate.Evaluator._each
     monkeypatch.setattr(
         evaluate.Evaluator,
-        "_rows_metrics",
-        lambda self, rows: calls.append(len(rows)) or rows_metrics(self, rows),
+        "_each",
+        lambda self, rows: calls.append(len(rows)) or each(self, rows),
     )
     monkeypatch.setattr(evaluate, "APART_COST", 0.0)
     bt.sweep(bars, grid=GRID, engine=engine, out=tmp_path / "apart", **FILES)

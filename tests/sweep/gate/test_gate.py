@@ -20,12 +20,12 @@ from backtest_py.errors import BacktestWarning, EngineUnavailableError, ParityEr
 from backtest_py.records import METRICS
 from backtest_py.strategies.base import get_strategy
 from backtest_py.strategies.user import function_strategy
-from backtest_py.sweep.compute.evaluator import SweepJob
-from backtest_py.sweep.gate import gate, stratify, verdicts
+from backtest_py.sweep.gate import gate, sample, verdicts
 from backtest_py.sweep.gate.gate import gate_text, pass_gate
 from backtest_py.sweep.result.result import open_sweep
 from backtest_py.sweep.run import sweep
-from backtest_py.sweep.space.sample import Sample, build_grid
+from backtest_py.sweep.space.sample import Sample
+from backtest_py.sweep.spec import SweepSpec
 
 AXES = {
     "strategy.min_range_mult": [1.0, 1.5, 2.0],
@@ -55,16 +55,15 @@ def kept(monkeypatch, tmp_path):
     return directory
 
 
-def ask(bars, axes=None, strategy=None, rules=None, sample=None, scenarios=False, **options):
-    grid = build_grid(
+def ask(bars, axes=None, strategy=None, rules=None, **options):
+    return SweepSpec.of(
+        bars,
         strategy or bt.BarraElefante(),
-        rules or bt.ExitRules(close_time="13:30"),
-        bt.Contract(tick_size=5.0),
         AXES if axes is None else axes,
-        sample,
+        rules=rules or bt.ExitRules(close_time="13:30"),
+        contract=bt.Contract(tick_size=5.0),
         **options,
     )
-    return SweepJob(bars, grid, bt.MetricSettings(), 0, len(bars), scenarios=scenarios)
 
 
 def looked_at(verdict):
@@ -152,25 +151,25 @@ def test_both_engines_agree_bit_for_bit_and_the_verdict_says_on_what(bars, rust)
 def test_strata_are_corners_random_and_the_most_ambiguous(bars, rust):
     job = ask(bars)
     verdict = pass_gate(job, rust)
-    sample = verdict["sample"]
-    assert list(sample) == ["corners", "random", "ambiguous"]
+    strata = verdict["sample"]
+    assert list(strata) == ["corners", "random", "ambiguous"]
     numbers = looked_at(verdict)
     assert len(numbers) == len(set(numbers)) == verdict["n_combos"]
-    assert {0, job.grid.size - 1} <= set(sample["corners"])
-    assert len(sample["ambiguous"]) == 16
-    assert len(sample["random"]) >= 16
+    assert {0, job.grid.size - 1} <= set(strata["corners"])
+    assert len(strata["ambiguous"]) == 16
+    assert len(strata["random"]) >= 16
     everything = sweep(bars, grid=AXES, rules=job.grid.rules, contract=job.grid.contract)
     ambiguous = everything.table(["combo_id", "ambiguous_trades"]).to_pandas()
     ambiguous = ambiguous.set_index("combo_id")["ambiguous_trades"]
-    assert ambiguous.loc[sample["ambiguous"]].min() >= ambiguous.quantile(0.95) > 0
+    assert ambiguous.loc[strata["ambiguous"]].min() >= ambiguous.quantile(0.95) > 0
 
 
 def test_random_combinations_are_spread_over_the_grid(bars):
     axes = {**AXES, "strategy.max_shadow_ratio": {"start": 0.0, "stop": 1.0, "step": 0.01}}
     axes |= {"strategy.min_volume_mult": {"start": 0.0, "stop": 3.0, "step": 0.1}}
-    grid = ask(bars, axes).grid
-    drawn = stratify.draw(grid, 7)
-    digits = drawn.digits[drawn.n_corners :]
+    spec = ask(bars, axes)
+    grid, drawn = spec.grid, sample.draw(spec, 7)
+    digits = grid.digit_rows(drawn.combo_ids[drawn.n_corners :])
     for axis, length in enumerate(grid.shape):
         low, high = digits[:, axis].min(), digits[:, axis].max()
         assert low <= 0.3 * (length - 1) < 0.7 * (length - 1) <= high, grid.keys[axis]
@@ -183,12 +182,8 @@ def test_the_sample_depends_on_the_grid_alone(bars, rust):
     assert not other["reused"]
     assert other["sample"]["corners"] == one["sample"]["corners"] == two["sample"]["corners"]
     job = ask(bars)
-    assert np.array_equal(
-        stratify.draw(job.grid, 3).combo_ids, stratify.draw(ask(bars).grid, 3).combo_ids
-    )
-    assert not np.array_equal(
-        stratify.draw(job.grid, 3).combo_ids, stratify.draw(job.grid, 4).combo_ids
-    )
+    assert np.array_equal(sample.draw(job, 3).combo_ids, sample.draw(ask(bars), 3).combo_ids)
+    assert not np.array_equal(sample.draw(job, 3).combo_ids, sample.draw(job, 4).combo_ids)
 
 
 def test_all_combinations_are_looked_at_where_there_are_few(bars, rust):
@@ -441,9 +436,12 @@ def test_verdict_is_reused_for_the_same_question(bars, rust, kept):
 
 def changed(job):
     """Yield the job with one thing changed at a time."""
-    yield "bars", replace(job, bars=job.bars[: len(job.bars) - 1], last=job.last - 1)
-    yield "range", replace(job, last=job.last - 1)
-    yield "range", replace(job, first=1)
+    last = len(job.bars) - 1
+    yield "bars", replace(job, bars=job.bars[:last], ranges=((0, last),))
+    yield "range", replace(job, ranges=((0, last),))
+    yield "range", replace(job, ranges=((1, last + 1),))
+    yield "ranges", replace(job, ranges=((0, last + 1), (1, last)))
+    yield "blocks", replace(job, n_blocks=2)
     yield "metrics", replace(job, metrics=bt.MetricSettings(risk_free_rate=0.01))
     yield "scenarios", replace(job, scenarios=True)
     yield "grid", ask(job.bars, {**AXES, "rules.trail": [0, 2]})
@@ -455,9 +453,9 @@ def changed(job):
 
 def test_verdict_is_not_reused_for_another_question(bars, rust):
     job = ask(bars)
-    keys = [gate._identity(job, {})]
-    keys += [gate._identity(other, {}) for _, other in changed(job)]
-    keys.append(gate._identity(job, {"rust": {"extension": "0"}}))
+    keys = [gate._question(job, {})]
+    keys += [gate._question(other, {}) for _, other in changed(job)]
+    keys.append(gate._question(job, {"rust": {"extension": "0"}}))
     texts = {json.dumps(key, sort_keys=True) for key in keys}
     assert len(texts) == len(keys)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 
 import numpy as np
@@ -11,19 +10,14 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import backtest_py as bt
-from backtest_py.backtest.run import prepare
+from backtest_py.backtest.job import prepare
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
 from backtest_py.errors import BacktestError, ConfigError, DataError
 from backtest_py.records import METRICS
-from backtest_py.strategies.user import FunctionStrategy
-from backtest_py.sweep.result.groups import Groups
-from backtest_py.sweep.result.ranking import Front, Ranking
 from backtest_py.sweep.result.result import SweepResult, open_sweep
 from backtest_py.sweep.space.sample import Sample, build_grid
 from backtest_py.sweep.store.store import SweepStore
@@ -48,7 +42,7 @@ def bars():
 def jobs_of(grid, bars, combo_ids):
     for combo in combo_ids:
         strategy, rules, contract = grid.settings(int(combo))
-        signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
+        signals = strategy.compute(bars)
         job = prepare(bars, strategy, signals, rules, contract, None, None)
         yield type(job)(*(getattr(job, name) for name in job.__slots__[:-2]), *SPAN)
 
@@ -233,26 +227,6 @@ def test_worst_case_ranks_by_the_worse_scenario():
         single.top(worst_case=True)
 
 
-values = st.sampled_from([0.0, -0.0, 1.0, 2.0, 3.0, np.inf, -np.inf, np.nan])
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.lists(values, max_size=12), max_size=5), st.integers(1, 8), st.randoms())
-def test_ranking_in_batches_is_one_sort(batches, n, chance):
-    keys = np.array(list(itertools.chain(*batches)))
-    ids = np.arange(len(keys))
-    chance.shuffle(ids)
-    ranking, start = Ranking(n), 0
-    for source, batch in enumerate(batches):
-        end = start + len(batch)
-        ranking.add(keys[start:end], ids[start:end], source)
-        start = end
-    expected = pd.DataFrame({"key": keys, "id": ids}).sort_values(["key", "id"])["id"][:n]
-    assert ranking.ids.tolist() == expected.tolist()
-    sources = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
-    assert ranking.sources.tolist() == [sources[ids.tolist().index(i)] for i in ranking.ids]
-
-
 def unbeaten(keys):
     """Return the front of rows, one pair at a time."""
     defined = [row for row in range(len(keys)) if not np.isnan(keys[row]).any()]
@@ -264,33 +238,6 @@ def unbeaten(keys):
             for rival in defined
         )
     }
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.integers(2, 4), st.lists(st.integers(0, 30), max_size=4), st.integers(0, 2**32))
-def test_front_in_batches_is_the_front_of_all(n_keys, sizes, seed):
-    rng = np.random.default_rng(seed)
-    keys = rng.integers(0, 7, (sum(sizes), n_keys)).astype(float)
-    keys[rng.random(keys.shape) < 0.05] = np.nan
-    keys[rng.random(keys.shape) < 0.05] = np.inf
-    front, ends = Front(n_keys), np.cumsum([0, *sizes])
-    for source, (start, end) in enumerate(itertools.pairwise(ends)):
-        front.add(keys[start:end].T, np.arange(start, end), source)
-    assert set(front.ids.tolist()) == unbeaten(keys)
-    assert len(front.ids) == len(set(front.ids.tolist()))
-    np.testing.assert_array_equal(front.keys, keys[front.ids].T)
-    np.testing.assert_array_equal(front.sources, np.searchsorted(ends, front.ids, "right") - 1)
-
-
-def test_front_of_many_rows():
-    rng = np.random.default_rng(0)
-    keys = rng.normal(size=(3, 2000))
-    keys[2] -= keys[0]  # a trade-off, so that hundreds stand on the front
-    front = Front(3)
-    for at in range(0, 2000, 500):
-        front.add(keys[:, at : at + 500], np.arange(at, at + 500), 0)
-    assert len(front.ids) > 64
-    assert set(front.ids.tolist()) == unbeaten(keys.T)
 
 
 def test_pareto(swept, frame):
@@ -404,30 +351,6 @@ def test_slice_refuses(swept, arguments, message):
 def test_heatmap_needs_two_parameters(swept):
     with pytest.raises(ConfigError, match="give two parameters"):
         swept.heatmap("rules.stop", "rules.stop")
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 3), values), max_size=30),
-    st.sampled_from(["max", "min", "mean", "median"]),
-)
-def test_groups_are_what_numpy_gives(rows, reduction):
-    codes = np.array([row[0] for row in rows], np.int64)
-    numbers = np.array([row[1] for row in rows])
-    groups = Groups(4, reduction)
-    for at in range(0, len(rows), 7):
-        groups.add(codes[at : at + 7], numbers[at : at + 7])
-    for code, found in enumerate(groups.values()):
-        own = numbers[(codes == code) & ~np.isnan(numbers)]
-        with np.errstate(invalid="ignore"):
-            expected = getattr(np, reduction)(own) if len(own) else np.nan
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
-def test_median_of_numbers_whose_sum_is_too_large():
-    groups = Groups(1, "median")
-    groups.add(np.array([0, 0]), np.array([1.7e308, 1.5e308]))
-    np.testing.assert_allclose(groups.values(), [1.6e308])
 
 
 # export and queries

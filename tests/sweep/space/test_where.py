@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import parse_clock
 from backtest_py.rules import ExitRules
-from backtest_py.sweep.space import where
+from backtest_py.sweep.space import condition, where
 from backtest_py.sweep.space.where import name_kind, parse_condition
 
 NAMES = {
@@ -51,7 +51,7 @@ ROWS = [
         (0.1, 0.3, 2, False, True),
     ]
 ]
-LITERALS = ["0", "1", "2.5", ".5", "3.", "1e2", "0.1", "25E-1"]
+LITERALS = ["0", "00", "1", "02.5", "2.5", ".5", "3.", "1e2", "0.1", "25E-1"]
 
 
 @st.composite
@@ -212,6 +212,59 @@ def test_times_texts_and_bools(text, expected):
     assert kept == np.flatnonzero(expected).tolist()
 
 
+@settings(deadline=None, max_examples=300)
+@given(named(3), st.data())
+def test_bounds_hold_for_all_that_lies_between(pair, data):
+    parsed = parse_condition(pair[0], NAMES)
+    values = st.sampled_from([-1e308, -3.0, -0.1, -0.0, 0.0, 0.3, 1.0, 2.5, 7.0, 1e308])
+    some = {
+        name: np.array(data.draw(st.lists(kind, min_size=1, max_size=4)))
+        for names, kind in (("abn", values), ("pq", st.booleans()))
+        for name in names
+    }
+    index = np.ix_(*(np.arange(len(column)) for column in some.values()))
+    spread = {name: column[at] for (name, column), at in zip(some.items(), index, strict=True)}
+    holds = parsed.evaluate(spread)
+    everywhere, somewhere = parsed.bounds(some)
+    assert holds.all() or not everywhere
+    assert somewhere or not holds.any()
+
+
+@pytest.mark.parametrize(
+    ("text", "bounds"),
+    [
+        ("a < b", (True, True)),
+        ("a >= b", (False, False)),
+        ("a < 2", (False, True)),
+        ("a * b - n / a == 0", (False, False)),
+        ("b / n > 0", (False, True)),
+        ("not (a < b) or p", (True, True)),
+        ("not (a < b) or q", (False, True)),
+        ("note == 'x'", (False, False)),
+        ("note != 'x'", (True, True)),
+        ("note == 'b'", (False, True)),
+        ("p == q", (False, True)),
+        ("a < b and b < 99", (True, True)),
+    ],
+)
+def test_bounds_decide_where_they_can(text, bounds):
+    columns = {
+        "a": np.array([3.0, 1.0]),
+        "b": np.array([6, 5, 4]),
+        "n": np.array([-1.0, 1.0]),
+        "p": np.array([True]),
+        "q": np.array([True, False]),
+        "note": np.array(["a", "c"]),
+    }
+    assert parse_condition(text, NAMES).bounds(columns) == bounds
+
+
+def test_bounds_claim_nothing_after_an_overflow():
+    columns = {"a": np.array([1.0, 1e308]), "b": np.array([1e308])}
+    for text in ("a * 10 - a * 10 <= b * 10", "not (a * 10 - a * 10 > 1)", "b * 10 * (a - a) == 0"):
+        assert parse_condition(text, NAMES).bounds(columns) == (False, True)
+
+
 def test_columns_broadcast():
     condition = parse_condition("a < b and a > 0", NAMES)
     holds = condition.evaluate({"a": np.arange(3.0)[:, None], "b": np.arange(4.0)})
@@ -242,15 +295,32 @@ def test_a_long_chain_is_no_deep_one():
     assert parse_condition(text, NAMES).evaluate({"a": np.array([-1.0, 5.0])}).tolist() == [1, 1]
 
 
+def test_white_space_means_nothing():
+    spread = parse_condition("\n\ta\u00a0>\r\n 1\n and p\n", NAMES)
+    assert spread.parts == parse_condition("a > 1 and p", NAMES).parts
+
+
+def test_parentheses_alone_are_no_depth():
+    bare = parse_condition("(" * 150 + "a > 1" + ")" * 150, NAMES)
+    assert bare.parts == parse_condition("a > 1", NAMES).parts
+
+
+def test_reading_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for text in ("a > 1 and 1 < 2", "p == (1 == 1)", "note == 'x' or note == '(x)'"):
+            parse_condition(text, NAMES)
+
+
 def test_a_condition_goes_to_another_process():
-    condition = parse_condition("a < b", NAMES)
-    assert pickle.loads(pickle.dumps(condition)) == condition
+    parsed = parse_condition("a < b", NAMES)
+    assert pickle.loads(pickle.dumps(parsed)) == parsed
 
 
 def test_nothing_is_evaluated_as_python():
     called = {
         node.func.id
-        for node in ast.walk(ast.parse(inspect.getsource(where)))
+        for node in ast.walk(ast.parse(inspect.getsource(where) + inspect.getsource(condition)))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert called.isdisjoint({"eval", "exec", "compile", "getattr", "__import__"})
@@ -261,6 +331,7 @@ def test_nothing_is_evaluated_as_python():
     [
         ("", 1, "expected a name or a value, found the end"),
         ("   ", 1, "found the end"),
+        ("\n a > 1 b", 7, "found 'b'"),
         ("rules.stop", 1, "rules.stop is no condition; compare it with something"),
         ("1", 1, "a number is no condition"),
         ("'09:00'", 1, "the text '09:00' is no condition"),
@@ -274,61 +345,117 @@ def test_nothing_is_evaluated_as_python():
         ("and a > 1", 1, "found 'and'"),
         ("a > 1 and", 10, "found the end"),
         ("a > 1 b", 7, "expected and, or, or the end, found 'b'"),
-        ("(a > 1", 7, 'expected ")", found the end'),
-        ("a > 1)", 6, "found ')'"),
-        ("()", 2, "found ')'"),
+        ("(a > 1", 1, "'(' was never closed"),
+        ("(a > 1 b > 1)", 8, "expected and, or, or the end, found 'b'"),
+        ("a > 1)", 6, "unmatched ')'"),
+        ("()", 1, "'()' is not allowed"),
         ("a = 1", 3, 'write "==" to compare'),
         ("a > 1 && b > 1", 7, 'write "and"'),
         ("a > 1 | b > 1", 7, 'write "or"'),
         ("!p", 1, 'write "not"'),
-        ("a <> 1", 4, "found '>'"),
-        ("a ** 2 > 1", 4, "found '*'"),
-        ("a // 2 > 1", 4, "found '/'"),
+        ("a => 1", 3, 'write ">="'),
+        ("a =< 1", 3, 'write "<="'),
+        ("a <> 1", 4, "found '>'; write \"!=\""),
+        ("p AND q", 3, "found 'AND'; write \"and\""),
+        ("p Or q", 3, 'write "or"'),
+        ("NOT p", 5, "found 'p'; write \"not\""),
+        ("b + a ** 2 > 1", 5, "'a ** 2' is not allowed; a condition is made of"),
+        ("a // 2 > 1", 1, "'a // 2' is not allowed"),
+        ("a << 2 > 1", 1, "'a << 2' is not allowed"),
+        ("a in b", 1, "'a in b' is not allowed"),
+        ("p and a not in b", 7, "'a not in b' is not allowed"),
+        ("p is q", 1, "'p is q' is not allowed"),
+        ("p is not q", 1, "'p is not q' is not allowed"),
+        ("p if q else p", 1, "'p if q else p' is not allowed"),
+        ("await p", 1, "'await p' is not allowed"),
+        ("(yield) == p", 2, "'yield' is not allowed"),
+        ("lambda: p", 7, "':' means nothing here"),
+        ("(a := 1) > 0", 4, "':' means nothing here"),
+        ("p == not q", 6, "found 'not'"),
+        ("a - > 1", 5, "found '>'"),
+        ("*a > 1", 1, "found '*'"),
+        ("p and", 6, "found the end"),
+        ("p or if", 6, "invalid syntax"),
+        ("a -> b", 4, "found '>'"),
+        ("~a > 1", 1, "'~' means nothing here"),
+        ("[p]", 1, "'[' means nothing here"),
+        ("a, b", 2, "',' means nothing here"),
         ("a % 2 > 1", 3, "'%' means nothing here"),
         ("a > 1; b", 6, "';' means nothing here"),
         ("a[0] > 1", 2, "'[' means nothing here"),
-        ("abs(a) > 1", 1, "unknown name 'abs'"),
+        ("1 < abs(a)", 5, "'abs(a)' is not allowed"),
+        ("a (b) > 1", 1, "'a (b)' is not allowed"),
         ("a.__class__ > 1", 1, "unknown name 'a.__class__'"),
-        ("__import__('os') == p", 1, "unknown name '__import__'"),
+        ("p.__class__.__bases__", 1, "'p' means nothing here"),
+        ("__import__('os') == p", 1, "\"__import__('os')\" is not allowed"),
+        ("__builtins__ == p", 1, "unknown name '__builtins__'"),
+        ("rules . stop > 1", 7, "'.' means nothing here"),
+        ("(rules).stop > 1", 8, "'.' means nothing here"),
+        ("'rules'.stop > 1", 8, "'.' means nothing here"),
         ("rules.stop.x > 1", 1, "means nothing here"),
         ("stopp > 1", 1, "unknown name 'stopp'"),
         ("rules.targt > 1", 1, "did you mean 'rules.target'"),
         ("stop > 1", 1, "'stop' may be any of rules.stop, strategy.stop"),
         ("2a > 1", 1, "a number is written 2, 0.5 or 1e-3"),
         ("a > 1_000", 5, "a number is written"),
+        ("a > 0x10", 5, "a number is written"),
+        ("a > 1j", 5, "a number is written"),
+        ("a > 010", 5, "a number is written"),
+        ("a > 1or p", 5, "a number is written"),
+        ("a > ...", 5, "'.' means nothing here"),
+        ("a > None", 5, "unknown name 'None'"),
+        ("a > " + "9" * 400, 5, "beyond the largest number"),
         ("a > 1.2.3", 5, "a number is written"),
         ("a > 1e999", 5, "beyond the largest number"),
         ("a > nan", 5, "unknown name 'nan'"),
         ("note == 'x", 9, "a text needs a closing quote"),
+        ("note == 'x\n'", 9, "a text needs a closing quote"),
+        ("note == 'x\\n'", 9, "holds no backslashes"),
+        ("note == 'x' 'y'", 9, "stands alone"),
+        ("note == '''x'''", 9, "stands alone"),
+        ("note == r'x'", 9, "a text is written"),
+        ("b'x' == b", 1, "a text is written"),
+        ("note == f'{a}'", 9, "is not allowed"),
+        ("note == '\ud800'", 1, "cannot be read"),
+        ("a > 1 # one", 7, "a condition has no comments"),
+        ("a > \\\n1", 5, "a condition has no backslashes"),
         ("a > 'x'", 5, "a cannot be compared with the text 'x'"),
         ("a > '09:00'", 5, "a cannot be compared with the text '09:00'"),
-        ("'09:00' < a < entry_start", 1, "the text '09:00' cannot be compared with a"),
+        ("'09:00' < a < entry_start", 1, "a cannot be compared with the text '09:00'"),
         ("entry_start > '9:00'", 15, "'9:00' is not a time of day"),
         ("entry_start > '24:00'", 15, "'24:00' is not a time of day"),
         ("unit == 'ATR'", 9, "'ATR' is none of the values there: 'atr', 'points'"),
-        ("unit < 'points'", 6, "rules.unit can be compared by == and != only"),
-        ("p < q", 3, "p can be compared by == and != only"),
-        ("p == 1", 3, "p cannot be compared with a number"),
+        ("unit < 'points'", 1, "rules.unit can be compared by == and != only"),
+        ("p < q", 1, "p can be compared by == and != only"),
+        ("p == 1", 1, "p cannot be compared with a number"),
         ("p == 'x'", 6, "p cannot be compared with the text 'x'"),
-        ("a == (b > 1)", 3, "a cannot be compared with a condition"),
-        ("unit == a", 6, "cannot be compared with a"),
+        ("a == (b > 1)", 1, "a cannot be compared with a condition"),
+        ("unit == a", 1, "cannot be compared with a"),
         ("'a' == 'b'", 1, "two texts are compared"),
         ("unit + 1 > 2", 1, "rules.unit is no number"),
         ("a + p > 2", 5, "p is no number"),
         ("-p", 2, "p is no number"),
         ("entry_start + '01:00' > 5", 15, "the text '01:00' is no number"),
-        ("(" * 60 + "a > 1" + ")" * 60, 51, "nested more than 50 deep"),
-        ("not " * 60 + "p", 201, "nested more than 50 deep"),
+        ("(" * 250 + "a > 1" + ")" * 250, 201, "too many nested parentheses"),
+        ("not (" * 60 + "p" + ")" * 60, 256, "nested more than 50 deep"),
+        ("not " * 60 + "p", 205, "nested more than 50 deep"),
+        ("a > " + "-" * 1990 + "1", 55, "nested more than 50 deep"),
+        ("a > 1 and (" * 150 + "p" + ")" * 150, 540, "nested more than 50 deep"),
         ("a > " + "-" * 60 + "1", 55, "nested more than 50 deep"),
         ("ä > 1", 1, "unknown name 'ä'"),
-        ("a > 1 \x00", 7, "'\\x00' means nothing here"),
+        ("note == 'ä' and ö > 1", 17, "unknown name 'ö'"),
+        ("\uff41 > 1", 1, "unknown name '\uff41'"),
+        ("p \uff41\uff4e\uff44 q", 3, "expected and, or, or the end"),
+        ("a² > 1", 2, "invalid character"),
+        ("a\u200b > 1", 2, "means nothing here"),
+        ("a > \x00 1", 5, "'\\x00' means nothing here"),
     ],
 )
 def test_what_is_no_condition_is_refused_at_its_place(text, character, fault):
     with pytest.raises(ConfigError) as caught:
         parse_condition(text, NAMES)
     message = str(caught.value)
-    assert message.startswith(f"where = {text!r}, character {character}: ")
+    assert message.startswith(f"where = {text.strip()!r}, character {character}: ")
     assert fault in message
 
 

@@ -7,27 +7,21 @@ Feather. Arrow is imported when the first file is read.
 
 from __future__ import annotations
 
-import warnings
+import os
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from backtest_py.bars import Bars, build_bars
-from backtest_py.bars.clocks import Clocks
-from backtest_py.bars.validation import EMPTY
+from backtest_py.bars import Bars, ReadOptions, build_bars, warn_of
 from backtest_py.data.readers._open import data_file, magic_of, read_text
-from backtest_py.errors import BacktestWarning, ConfigError, DataError
-from backtest_py.parameters import unknown_name
+from backtest_py.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from backtest_py.bars.columns import Columns
     from backtest_py.bars.validation import BarsReport
 
-__all__ = ["FORMATS", "load_bars"]
-
-FORMATS: Final = ("auto", "csv", "mt5", "profit", "parquet", "feather")
-DECIMALS: Final = ("auto", ".", ",")
+__all__ = ["load_bars", "read_columns"]
 
 _TRUNCATED_AT: Final = (100_000, 65_000)
 """Rows at which charting platforms cut their exports off."""
@@ -40,9 +34,10 @@ def load_bars(
     timezone: str = "",
     session_timezone: str = "",
     empty: str = "refuse",
+    dayfirst: bool = False,
+    decimal: str = "auto",
     ambiguous: str = "infer",
     nonexistent: str = "refuse",
-    decimal: str = "auto",
     directory: str | PathLike[str] = "",
 ) -> Bars:
     r"""Load bars from a file.
@@ -60,18 +55,24 @@ def load_bars(
         ``auto`` goes by the content, never by the name.
     timezone : str
         IANA name of the clock that the file shows; ignored where times carry a zone or count
-        from 1970. With both clocks empty, times are taken as they are.
+        from 1970, and refused where it contradicts a zone with a name. With both clocks empty,
+        times are taken as they are.
     session_timezone : str
-        IANA name of the clock of minutes and days; "" is ``timezone``.
+        IANA name of the clock of minutes and days; "" is ``timezone``, and for instants the zone
+        that the column of times carries, or UTC where it has no name.
     empty : {"refuse", "drop"}
         What becomes of bars in which nothing traded: all prices nan, volume 0.
+    dayfirst : bool
+        Whether dates such as 01/02/2023 start with the day. Without it they are read where a row
+        of the file settles the question, else refused; dates with the year first need nothing,
+        nor do the exports of Profit.
+    decimal : {"auto", ".", ","}
+        The decimal mark of a text file; ``auto`` finds it, and refuses a file that leaves it open.
     ambiguous : {"infer", "earlier", "later", "refuse"}
         Which instant a wall clock time is that occurs twice; ``infer`` takes the earlier, unless
         that is not after the bar before it.
     nonexistent : {"refuse", "shift_forward"}
         What becomes of a wall clock time that never occurs.
-    decimal : {"auto", ".", ","}
-        The decimal mark of a text file; ``auto`` finds it, and refuses a file that leaves it open.
     directory : str or path, optional
         Folder that a relative path is relative to, by default the current one.
 
@@ -83,14 +84,15 @@ def load_bars(
     Raises
     ------
     ConfigError
-        If the path is none, the file does not exist or a choice is unknown.
+        If ``path`` is not a path, the file does not exist or a choice is unknown.
     DataError
         If the file is damaged or its bars break a rule.
 
     Warns
     -----
     BacktestWarning
-        If the number of rows is one at which platforms cut exports off.
+        If the number of rows is one at which platforms cut exports off, or if times carry offsets
+        but no zone and no ``session_timezone`` is given.
 
     Examples
     --------
@@ -102,16 +104,37 @@ def load_bars(
     ...     len(load_bars(file))
     1
     """
-    for value, known, what in (
-        (format, FORMATS, "format"),
-        (empty, EMPTY, "choice for empty"),
-        (decimal, DECIMALS, "choice for decimal"),
-    ):
-        if value not in known:
-            raise unknown_name(what, value, known)
-    clocks = Clocks(timezone, session_timezone, ambiguous, nonexistent)
-    columns, report = _read(data_file(_joined(directory, path)), format, decimal)
+    options = ReadOptions(
+        format=format,
+        timezone=timezone,
+        session_timezone=session_timezone,
+        empty=empty,
+        dayfirst=dayfirst,
+        decimal=decimal,
+        ambiguous=ambiguous,
+        nonexistent=nonexistent,
+    )
+    columns, report = read_columns(_joined(directory, path), options)
     report = replace(report, path=str(path))
+    bars = build_bars(columns, options, report, identical="drop")
+    warn_of(bars.report)
+    return bars
+
+
+def read_columns(file: Path, options: ReadOptions) -> tuple[Columns, BarsReport]:
+    """Return the columns of a file, oldest row first, and what is known of it so far.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`load_bars`.
+    """
+    columns, report = _read(data_file(file), options)
+    report = replace(
+        report,
+        path=str(file),
+        arguments={**options.to_mapping(), "path": os.path.realpath(file)},
+    )
     if len(columns) > 1 and columns.times.ns[0] > columns.times.ns[-1]:
         columns = columns.take(slice(None, None, -1))
         report = replace(report, newest_first=True)
@@ -121,8 +144,7 @@ def load_bars(
             "off; check that the first bar is the one you asked for"
         )
         report = replace(report, warnings=(*report.warnings, warning))
-        warnings.warn(warning, BacktestWarning, stacklevel=2)
-    return build_bars(columns, clocks, report, empty=empty, identical="drop")
+    return columns, report
 
 
 def _joined(directory: object, path: object) -> Path:
@@ -135,42 +157,43 @@ def _joined(directory: object, path: object) -> Path:
     return Path(cast("str", directory), cast("str", path))
 
 
-def _read(file: Path, format: str, decimal: str) -> tuple[Columns, BarsReport]:  # noqa: A002
+def _read(file: Path, options: ReadOptions) -> tuple[Columns, BarsReport]:
     magic = magic_of(file)
+    layout = options.format
     binary = magic if magic in {"parquet", "feather"} else ""
     if magic == "feather version 1":
         raise DataError(f"{file.name}: Feather version 1 is not supported; write version 2")
-    if format == "auto":
-        format = binary or "text"  # noqa: A001
-    if format in {"parquet", "feather"}:
-        if format != binary:
+    if layout == "auto":
+        layout = binary or "text"
+    if layout in {"parquet", "feather"}:
+        if layout != binary:
             seems = f"it is {binary}" if binary else "its first bytes say otherwise"
-            raise DataError(f'{file.name}: no {format} file ({seems}); use format = "auto"')
+            raise DataError(f'{file.name}: not a {layout} file ({seems}); use format = "auto"')
         from backtest_py.data.readers.parquet import (  # noqa: PLC0415 - imports Arrow
             read_feather,
             read_parquet,
         )
 
-        return read_parquet(file) if format == "parquet" else read_feather(file)
+        return (read_parquet if layout == "parquet" else read_feather)(file, options)
     if binary:
-        raise DataError(f'{file.name}: no text but a {binary} file; use format = "auto"')
-    return _read_text(file, format, decimal)
+        raise DataError(f'{file.name}: not text but a {binary} file; use format = "auto"')
+    return _read_text(file, layout, options)
 
 
-def _read_text(file: Path, format: str, decimal: str) -> tuple[Columns, BarsReport]:  # noqa: A002
+def _read_text(file: Path, layout: str, options: ReadOptions) -> tuple[Columns, BarsReport]:
     from backtest_py.data.readers import csv, mt5, profit  # noqa: PLC0415 - they import Arrow
     from backtest_py.data.readers._text import read_head, read_table  # noqa: PLC0415
 
     text = read_text(file)
     head = read_head(text)
     dialects = (mt5.DIALECT, profit.DIALECT, csv.DIALECT)
-    if format in {"auto", "text"}:
+    if layout == "text":
         dialect = next(dialect for dialect in dialects if dialect.recognises(head))
     else:
-        dialect = next(dialect for dialect in dialects if dialect.name == format)
+        dialect = next(dialect for dialect in dialects if dialect.name == layout)
         if not dialect.recognises(head):
             line = head.delimiter.join(head.cells)[:80]
             raise DataError(
-                f'{file.name}: not laid out as {format} (first line {line!r}); use format = "auto"'
+                f'{file.name}: not laid out as {layout} (first line {line!r}); use format = "auto"'
             )
-    return read_table(text, head, dialect, decimal)
+    return read_table(text, head, dialect, options)

@@ -144,7 +144,7 @@ def to_floats(
     Raises
     ------
     DataError
-        If a text is no number.
+        If a text is not a number.
     """
     other = "," if decimal == "." else "."
     present = text_bytes(column)[0]
@@ -155,7 +155,7 @@ def to_floats(
         if grouping:
             wrong &= ~_matches(column, grouped)
         if wrong.any():
-            raise _no_number(column, int(wrong.argmax()), at)
+            raise _not_a_number(column, int(wrong.argmax()), at)
         plain = pc.replace_substring(plain, other, "")
     if decimal == ",":
         plain = pc.replace_substring(plain, ",", ".")
@@ -177,7 +177,7 @@ def _with_missing(column: pa.Array, plain: pa.Array, at: Callable[[int], str]) -
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if _fails(present[low:middle]) else (middle, high)
-        raise _no_number(column, low, at) from None
+        raise _not_a_number(column, low, at) from None
 
 
 def _fails(texts: pa.Array) -> bool:
@@ -188,5 +188,5 @@ def _fails(texts: pa.Array) -> bool:
     return False
 
 
-def _no_number(column: pa.Array, row: int, at: Callable[[int], str]) -> DataError:
+def _not_a_number(column: pa.Array, row: int, at: Callable[[int], str]) -> DataError:
     return DataError(f"{at(row)} = {column[row].as_py()[:40]!r} is not a number; correct the file")

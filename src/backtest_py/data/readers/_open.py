@@ -20,7 +20,15 @@ from backtest_py.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["MAX_ROWS", "MAX_TEXT", "TextFile", "data_file", "magic_of", "read_text"]
+__all__ = [
+    "MAX_ROWS",
+    "MAX_TEXT",
+    "TextFile",
+    "data_file",
+    "magic_of",
+    "most_unpacked",
+    "read_text",
+]
 
 MAX_ROWS: Final = 100_000_000
 """Rows that one file may hold: two centuries of one-minute bars."""
@@ -28,7 +36,7 @@ MAX_TEXT: Final = 2 * 1024**3
 """Bytes of text that one file may hold, or one column of text: what 32-bit offsets can count."""
 _FREE_TEXT: Final = 64 * 1024**2
 _MAX_RATIO: Final = 200
-"""Text of bars packs 4 to 20 times; what unpacks to more than 200 times its size is no bars."""
+"""Bars pack 4 to 20 times; what unpacks to more than 200 times its size does not hold bars."""
 _CHUNK: Final = 4 * 1024**2
 
 _DAMAGE: Final = (
@@ -68,7 +76,7 @@ def data_file(path: str | PathLike[str]) -> Path:
         if not file.exists():
             raise ConfigError(f"data file '{file}' does not exist; check the path")
         if not file.is_file():
-            raise ConfigError(f"data file '{file}' is no regular file; copy it to one")
+            raise ConfigError(f"data file '{file}' is not a regular file; copy it to one")
         with file.open("rb"):
             return file
     except (OSError, ValueError) as error:
@@ -83,6 +91,11 @@ def magic_of(file: Path) -> str:
     with file.open("rb") as stream:
         head = stream.read(8)
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
+
+
+def most_unpacked(size: int) -> int:
+    """Return how many bytes a file of so many bytes may unpack to."""
+    return _FREE_TEXT + _MAX_RATIO * size
 
 
 class _Stream(Protocol):
@@ -106,7 +119,7 @@ def read_text(file: Path) -> TextFile:
     Raises
     ------
     DataError
-        If the file is empty, is no text, is damaged, or unpacks to more than is sane.
+        If the file is empty, is not text, is damaged, or unpacks to far more than bars would.
     """
     name = file.name
     try:
@@ -148,22 +161,22 @@ def _from_zip(archive: zipfile.ZipFile, size: int, name: str) -> bytes:
 
 
 def _bounded(stream: _Stream, size: int, name: str) -> bytes:
-    """Read all of a compressed stream, but never more than is sane for its size."""
-    limit = min(MAX_TEXT, _FREE_TEXT + _MAX_RATIO * size)
+    """Read all of a compressed stream, but never more than bars of its size unpack to."""
+    limit = min(MAX_TEXT, most_unpacked(size))
     text = io.BytesIO()
     while chunk := stream.read(_CHUNK):
         text.write(chunk)
         if text.tell() > limit:
             raise DataError(
-                f"{name}: {size:,} bytes unpack to more than {limit:,}; this is no file of bars"
+                f"{name}: {size:,} bytes unpack to more than {limit:,}; this does not hold bars"
             )
     return text.getvalue()
 
 
 def _decoded(name: str, raw: bytes) -> TextFile:
-    """Decode by byte order mark, else as strict UTF-8: never by trying what does not fail.
+    """Decode by the byte order mark, else as strict UTF-8.
 
-    Any bytes of even length are valid UTF-16, so it is read only where its mark is.
+    UTF-16 is never tried without its mark: nearly any bytes of even length are valid UTF-16.
     """
     notes: tuple[str, ...] = ()
     encoding = "utf-8"

@@ -1,6 +1,6 @@
 """Delimited text of bars: header, columns, times and numbers, whatever platform wrote it.
 
-What the platforms do differently is a :class:`Dialect`; all else is the same here.
+What differs between platforms is a :class:`Dialect`; everything else is done here, once.
 """
 
 from __future__ import annotations
@@ -36,13 +36,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from backtest_py.bars import ReadOptions
     from backtest_py.bars.timestamps import Times
 
 __all__ = ["Dialect", "Head", "read_head", "read_table", "texts_of"]
 
 _NUMBER: Final = re.compile(r"[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?")
 _CLOCK: Final = re.compile(rb"\d{1,2}:\d\d(:\d\d)?|\d{6}")
+_LINE: Final = re.compile(rb"[^\r\n]*")
+_BLANK: Final = b" \t;,|\r\n"
+_CHUNK: Final = 2**16
 _MAX_TIME_WIDTH: Final = 48
+_MAX_HEADER: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,8 @@ class Dialect:
         The format's name.
     synonyms : mapping
         Column names of each role.
-    day_order : {"infer", "day"}
-        What comes first in a date whose year is last.
+    day_first : bool
+        Whether dates whose year is last always start with the day.
     grouping : bool
         Whether thousands may be grouped.
     recognises : callable
@@ -77,17 +82,28 @@ class Dialect:
 
     name: str
     synonyms: Synonyms
-    day_order: str
+    day_first: bool
     grouping: bool
     recognises: Callable[[Head], bool]
     positions: Callable[[Sequence[str]], list[str] | None]
 
 
 def read_head(file: TextFile) -> Head:
-    """Return what the first line that is not blank says of a file."""
+    """Return what the first line that is not blank says of a file.
+
+    Raises
+    ------
+    DataError
+        If that line is too long to be a header or a row of bars.
+    """
     start = len(file.text) - len(file.text.lstrip())
-    match = re.compile(rb"[^\r\n]*").match(file.text, start)
+    match = _LINE.match(file.text, start)
     line = match[0] if match else b""
+    if len(line) > _MAX_HEADER:
+        raise DataError(
+            f"{file.name}: the first line has {len(line):,} bytes, more than {_MAX_HEADER:,}; "
+            "this does not hold bars"
+        )
     text = line.decode()
     delimiter = next((mark for mark in "\t;|," if mark in text), ",")
     cells = tuple(cell.strip() for cell in next(csv.reader([text], delimiter=delimiter)))
@@ -98,14 +114,14 @@ def read_head(file: TextFile) -> Head:
 
 
 def read_table(
-    file: TextFile, head: Head, dialect: Dialect, decimal: str
+    file: TextFile, head: Head, dialect: Dialect, options: ReadOptions
 ) -> tuple[Columns, BarsReport]:
     """Return the columns of a file, in its own order of rows.
 
     Raises
     ------
     DataError
-        If a column is missing, a row has too few cells, or a value is no time or number.
+        If a column is missing, a row has too few cells, or a value is not a time or a number.
     """
     names = list(head.cells) if head.is_header else dialect.positions(head.cells)
     if names is None:
@@ -125,13 +141,15 @@ def read_table(
 
     time_roles = _time_roles(roles, table)
     require({} if not time_roles else {"time": 0}, ("time",), names, file.name)
-    times = _times([column(role) for role in time_roles], dialect, at)
+    dayfirst = dialect.day_first or options.dayfirst
+    times = _times([column(role) for role in time_roles], at, dayfirst=dayfirst)
     _one_symbol(table, roles, names, file.name)
     for role in {"time", "date", "clock"} - set(time_roles):
         roles.pop(role, None)
     numeric: dict[str, pa.Array] = {
         role: column(role) for role in (*PRICES, *VOLUMES, "atr") if role in roles
     }
+    decimal = options.decimal
     if decimal == "auto":
         plain = "." if head.delimiter == "," else ""
         decimal = decimal_mark(numeric, plain=plain, grouping=dialect.grouping, at=at)
@@ -201,6 +219,8 @@ def _rows(file: TextFile, head: Head, n_columns: int, wanted: list[int]) -> dict
             table = _parse(body, names, options, use_threads=False)
         except pa.ArrowInvalid as error:
             reason = str(error).splitlines()[0].removeprefix("CSV parse error: ")
+            if reason.startswith("straddling"):
+                reason = "a row is longer than 1 MiB, or a quotation mark is never closed"
             raise DataError(f"{file.name}: {reason[:200]}; correct that row") from None
     if table.num_rows > MAX_ROWS:
         raise DataError(f"{file.name}: {table.num_rows:,} rows are more than {MAX_ROWS:,}")
@@ -211,10 +231,12 @@ def _end_of_rows(text: bytes, start: int) -> int:
     """Return where the rows end, before the blank lines that spreadsheets leave."""
     end = len(text)
     while end > start:
-        line = max(text.rfind(mark, start, end) for mark in (b"\n", b"\r")) + 1
-        if text[max(line, start) : end].strip(b" \t;,|"):
-            return end
-        end = line - 1
+        begin = max(start, end - _CHUNK)
+        filled = text[begin:end].rstrip(_BLANK)
+        if filled:
+            line = _LINE.match(text, begin + len(filled))
+            return line.end() if line else end
+        end = begin
     return start
 
 
@@ -260,14 +282,14 @@ def _time_roles(roles: dict[str, int], table: dict[str, pa.Array]) -> list[str]:
     return next(([role] for role in ("time", "date") if role in roles), [])
 
 
-def _times(columns: list[pa.Array], dialect: Dialect, at: Callable[[str, int], str]) -> Times:
+def _times(columns: list[pa.Array], at: Callable[[str, int], str], *, dayfirst: bool) -> Times:
     def time_at(row: int) -> str:
         return at("time", row)
 
     texts = texts_of(columns[0], time_at)
     for column in columns[1:]:
         texts = np.strings.add(np.strings.add(texts, b" "), texts_of(column, time_at))
-    return parse_times(texts, time_at, order=dialect.day_order)
+    return parse_times(texts, time_at, dayfirst=dayfirst)
 
 
 def _one_symbol(

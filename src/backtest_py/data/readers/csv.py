@@ -37,7 +37,7 @@ def _positions(cells: Sequence[str]) -> list[str] | None:
 DIALECT: Final = Dialect(
     name="csv",
     synonyms=GENERIC,
-    day_order="infer",
+    day_first=False,
     grouping=True,
     recognises=_recognises,
     positions=_positions,

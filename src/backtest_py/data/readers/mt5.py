@@ -39,7 +39,7 @@ def _positions(_cells: Sequence[str]) -> list[str] | None:
 DIALECT: Final = Dialect(
     name="mt5",
     synonyms=_SYNONYMS,
-    day_order="infer",
+    day_first=False,
     grouping=False,
     recognises=_recognises,
     positions=_positions,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +20,11 @@ from backtest_py.bars.columns import (
     ignored_names,
     require,
 )
-from backtest_py.bars.timestamps import Times, as_times, parse_times
+from backtest_py.bars.timestamps import Times, as_times, parse_times, zoned_times
 from backtest_py.bars.validation import BarsReport
 from backtest_py.data.readers._numbers import as_numpy, to_floats
-from backtest_py.data.readers._open import MAX_ROWS, MAX_TEXT
+from backtest_py.data.readers._open import MAX_ROWS, MAX_TEXT, most_unpacked
+from backtest_py.data.readers._sizes import feather_bytes, parquet_bytes, text_bytes_of
 from backtest_py.data.readers._text import texts_of
 from backtest_py.errors import DataError
 
@@ -31,12 +34,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from backtest_py.bars import ReadOptions
     from backtest_py.bars.timestamps import At
 
 __all__ = ["read_feather", "read_parquet"]
 
 
-def read_parquet(file: Path) -> tuple[Columns, BarsReport]:
+def read_parquet(file: Path, options: ReadOptions) -> tuple[Columns, BarsReport]:
     """Return the columns of a Parquet file, in its own order of rows.
 
     Raises
@@ -46,15 +50,19 @@ def read_parquet(file: Path) -> tuple[Columns, BarsReport]:
     """
 
     def read(choose: Callable[[pa.Schema], list[int]]) -> pa.Table:
-        with pq.ParquetFile(file, page_checksum_verification=True) as source:
+        with pq.ParquetFile(file) as source:
             _check_rows(source.metadata.num_rows, file.name)
             schema = source.schema_arrow
-            return source.read(columns=[schema.names[position] for position in choose(schema)])
+            names = [schema.names[position] for position in choose(schema)]
+            _check_size(parquet_bytes(source, names), file)
+        texts = [name for name in names if _is_text(schema.field(name).type)]
+        with pq.ParquetFile(file, read_dictionary=texts, page_checksum_verification=True) as source:
+            return source.read(columns=names)
 
-    return _read(file.name, "parquet", read)
+    return _read(file, "parquet", read, options)
 
 
-def read_feather(file: Path) -> tuple[Columns, BarsReport]:
+def read_feather(file: Path, options: ReadOptions) -> tuple[Columns, BarsReport]:
     """Return the columns of a Feather file (version 2: an Arrow file), in its order of rows.
 
     Raises
@@ -67,17 +75,20 @@ def read_feather(file: Path) -> tuple[Columns, BarsReport]:
         with pa.OSFile(str(file)) as source:
             schema = ipc.open_file(source).schema
             wanted = choose(schema)
+            _check_size(feather_bytes(file), file)
             reader = ipc.open_file(source, options=ipc.IpcReadOptions(included_fields=wanted))
-            batches, n_rows = [], 0
+            batches, n_rows, n_bytes = [], 0, 0
             for number in range(reader.num_record_batches):
                 batches.append(reader.get_batch(number))
                 n_rows += batches[-1].num_rows
+                n_bytes += batches[-1].nbytes
                 if n_rows > MAX_ROWS:
                     break
+                _check_size(n_bytes, file)  # the footer may name one batch again and again
             _check_rows(n_rows, file.name)
             return pa.Table.from_batches(batches)
 
-    return _read(file.name, "feather", read)
+    return _read(file, "feather", read, options)
 
 
 def _check_rows(n_rows: int, name: str) -> None:
@@ -87,9 +98,27 @@ def _check_rows(n_rows: int, name: str) -> None:
         raise DataError(f"{name}: there is no row in the file")
 
 
+def _check_size(n_bytes: int, file: Path) -> None:
+    size = file.stat().st_size
+    limit = most_unpacked(size)
+    if n_bytes > limit:
+        raise DataError(
+            f"{file.name}: {size:,} bytes unpack to {n_bytes:,}, more than {limit:,}; this does "
+            "not hold bars"
+        )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return str(kind) in {"string", "large_string", "string_view"}
+
+
 def _read(
-    name: str, kind: str, read: Callable[[Callable[[pa.Schema], list[int]]], pa.Table]
+    file: Path,
+    kind: str,
+    read: Callable[[Callable[[pa.Schema], list[int]]], pa.Table],
+    options: ReadOptions,
 ) -> tuple[Columns, BarsReport]:
+    name = file.name
     names: list[str] = []
     roles: dict[str, int] = {}
 
@@ -106,31 +135,57 @@ def _read(
     try:
         table = read(choose)
         table.validate(full=True)
+        most_text = min(MAX_TEXT, most_unpacked(file.stat().st_size))
+        source = _Source(name, kind, table, roles, names, most_text)
+        return _columns(source, options)
     except DataError:
         raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError, struct.error) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{name}: the {kind} file is damaged or not what it seems ({reason[:200]}); write it "
             "again"
         ) from None
-    return _columns(name, kind, table, roles, names)
 
 
-def _columns(
-    name: str, kind: str, table: pa.Table, roles: dict[str, int], names: list[str]
-) -> tuple[Columns, BarsReport]:
-    def at(role: str, row: int) -> str:
-        return f"{name}: {role} in row {row}"
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A table as it was read, and what its columns are."""
 
-    def column(role: str) -> pa.Array:
-        return _flat(table[names[roles[role]]])
+    name: str
+    kind: str
+    table: pa.Table
+    roles: dict[str, int]
+    names: list[str]
+    most_text: int
 
+    def at(self, role: str, row: int) -> str:
+        """Name a value in errors."""
+        return f"{self.name}: {role} in row {row}"
+
+    def column(self, role: str) -> pa.Array:
+        """Return a column in one piece, dictionaries resolved, texts with 32-bit offsets."""
+        column = self.table[self.names[self.roles[role]]]
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if _is_text(kind):
+            n_bytes = text_bytes_of(column)
+            if n_bytes > self.most_text:
+                raise DataError(
+                    f"{self.name}: {n_bytes:,} bytes of text in the column of {role} are more "
+                    f"than {self.most_text:,}; this does not hold bars"
+                )
+            kind = pa.string()
+        return column.cast(kind).combine_chunks()
+
+
+def _columns(source: _Source, options: ReadOptions) -> tuple[Columns, BarsReport]:
+    name, table, roles, names = source.name, source.table, source.roles, source.names
+    at, column = source.at, source.column
     if "symbol" in roles and len(pc.unique(column("symbol"))) > 1:
         raise DataError(
             f"{name}: column {names[roles['symbol']]!r} names several instruments; keep one"
         )
-    times = _times(column("time"), lambda row: at("time", row))
+    times = _times(column("time"), lambda row: at("time", row), dayfirst=options.dayfirst)
 
     def read(role: str) -> NDArray[np.float64]:
         return _floats(column(role), role, at)
@@ -148,7 +203,7 @@ def _columns(
     )
     report = BarsReport(
         source=name,
-        format=kind,
+        format=source.kind,
         rows_read=table.num_rows,
         volume_kind=volume_kind,
         columns={role: names[position] for role, position in roles.items()},
@@ -157,28 +212,17 @@ def _columns(
     return columns, report
 
 
-def _flat(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column in one piece, dictionaries resolved, texts with 32-bit offsets."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if str(column.type) in {"string", "large_string", "string_view"}:
-        column = column.cast(pa.string())
-        if column.nbytes > MAX_TEXT:
-            raise DataError(f"a column of {column.nbytes:,} bytes of text is no column of bars")
-    return column.combine_chunks()
-
-
-def _times(column: pa.Array, at: At) -> Times:
+def _times(column: pa.Array, at: At, *, dayfirst: bool) -> Times:
     if column.null_count:
         missing = as_numpy(pc.cast(column.is_null(), pa.uint8()), "u1")
         raise DataError(f"{at(int(missing.argmax()))} has no value; every bar needs its time")
     kind = column.type
     if pa.types.is_string(kind):
-        return parse_times(texts_of(column, at), at)
+        return parse_times(texts_of(column, at), at, dayfirst=dayfirst)
     if pa.types.is_timestamp(kind):
         counts = as_numpy(pc.cast(column, pa.int64()), "i8")
         times = as_times(counts.view(f"M8[{kind.unit}]"), at)
-        return Times(times.ns, has_zone=kind.tz is not None)
+        return times if kind.tz is None else zoned_times(times.ns, kind.tz)
     if pa.types.is_date(kind):
         counts = as_numpy(pc.cast(pc.cast(column, pa.date64()), pa.int64()), "i8")
         return as_times(counts.view("M8[ms]"), at)

@@ -63,7 +63,7 @@ def _positions(cells: Sequence[str]) -> list[str] | None:
 DIALECT: Final = Dialect(
     name="profit",
     synonyms=_SYNONYMS,
-    day_order="day",
+    day_first=True,
     grouping=True,
     recognises=_recognises,
     positions=_positions,

@@ -1,4 +1,4 @@
-"""From a shard to its table: what combinations share is worked out once and joined.
+"""From a shard to its numbers: what combinations share is worked out once and joined.
 
 A combination is three choices: which bars signal, how a trade that starts at a bar ends, and what
 it costs. The signals of a strategy follow from its scores, cut by thresholds; scores are worked
@@ -11,18 +11,18 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from os import cpu_count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from backtest_py.engines.base import Job, atr_for
 from backtest_py.errors import ConfigError
 from backtest_py.records import METRICS, Intrabar
-from backtest_py.strategies.user import FunctionStrategy
 from backtest_py.sweep.compute.shards import MAX_ROWS
-from backtest_py.sweep.compute.sources import Sources, distinct_rows, replaced
-from backtest_py.sweep.space.sample import SampledGrid
+from backtest_py.sweep.compute.sources import SignalSources, encode_hashes, replaced
+from backtest_py.sweep.space.boxes import box_positions, distinct_rows
 from backtest_py.sweep.store.tables import coded_column, shard_table
 
 if TYPE_CHECKING:
@@ -31,18 +31,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from backtest_py.bars import Bars
-    from backtest_py.contract import Contract, MetricSettings
+    from backtest_py.contract import Contract
     from backtest_py.engines.base import Engine, SweepPlan
     from backtest_py.rules import ExitRules
     from backtest_py.sweep.compute.shards import Shard
-    from backtest_py.sweep.space.grid import Grid
+    from backtest_py.sweep.space.combinations import BoxRows
+    from backtest_py.sweep.spec import SweepSpec
 
     Exit = tuple[ExitRules, Contract, NDArray[np.float64] | None]
     Digits = NDArray[np.integer[Any]]
-    Computed = tuple[NDArray[np.int64], list[NDArray[np.int32]], NDArray[np.float64]]
 
-__all__ = ["DIRECT_COMBOS", "Evaluator", "SweepJob"]
+__all__ = ["DIRECT_COMBOS", "Evaluator", "Numbers", "Path", "possible_paths"]
 
 DIRECT_COMBOS: Final = 2
 """So few combinations are run one by one: a plan looks at all bars, whoever signals."""
@@ -58,47 +57,75 @@ MIN_RUN: Final = 16
 """Neighbouring signal sets of one source from which on they need not be sorted for speed."""
 
 
+class Path(Enum):
+    """How the combinations of a shard are computed; the bits are the same in every way."""
+
+    TABLES = "outcome tables"
+    """Signal sets are joined with the outcomes of every candidate under every exit."""
+    APART = "combinations apart"
+    """An engine's plan follows the trades of each combination for itself."""
+    DIRECT = "single runs"
+    """Each combination is a plain run."""
+
+
+def possible_paths(spec: SweepSpec) -> tuple[Path, ...]:
+    """Return every path that a shard of a sweep may take; :class:`Evaluator` takes no other."""
+    grid = spec.grid
+    if spec.is_plain and grid.size <= DIRECT_COMBOS:
+        return (Path.DIRECT,)
+    if not grid.crosses:
+        return (Path.APART,)
+    n_sources = math.prod(len(grid.axes[axis]) for axis in grid.structural_axes)
+    # where every combination has signals of its own, a run of it is all there is to do
+    if spec.is_plain and n_sources == grid.size and not grid.strategy.computes_signals:
+        return (Path.DIRECT,)
+    return (Path.TABLES, Path.APART)
+
+
 @dataclass(frozen=True, slots=True)
-class SweepJob:
-    """What a sweep asks: all that decides its numbers, but for the engine's build.
+class Numbers:
+    """What was computed for the combinations of a shard.
 
     Attributes
     ----------
-    bars : Bars
-        The market.
-    grid : Grid or SampledGrid
+    rows : BoxRows
         The combinations.
-    metrics : MetricSettings
-        Settings of the annualised metrics.
-    first, last : int
-        Signals at bars ``first <= i < last`` count.
-    scenarios : bool
-        Whether the other way to settle ambiguous bars is computed too.
+    values : ndarray of float64, shape (n_scenarios, n_ranges, n_metrics + 3*n_blocks, n)
+        As engines give them.
     """
 
-    bars: Bars
-    grid: Grid | SampledGrid
-    metrics: MetricSettings
-    first: int
-    last: int
-    scenarios: bool = False
+    rows: BoxRows
+    values: NDArray[np.float64]
 
     @property
-    def other_scenario(self) -> str:
-        """The way to settle ambiguous bars that the rules do not ask for, ``""`` if not wanted."""
-        if not self.scenarios:
-            return ""
-        return Intrabar(1 - self.grid.rules.intrabar_code).name
+    def metrics(self) -> NDArray[np.float64]:
+        """The metrics, shape (n_scenarios, n_ranges, n_metrics, n), as in ``records.METRICS``."""
+        return self.values[:, :, : len(METRICS)]
 
     @property
-    def n_combos(self) -> int:
-        """Number of combinations that are valid and admitted."""
-        return self.grid.size if isinstance(self.grid, SampledGrid) else self.grid.count()
+    def blocks(self) -> NDArray[np.float64]:
+        """Sums of daily returns and of their squares, and days, of the blocks of each range.
 
-    @property
-    def n_scenarios(self) -> int:
-        """How often every metric is computed."""
-        return 2 if self.scenarios else 1
+        The shape is (n_scenarios, n_ranges, n_blocks, 3, n).
+        """
+        sums = self.values[:, :, len(METRICS) :]
+        return sums.reshape(*sums.shape[:2], -1, 3, sums.shape[-1])
+
+
+class _Crossing(NamedTuple):
+    """The part of a box that its combinations span.
+
+    Attributes
+    ----------
+    sets, exits : ndarray of int32, shape (n_sets, n_axes) and (n_exits, n_axes)
+        Positions that some combination has.
+    places : ndarray of int64, shape (n_sets, n_exits)
+        Places of their crossings in the box.
+    """
+
+    sets: NDArray[np.int32]
+    exits: NDArray[np.int32]
+    places: NDArray[np.int64]
 
 
 class Evaluator:
@@ -106,7 +133,7 @@ class Evaluator:
 
     Parameters
     ----------
-    job : SweepJob
+    spec : SweepSpec
         What is asked.
     engine : Engine
         Who computes.
@@ -122,27 +149,28 @@ class Evaluator:
     """
 
     def __init__(
-        self, job: SweepJob, engine: Engine, *, threads: int = 0, max_memory: int = 1 << 30
+        self, spec: SweepSpec, engine: Engine, *, threads: int = 0, max_memory: int = 1 << 30
     ) -> None:
-        self.job = job
+        self.spec = spec
+        self.paths = possible_paths(spec)
         self.engine = engine
         self.threads = threads
         self.max_memory = max_memory
-        rows = min(MAX_ROWS, job.grid.size)
-        self.table_bytes = TABLES * 8 * len(METRICS) * job.n_scenarios * rows + _range_bytes(job)
+        rows = min(MAX_ROWS, spec.grid.size)
+        self.table_bytes = TABLES * 8 * spec.n_values * rows + _range_bytes(spec)
         self._room = max_memory - self.table_bytes
         self._require(0)
         self._exits_of: tuple[bytes | None, list[Exit]] = (None, [])
         self._loaded: object = None
         self._rows_done = 0
         self._began, self._share = 0, 0.0
-        self._apart: bool | None = None
-        self.sources = Sources(job.grid, job.bars, engine, threads, self._room // 4)
+        self._best_apart: bool | None = None
+        self.sources = SignalSources(spec.grid, spec.bars, engine, threads, self._room // 4)
 
     @property
     def apart(self) -> bool:
         """Whether each combination of what was evaluated was followed on its own."""
-        return bool(self._apart)
+        return self.paths == (Path.APART,) or bool(self._best_apart)
 
     @property
     def done(self) -> int:
@@ -154,7 +182,7 @@ class Evaluator:
         self.sources.cancel()
 
     def evaluate(self, shard: Shard) -> pa.Table:
-        """Return the table of one shard.
+        """Return the table of one shard: the metrics of the first range.
 
         Raises
         ------
@@ -167,30 +195,104 @@ class Evaluator:
 
     def work_out(self, shard: Shard) -> Callable[[], pa.Table]:
         """Compute one shard, and return what makes its table; errors as :meth:`evaluate`."""
-        grid = self.job.grid
-        if isinstance(grid, SampledGrid):
-            rows = slice(shard.box[0].start, shard.box[0].stop)
-            combo_ids, digits = grid.combo_ids[rows], list(grid.digits[rows].T)
-            metrics = self._rows_metrics(grid.digits[rows])
-        elif grid.size <= DIRECT_COMBOS:
-            combo_ids, digits, metrics = self._few(grid)
-        else:
-            combo_ids, digits, metrics = self._box(grid, shard.box)
-        self._rows_done += len(combo_ids)
-        self._began, self._share = self.sources.done, 0.0
+        spec, found = self.spec, self.numbers(shard)
+        hashes = ""
+        combo_ids, digits, _ = found.rows
+        if spec.grid.strategy.computes_signals and len(combo_ids) > 0:
+            hashes = encode_hashes(self.sources.hashes(found.rows.matrix))
 
         def table() -> pa.Table:
             parameters = {
                 axis.key: coded_column(column, axis.values)
-                for axis, column in zip(grid.axes, digits, strict=True)
+                for axis, column in zip(spec.grid.axes, digits, strict=True)
             }
-            other = (self.job.other_scenario, metrics[1]) if self.job.scenarios else None
-            return shard_table(combo_ids, parameters, metrics[0], other)
+            metrics = found.metrics[:, 0]
+            other = (spec.other_scenario, metrics[1]) if spec.scenarios else None
+            return shard_table(combo_ids, parameters, metrics[0], other, hashes)
 
         return table
 
+    def numbers(self, shard: Shard) -> Numbers:
+        """Return the metrics of one shard's combinations in every range, and the sums of blocks.
+
+        Raises
+        ------
+        ConfigError, SweepCancelled
+            As :meth:`evaluate`.
+        EngineError
+            If a range has fewer days than blocks.
+        """
+        rows = self.spec.grid.box_rows(shard.box)
+        values = self._values(shard.box, rows) if len(rows.combo_ids) else self._empty(0)
+        self._rows_done += len(rows.combo_ids)
+        self._began, self._share = self.sources.done, 0.0
+        return Numbers(rows, values)
+
+    def values_by(self, path: Path, digits: Digits) -> NDArray[np.float64]:
+        """Return the numbers of some combinations, computed in one way.
+
+        Parameters
+        ----------
+        path : Path
+            The way, one of :func:`possible_paths`.
+        digits : ndarray of int, shape (n, n_axes)
+            Valid positions on every axis.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_scenarios, n_ranges, n_numbers, n)
+        """
+        if path is Path.DIRECT:
+            return self._directly(digits)
+        if path is Path.APART:
+            return self._each(digits)
+        grid = self.spec.grid
+        sets, set_of = distinct_rows(digits[:, list(grid.strategy_axes)])
+        exits, exit_of = distinct_rows(digits[:, list(grid.exit_axes)])
+        return self.cross(digits[sets], digits[exits])[..., set_of, exit_of]
+
+    # which way
+
+    def _values(self, box: tuple[range, ...], rows: BoxRows) -> NDArray[np.float64]:
+        """Return the numbers of the combinations of a box, at least one, in the best way."""
+        crossing = None
+        if rows.places is not None and Path.TABLES in self.paths:
+            crossing = self._crossing(box, rows.places)
+        path = self._path(rows, crossing)
+        if path is not Path.TABLES:
+            return self.values_by(path, rows.matrix)
+        if crossing is None:
+            return self._whole_box(box)
+        return self._part_of_box(box, rows, crossing)
+
+    def _path(self, rows: BoxRows, crossing: _Crossing | None) -> Path:
+        """Choose the way for the combinations of a box."""
+        if len(self.paths) == 1:
+            return self.paths[0]
+        sparse = crossing is not None and crossing.places.size > SPARSE * len(rows.combo_ids)
+        return Path.APART if self._is_best_apart(rows) or sparse else Path.TABLES
+
+    def _is_best_apart(self, rows: BoxRows) -> bool:
+        """Tell whether combinations make fewer trades than the outcome table has to follow.
+
+        The table has the trade of every candidate, but a combination skips the signals that come
+        while it holds a position; where few sets share the table, most of it would be for nothing.
+        One shard decides for all.
+        """
+        if self._best_apart is None:
+            self._best_apart = False
+            if self.sources.shared:
+                step = -(-len(rows.combo_ids) // PROBED)
+                probe = self._each(rows.matrix[::step])
+                trades = probe[0, 0, METRICS.index("total_trades")].mean()
+                n_sets = self.spec.grid.n_distinct(self.spec.grid.strategy_axes)
+                self._best_apart = APART_COST * n_sets * trades < self.sources.n_candidates
+        return self._best_apart
+
+    # by outcome tables
+
     def cross(self, sets: Digits, exits: Digits) -> NDArray[np.float64]:
-        """Return the metrics of signal sets under exits, as the shards of a grid compute them.
+        """Return the numbers of signal sets under exits, as the shards of a grid compute them.
 
         Parameters
         ----------
@@ -200,150 +302,91 @@ class Evaluator:
 
         Returns
         -------
-        ndarray of float64, shape (n_scenarios, n_metrics, n_sets, n_exits)
+        ndarray of float64, shape (n_scenarios, n_ranges, n_numbers, n_sets, n_exits)
         """
-        job = self.job
+        spec = self.spec
         given = self._exits(exits)
         settled = [
-            _settled(exit_, scenario) for scenario in range(job.n_scenarios) for exit_ in given
+            _settled(exit_, scenario) for scenario in range(spec.n_scenarios) for exit_ in given
         ]
-        out = np.empty((len(METRICS), len(sets), len(settled)))
+        out = np.empty((len(spec.ranges), spec.n_numbers, len(sets), len(settled)))
         for plan, chosen, sources in self._in_runs(sets):
             cuts = self.sources.thresholds(sets[chosen])
             for batch in self._batches(plan, len(settled)):
                 self._load(plan, settled, batch)
-                values = plan.evaluate(sources, cuts, job.metrics, [(job.first, job.last)])
-                values = values.reshape(len(METRICS), len(sources), -1)
+                values = plan.evaluate(sources, cuts, spec.metrics, spec.ranges, spec.n_blocks)
+                values = values.reshape(*out.shape[:2], len(sources), -1)
                 if values.shape == out.shape and isinstance(chosen, slice):
                     out = values
                 else:
-                    out[:, chosen, batch] = values
-        shape = (len(METRICS), len(sets), job.n_scenarios, len(given))
-        return np.moveaxis(out.reshape(shape), 2, 0)
+                    out[:, :, chosen, batch] = values
+        shape = (*out.shape[:3], spec.n_scenarios, len(given))
+        return np.moveaxis(out.reshape(shape), 3, 0)
 
-    # boxes
+    def _whole_box(self, box: tuple[range, ...]) -> NDArray[np.float64]:
+        """Return the numbers of all combinations of a box, in the order of ``combo_id``."""
+        grid = self.spec.grid
+        sets, _ = box_positions(box, grid.strategy_axes)
+        exits, _ = box_positions(box, grid.exit_axes)
+        self._share = 1 / self.spec.n_scenarios
+        values = self.cross(sets, exits)
+        order = (*grid.strategy_axes, *grid.exit_axes)
+        apart = values.reshape(*values.shape[:3], *(len(box[axis]) for axis in order))
+        back = [3 + order.index(axis) for axis in range(len(order))]
+        return apart.transpose(0, 1, 2, *back).reshape(*values.shape[:3], -1)
 
-    def _few(self, grid: Grid) -> Computed:
-        """Return numbers, digits and metrics of a grid of hardly any combination."""
-        combo_ids = np.zeros(1, np.int64)  # a grid of which nothing is left was refused
-        if grid.size > 1:
-            combo_ids = np.flatnonzero(grid.box_mask(tuple(map(range, grid.shape))))
-        digits = grid.digit_rows(combo_ids)
-        return combo_ids, list(digits.T.astype(np.int32)), self._directly(digits)
-
-    def _box(self, grid: Grid, box: tuple[range, ...]) -> Computed:
-        """Return numbers, digits and metrics of the combinations of a box that are admitted."""
-        mask = grid.box_mask(box)
-        kept = slice(None) if mask.all() else np.flatnonzero(mask)
-        combo_ids = np.zeros((1,) * len(box), np.int64)
-        digits = []
-        for axis, (positions, stride) in enumerate(zip(box, grid.strides, strict=True)):
-            along = [1] * len(box)
-            along[axis] = len(positions)
-            column = np.arange(positions.start, positions.stop, dtype=np.int32).reshape(along)
-            combo_ids = combo_ids + column * np.int64(stride)
-            digits.append(np.broadcast_to(column, mask.shape).ravel()[kept])
-        combo_ids = combo_ids.ravel()[kept]
-        if len(combo_ids) == 0:
-            metrics = np.empty((self.job.n_scenarios, len(METRICS), 0))
-        elif self._nothing_shared:
-            metrics = self._directly(np.stack(digits, axis=1))
-        elif self._best_apart(digits):
-            metrics = self._rows_metrics(np.stack(digits, axis=1))
-        elif isinstance(kept, slice):
-            metrics = self._whole_box(grid, box)
-        else:
-            metrics = self._part_of_box(grid, box, mask.ravel(), kept, digits)
-        return combo_ids, digits, metrics
-
-    @property
-    def _nothing_shared(self) -> bool:
-        """Whether every combination has signals of its own, so that a run of it is all there is."""
-        grid = self.job.grid
-        own = math.prod(len(grid.axes[axis]) for axis in self.sources.structural_axes)
-        return own == grid.size and not isinstance(grid.strategy, FunctionStrategy)
-
-    def _best_apart(self, digits: list[NDArray[np.int32]]) -> bool:
-        """Tell whether combinations make fewer trades than the outcome table has to follow.
-
-        The table has the trade of every candidate, but a combination skips the signals that come
-        while it holds a position; where few sets share the table, most of it would be for nothing.
-        """
-        n_rows, grid = len(digits[0]), self.job.grid
-        if self._apart is None:
-            n_sets = math.prod(len(grid.axes[axis]) for axis in grid.strategy_axes)
-            self._apart = False
-            if self.sources.shared:
-                step = -(-n_rows // PROBED)
-                probe = np.stack([column[::step] for column in digits], axis=1)
-                trades = self._rows_metrics(probe)[0, METRICS.index("total_trades")].mean()
-                self._apart = APART_COST * n_sets * trades < self.sources.n_candidates
-        return self.apart
-
-    def _whole_box(self, grid: Grid, box: tuple[range, ...]) -> NDArray[np.float64]:
-        """Return the metrics of all combinations of a box, in the order of ``combo_id``."""
-        sets, _ = _positions(box, grid.strategy_axes)
-        exits, _ = _positions(box, _exit_axes(grid))
-        self._share = 1 / self.job.n_scenarios
-        metrics = self.cross(sets, exits)
-        order = (*grid.strategy_axes, *_exit_axes(grid))
-        apart = metrics.reshape(*metrics.shape[:2], *(len(box[axis]) for axis in order))
-        back = [2 + order.index(axis) for axis in range(len(order))]
-        return apart.transpose(0, 1, *back).reshape(*metrics.shape[:2], -1)
-
-    def _part_of_box(
-        self,
-        grid: Grid,
-        box: tuple[range, ...],
-        mask: NDArray[np.bool_],
-        kept: NDArray[np.intp],
-        digits: list[NDArray[np.int32]],
-    ) -> NDArray[np.float64]:
-        """Return the metrics of the combinations of a box that are kept, at least one."""
-        sets, set_places = _positions(box, grid.strategy_axes)
-        exits, exit_places = _positions(box, _exit_axes(grid))
+    def _crossing(self, box: tuple[range, ...], kept: NDArray[np.intp]) -> _Crossing:
+        """Return the signal sets and exits of the combinations at some places of a box."""
+        grid = self.spec.grid
+        mask = np.zeros(math.prod(map(len, box)), np.bool_)
+        mask[kept] = True
+        sets, set_places = box_positions(box, grid.strategy_axes)
+        exits, exit_places = box_positions(box, grid.exit_axes)
         wanted = mask[set_places[:, None] + exit_places]
         some_sets, some_exits = wanted.any(axis=1), wanted.any(axis=0)
         places = set_places[some_sets][:, None] + exit_places[some_exits]
-        if places.size > SPARSE * len(kept):
-            return self._rows_metrics(np.stack(digits, axis=1))
-        self._share = len(kept) / (self.job.n_scenarios * places.size)
-        metrics = self.cross(sets[some_sets], exits[some_exits])
-        row_of = np.empty(len(mask), np.int64)
+        return _Crossing(sets[some_sets], exits[some_exits], places)
+
+    def _part_of_box(
+        self, box: tuple[range, ...], rows: BoxRows, crossing: _Crossing
+    ) -> NDArray[np.float64]:
+        """Return the numbers of the combinations of a box that are admitted."""
+        places = crossing.places
+        self._share = len(rows.combo_ids) / (self.spec.n_scenarios * places.size)
+        values = self.cross(crossing.sets, crossing.exits)
+        row_of = np.empty(math.prod(map(len, box)), np.int64)
         row_of[places.ravel()] = np.arange(places.size)
-        return np.take(metrics.reshape(*metrics.shape[:2], -1), row_of[kept], axis=2)
+        return np.take(values.reshape(*values.shape[:3], -1), row_of[rows.places], axis=3)
 
-    # rows
+    # one by one
 
-    def _rows_metrics(self, digits: Digits) -> NDArray[np.float64]:
-        """Return the metrics of combinations that share nothing, one exit for each."""
-        job = self.job
-        if job.grid.size <= DIRECT_COMBOS:
-            return self._directly(digits)
-        firsts, exit_of = distinct_rows(digits[:, list(_exit_axes(job.grid))])
+    def _each(self, digits: Digits) -> NDArray[np.float64]:
+        """Return the numbers of combinations that share nothing, one exit for each."""
+        spec = self.spec
+        firsts, exit_of = distinct_rows(digits[:, list(spec.grid.exit_axes)])
         given = self._exits(digits[firsts])
-        self._share = 1 / job.n_scenarios
-        out = np.empty((job.n_scenarios, len(METRICS), len(digits)))
+        self._share = 1 / spec.n_scenarios
+        out = self._empty(len(digits))
         for plan, chosen, sources in self._in_runs(digits):
             cuts = self.sources.thresholds(digits[chosen])
-            for scenario in range(job.n_scenarios):
+            for scenario in range(spec.n_scenarios):
                 exits = [_settled(given[each], scenario) for each in exit_of[chosen]]
-                out[scenario][:, chosen] = plan.evaluate_each(
-                    exits, sources, cuts, job.metrics, [(job.first, job.last)]
-                )[0]
+                out[scenario][:, :, chosen] = plan.evaluate_each(
+                    exits, sources, cuts, spec.metrics, spec.ranges, spec.n_blocks
+                )
         return out
 
     def _directly(self, digits: Digits) -> NDArray[np.float64]:
         """Run combinations one by one, several at a time."""
-        out = np.empty((self.job.n_scenarios, len(METRICS), len(digits)))
+        out = self._empty(len(digits))
         rows = list(enumerate(digits.tolist()))
         if len(rows) <= DIRECT_COMBOS:  # to start threads would take longer
             for row, at in rows:
-                self._run(at, out[:, :, row])
+                self._run(at, out[:, 0, :, row])
             return out
         self._share = 1.0
         with ThreadPoolExecutor(self.threads or cpu_count() or 1) as pool:
-            runs = [pool.submit(self._run, at, out[:, :, row]) for row, at in rows]
+            runs = [pool.submit(self._run, at, out[:, 0, :, row]) for row, at in rows]
             try:
                 for run in runs:
                     run.result()
@@ -355,15 +398,21 @@ class Evaluator:
     def _run(self, at: list[int], out: NDArray[np.float64]) -> None:
         """Run one combination in every scenario, and set its metrics."""
         self.sources.require_going_on()
-        job, grid = self.job, self.job.grid
+        spec, grid = self.spec, self.spec.grid
         strategy, exit_ = grid.strategy_at(at), (grid.rules_at(at), grid.contract_at(at), None)
-        signals = strategy.compute(job.bars) if isinstance(strategy, FunctionStrategy) else None
-        for scenario in range(job.n_scenarios):
+        signals = None
+        if strategy.computes_signals:
+            signals = self.sources.signals_at([at[axis] for axis in grid.structural_axes])
+        first, last = spec.ranges[0]
+        for scenario in range(spec.n_scenarios):
             rules, contract, _ = _settled(exit_, scenario)
-            single = Job(
-                job.bars, strategy, signals, rules, contract, job.metrics, job.first, job.last
-            )
+            single = Job(spec.bars, strategy, signals, rules, contract, spec.metrics, first, last)
             out[scenario] = self.engine.run(single).metrics
+
+    def _empty(self, n: int) -> NDArray[np.float64]:
+        """Return room for the numbers of so many combinations."""
+        spec = self.spec
+        return np.empty((spec.n_scenarios, len(spec.ranges), spec.n_numbers, n))
 
     # what both share
 
@@ -381,15 +430,15 @@ class Evaluator:
 
     def _exits(self, rows: Digits) -> list[Exit]:
         """Return the exits at some positions; shards that come one after another share them."""
-        key = rows[:, list(_exit_axes(self.job.grid))].tobytes()
+        key = rows[:, list(self.spec.grid.exit_axes)].tobytes()
         if self._exits_of[0] != key:
             self._exits_of = (key, [self._exit(row) for row in rows.tolist()])
         return self._exits_of[1]
 
     def _exit(self, digits: Sequence[int]) -> Exit:
-        grid = self.job.grid
+        grid = self.spec.grid
         rules = grid.rules_at(digits)
-        return rules, grid.contract_at(digits), atr_for(self.engine, self.job.bars, rules)
+        return rules, grid.contract_at(digits), atr_for(self.engine, self.spec.bars, rules)
 
     def _batches(self, plan: SweepPlan, n_exits: int) -> Iterator[slice]:
         """Yield as many exits at a time as fit into memory."""
@@ -419,11 +468,11 @@ class Evaluator:
             )
 
 
-def _range_bytes(job: SweepJob) -> int:
+def _range_bytes(spec: SweepSpec) -> int:
     """Return what average true ranges take where a sweep varies them; they stay with the bars."""
-    axes = {axis.key: len(axis) for axis in job.grid.axes}
+    axes = {axis.key: len(axis) for axis in spec.grid.axes}
     n = axes.get("rules.atr_period", 1) * axes.get("rules.atr_method", 1)
-    return 8 * len(job.bars) * n if n > 1 else 0
+    return 8 * len(spec.bars) * n if n > 1 else 0
 
 
 def _settled(exit_: Exit, scenario: int) -> Exit:
@@ -432,33 +481,3 @@ def _settled(exit_: Exit, scenario: int) -> Exit:
         return exit_
     rules, contract, atr = exit_
     return replaced(rules, {"intrabar": Intrabar(1 - rules.intrabar_code).name}), contract, atr
-
-
-def _exit_axes(grid: Grid | SampledGrid) -> tuple[int, ...]:
-    """Return the axes of rules and contract, in the order of the grid."""
-    return tuple(sorted((*grid.rules_axes, *grid.contract_axes)))
-
-
-def _positions(
-    box: Sequence[range], axes: Sequence[int]
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return all positions of a box on some axes, and their places in the box.
-
-    Returns
-    -------
-    digits : ndarray of int32, shape (n, n_axes)
-        The axis that varies fastest is the last of ``axes``; on the others a box is at its start.
-    places : ndarray of int64, shape (n,)
-    """
-    lengths = [len(positions) for positions in box]
-    n = math.prod(lengths[axis] for axis in axes)
-    digits = np.empty((n, len(box)), np.int32)
-    digits[:] = [positions.start for positions in box]
-    places = np.zeros(n, np.int64)
-    after = n
-    for axis in axes:
-        after //= lengths[axis]
-        local = np.arange(n) // after % lengths[axis]
-        digits[:, axis] += local
-        places += local * math.prod(lengths[axis + 1 :])
-    return digits, places

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from backtest_py.sweep.space.sample import SampledGrid
+from backtest_py.sweep.space.boxes import Boxes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from backtest_py.sweep.space.grid import Grid
+    from backtest_py.sweep.space.combinations import Combinations
 
 __all__ = ["LAYOUT", "MAX_ROWS", "Shard", "Shards"]
 
@@ -60,32 +60,23 @@ class Shards:
     (3, (range(0, 100), range(128, 256)))
     """
 
-    grid: Grid | SampledGrid
+    grid: Combinations
 
     @cached_property
     def cuts(self) -> tuple[tuple[range, ...], ...]:
-        """The ranges into which every axis is cut."""
-        if isinstance(self.grid, SampledGrid):
-            return (_runs(self.grid.size, MAX_SAMPLES),)
-        exits = (*self.grid.rules_axes, *self.grid.contract_axes)
-        shape = self.grid.shape
-        cuts: dict[int, tuple[range, ...]] = _cut(shape, exits, MAX_EXITS)
-        n_exits = math.prod(len(cuts[axis][0]) for axis in exits)
-        cuts |= _cut(shape, self.grid.strategy_axes, max(1, MAX_ROWS // n_exits))
-        return tuple(cuts[axis] for axis in range(len(shape)))
+        """The ranges into which every dimension of the boxes is cut."""
+        return self.grid.cuts(MAX_ROWS, MAX_EXITS, MAX_SAMPLES)
+
+    @cached_property
+    def boxes(self) -> Boxes:
+        """The boxes of all shards."""
+        return Boxes(self.cuts)
 
     def __len__(self) -> int:
-        return math.prod(map(len, self.cuts))
+        return len(self.boxes)
 
     def __getitem__(self, number: int) -> Shard:
-        box = []
-        rest = number
-        for axis in reversed(self.cuts):
-            rest, place = divmod(rest, len(axis))
-            box.append(axis[place])
-        if rest or number < 0:
-            raise IndexError(number)
-        return Shard(number, tuple(reversed(box)))
+        return Shard(number, self.boxes[number])
 
     def in_working_order(self, *, by_exits: bool = True) -> Iterator[Shard]:
         """Yield all shards, so that those which share most come one after another.
@@ -96,12 +87,7 @@ class Shards:
             Whether shards with the same exits do, which share outcomes, or those with the same
             signal sets, which share scores.
         """
-        if isinstance(self.grid, SampledGrid):
-            yield from (self[number] for number in range(len(self)))
-            return
-        sets = self.grid.strategy_axes
-        exits = tuple(sorted((*self.grid.rules_axes, *self.grid.contract_axes)))
-        order = (*exits, *sets) if by_exits else (*sets, *exits)
+        order = self.grid.cut_order(by_exits=by_exits)
         strides = [math.prod(map(len, self.cuts[axis + 1 :])) for axis in range(len(self.cuts))]
         counts = [len(self.cuts[axis]) for axis in order]
         for place in range(len(self)):
@@ -110,18 +96,3 @@ class Shards:
                 rest, digit = divmod(rest, count)
                 number += digit * strides[axis]
             yield self[number]
-
-
-def _cut(shape: Sequence[int], axes: Sequence[int], limit: int) -> dict[int, tuple[range, ...]]:
-    """Cut axes so that a box has at most ``limit`` positions; the fastest axes stay whole."""
-    cuts = {}
-    room = limit
-    for axis in reversed(axes):
-        length = max(1, min(shape[axis], room))
-        cuts[axis] = _runs(shape[axis], length)
-        room //= length
-    return cuts
-
-
-def _runs(n: int, length: int) -> tuple[range, ...]:
-    return tuple(range(start, min(start + length, n)) for start in range(0, n, length))

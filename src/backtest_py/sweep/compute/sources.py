@@ -7,21 +7,20 @@ set of structural parameters; all signal sets of a source share its scores.
 from __future__ import annotations
 
 import math
+from base64 import b64encode
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from backtest_py.errors import SweepCancelled
+from backtest_py.errors import EngineError, SweepCancelled
+from backtest_py.provenance import signals_hash
 from backtest_py.signals import Signals
 from backtest_py.strategies.base import Bound
-from backtest_py.strategies.user import FunctionStrategy
-from backtest_py.sweep.space.grid import MAX_JUDGED
-from backtest_py.sweep.space.sample import SampledGrid
-from backtest_py.sweep.space.space import all_hold
+from backtest_py.sweep.space.boxes import distinct_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,26 +28,38 @@ if TYPE_CHECKING:
     from backtest_py.engines.base import Engine, SweepPlan
     from backtest_py.parameters import Settings
     from backtest_py.strategies.base import Strategy
-    from backtest_py.sweep.space.grid import Grid
+    from backtest_py.sweep.space.combinations import Combinations
 
     Digits = NDArray[np.integer[Any]]
 
-__all__ = ["Sources", "distinct_rows", "replaced"]
+__all__ = [
+    "HASH_BYTES",
+    "SignalSources",
+    "distinct_sets",
+    "encode_hashes",
+    "function_signals",
+    "measures_risk",
+    "replaced",
+    "set_hash",
+    "strategy_of",
+]
 
 AT_LEAST: Final = 8
 """Sources that are taken together whatever the memory."""
+HASH_BYTES: Final = 8
+"""Bytes of the hash of one signal set."""
 MAX_COMMON: Final = 65_536
 """Sources of which one plan is kept for the whole sweep, if it fits into memory."""
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
 
-class Sources:
+class SignalSources:
     """Plans of the sources that signal sets need; the last plan is kept.
 
     Parameters
     ----------
-    grid : Grid or SampledGrid
+    grid : Combinations
         The combinations.
     bars : Bars
         The market.
@@ -68,7 +79,7 @@ class Sources:
     """
 
     def __init__(
-        self, grid: Grid | SampledGrid, bars: Bars, engine: Engine, threads: int, room: int
+        self, grid: Combinations, bars: Bars, engine: Engine, threads: int, room: int
     ) -> None:
         self._grid, self._bars, self._engine = grid, bars, engine
         self._threads, self._room = threads, room
@@ -78,12 +89,13 @@ class Sources:
             (name, keys.index(f"strategy.{name}") if f"strategy.{name}" in keys else None)
             for name in cutting
         )
-        cut_axes = {axis for _, axis in self._cutting}
-        self.structural_axes = tuple(a for a in grid.strategy_axes if a not in cut_axes)
+        self.structural_axes = grid.structural_axes
         self.n_plans = 0
         self._plan: SweepPlan | None = None
         self._key: bytes | None = None
         self._done_before = 0
+        self._members: Digits = np.empty((0, 0), np.int64)
+        self._hashes: dict[tuple[int, ...], bytes] = {}
         self._cancelled = False
 
     @property
@@ -163,36 +175,49 @@ class Sources:
         plan = self._built(members)
         if self._cancelled:
             plan.cancel()
-        self._plan, self._key = plan, key
+        self._plan, self._key, self._members = plan, key, members
         self.n_plans += 1
         return plan
 
     def _built(self, members: Digits) -> SweepPlan:
-        strategies = [self._strategy(row) for row in members.tolist()]
-        functions = [each for each in strategies if isinstance(each, FunctionStrategy)]
+        strategies, signals = None, None
+        if self._grid.strategy.computes_signals:
+            signals = [self.signals_at(row) for row in members.tolist()]
+        else:
+            strategies = [strategy_of(self._grid, row) for row in members.tolist()]
         return self._engine.sweep_plan(
             self._bars,
-            strategies=None if functions else strategies,
-            signals=[self._signals(each) for each in functions] if functions else None,
+            strategies=strategies,
+            signals=signals,
             loosest=self._loosest,
             threads=self._threads,
         )
 
-    def _strategy(self, digits: list[int]) -> Strategy:
-        axes = [self._grid.axes[axis] for axis in self.structural_axes]
-        values = {axis.name: axis.values[at] for axis, at in zip(axes, digits, strict=True)}
-        return replaced(self._grid.strategy, values)
+    def signals_at(self, digits: Sequence[int]) -> Signals:
+        """Return what a user's function gives at a position on every structural axis."""
+        self.require_going_on()
+        signals = function_signals(self._grid, self._bars, digits)
+        self._hashes[_set_key(digits)] = set_hash(signals)
+        return signals
 
-    def _signals(self, strategy: FunctionStrategy) -> Signals:
-        """Return what a user's function gives, without risks that nothing measures in."""
-        if self._cancelled:
-            raise SweepCancelled("the sweep was stopped")
-        signals = strategy.compute(self._bars)
-        return signals if self._measures_risk else Signals(signals.side)
+    def hashes(self, rows: Digits) -> bytes:
+        """Return the hashes of what a user's function gave for the signal sets of some rows.
 
-    @cached_property
-    def _measures_risk(self) -> bool:
-        return self._grid.rules.unit == "strategy" or "rules.unit" in self._grid.keys
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n_rows, n_axes)
+            Positions on every axis of rows that were computed last.
+
+        Returns
+        -------
+        bytes
+            ``HASH_BYTES`` for each distinct set, sets in the order of their digits.
+        """
+        found = b"".join(self._hashes[_set_key(row)] for row in distinct_sets(self._grid, rows))
+        if len(self._hashes) > 2 * MAX_COMMON:  # the plan that is kept alone may be asked again
+            kept = map(_set_key, self._members.tolist())
+            self._hashes = {key: self._hashes[key] for key in kept}
+        return found
 
     @cached_property
     def _threshold_values(self) -> list[NDArray[np.float64]]:
@@ -221,7 +246,7 @@ class Sources:
         """The sources of the whole sweep, and their places by rank, where one plan holds them."""
         if math.prod(self._lengths) > MAX_COMMON:
             return None
-        members = self._occurring()
+        members = self._grid.occurring(self.structural_axes)
         if len(members) > self._at_once(members):
             return None
         place_of = np.zeros(math.prod(self._lengths), np.int64)
@@ -234,38 +259,12 @@ class Sources:
         if n <= AT_LEAST:
             return n
         n_bars, n_cuts = len(self._bars), len(self._cutting)
-        if isinstance(self._grid.strategy, FunctionStrategy):
-            size = n_bars * (18 if self._measures_risk else 2)  # here, and a copy of the engine's
+        if self._grid.strategy.computes_signals:
+            size = n_bars * (18 if measures_risk(self._grid) else 2)  # here, and the engine's copy
         else:
             probe = self._built(members[[0, n // 2, n - 1]])
             size = probe.n_candidates * (4 + 8 * n_cuts)
         return max(AT_LEAST, self._room // max(1, size))
-
-    def _occurring(self) -> Digits:
-        """Return the sources that the strategy's rules and ``where`` allow, by their ranks.
-
-        The engines, or a user's function, cannot be asked for others: a mean may not be faster
-        than itself.
-        """
-        grid, axes = self._grid, self.structural_axes
-        if isinstance(grid, SampledGrid):
-            structural = grid.digits[:, list(axes)]
-            return structural[distinct_rows(structural)[0]]
-        strategy = set(grid.strategy_axes)
-        own = [each for each in grid.rules_between if each.axes <= strategy]
-        read = frozenset(axes).union(*(each.axes for each in own))
-        for condition in grid.conditions:
-            wider = read | condition.axes
-            if wider <= strategy and math.prod(grid.shape[at] for at in wider) <= MAX_JUDGED:
-                own.append(condition)
-                read = wider
-        shape = [length if axis in read else 1 for axis, length in enumerate(grid.shape)]
-        index = np.ix_(*map(np.arange, shape))
-        other = tuple(axis for axis in range(len(grid.shape)) if axis not in axes)
-        admitted = np.ones(self._lengths, np.bool_)
-        if own:
-            admitted &= np.broadcast_to(all_hold(own, index), shape).any(axis=other)
-        return np.argwhere(admitted)
 
     @property
     def _lengths(self) -> tuple[int, ...]:
@@ -279,20 +278,45 @@ class Sources:
         return ranks
 
 
-def distinct_rows(rows: Digits) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the first row of each kind, kinds in the order of their digits, and every row's kind.
+def measures_risk(grid: Combinations) -> bool:
+    """Tell whether some rules of a sweep measure in the risk that a strategy gives."""
+    return grid.rules.unit == "strategy" or "rules.unit" in grid.keys
 
-    Examples
-    --------
-    >>> distinct_rows(np.array([[2, 1], [0, 5], [2, 1]]))
-    (array([1, 0]), array([1, 0, 1]))
-    """
-    kinds = firsts = np.zeros(len(rows), np.intp)
-    for column in rows.T:
-        # ranks of ranks stay below the number of rows, so that no product overflows
-        kinds = kinds * (int(column.max()) + 1) + column
-        _, firsts, kinds = np.unique(kinds, return_index=True, return_inverse=True)
-    return firsts if rows.shape[1] else firsts[:1], kinds
+
+def strategy_of(grid: Combinations, digits: Sequence[int]) -> Strategy:
+    """Return the strategy at a position on every structural axis."""
+    axes = [grid.axes[axis] for axis in grid.structural_axes]
+    values = {axis.name: axis.values[at] for axis, at in zip(axes, digits, strict=True)}
+    return replaced(grid.strategy, values)
+
+
+def function_signals(grid: Combinations, bars: Bars, digits: Sequence[int]) -> Signals:
+    """Return what a user's function gives at a position, without risks that nothing measures in."""
+    signals = strategy_of(grid, digits).compute(bars)
+    if signals is None:
+        raise EngineError(f"strategy {grid.strategy.name!r} has no function to compute its signals")
+    return signals if measures_risk(grid) else Signals(signals.side)
+
+
+def distinct_sets(grid: Combinations, rows: Digits) -> list[list[int]]:
+    """Return the distinct positions of rows on the structural axes, in the order of digits."""
+    structural = rows[:, list(grid.structural_axes)]
+    sets: list[list[int]] = structural[distinct_rows(structural)[0]].tolist()
+    return sets
+
+
+def set_hash(signals: Signals) -> bytes:
+    """Return a short hash of signals: enough to tell that a function gives others than before."""
+    return bytes.fromhex(signals_hash(signals))[:HASH_BYTES]
+
+
+def encode_hashes(hashes: bytes) -> str:
+    """Return hashes of signal sets as text, for a journal."""
+    return b64encode(hashes).decode()
+
+
+def _set_key(digits: Sequence[int]) -> tuple[int, ...]:
+    return tuple(digits)
 
 
 def replaced(settings: SettingsT, values: Mapping[str, Any]) -> SettingsT:

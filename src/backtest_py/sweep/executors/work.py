@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from backtest_py.engines.base import Engine
-    from backtest_py.sweep.compute.evaluator import SweepJob
     from backtest_py.sweep.compute.shards import Shard
     from backtest_py.sweep.progress import Progress
+    from backtest_py.sweep.spec import SweepSpec
 
     Found = Generator[tuple[Shard, pa.Table | Packed], None, None]
 
@@ -92,7 +92,7 @@ class Work:
 
     Parameters
     ----------
-    job : SweepJob
+    job : SweepSpec
         What is asked.
     engine : Engine
         Who computes.
@@ -111,7 +111,7 @@ class Work:
 
     def __init__(
         self,
-        job: SweepJob,
+        job: SweepSpec,
         engine: Engine,
         means: Means,
         done: Mapping[int, int],
@@ -258,7 +258,7 @@ class ShardTask:
 
     Attributes
     ----------
-    job : SweepJob
+    job : SweepSpec
         What is asked.
     engine : str
         Name of the engine, which uses one thread.
@@ -272,7 +272,7 @@ class ShardTask:
         Number of the process that sweeps, without which its children need not go on.
     """
 
-    job: SweepJob
+    job: SweepSpec
     engine: str
     max_memory: int
     packed: bool

@@ -1,13 +1,15 @@
 """The parity gate: before the Rust engine runs a large sweep, the reference engine agrees with it.
 
-Both run a sample of this very grid on these very bars, one combination at a time, as
-:func:`backtest_py.run` would; and what the sweep itself gives for the same combinations must equal
-that, because the sweep takes shortcuts that a single run does not. Trades must agree bit for bit,
-metrics within a relative 1e-5. That they agree bit for bit, too, is expected, and a warning tells
-where they do not.
+Both engines run a sample of this grid on these bars, one combination at a time, as
+:func:`backtest_py.run` would. The sweep takes shortcuts that a single run does not, so the rows of
+the same combinations must equal those runs in every way in which the sweep may compute a row: by
+outcome tables, combination by combination, or as plain runs. Trades must agree bit for bit, metrics
+within a relative 1e-5. Metrics are expected to agree bit for bit too, and a warning says where they
+do not.
 
-A verdict is kept on disk and holds for the same question: bars, grid, settings, range and builds of
-both engines. One on a user's own function is not kept, for what the function calls may change.
+A verdict is kept on disk and holds for the same question, answered by the same code: bars, grid,
+settings, range, the builds of both engines, and the sources of this package. A verdict on a user's
+own function is not kept, because what the function calls may change.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ import numpy as np
 from backtest_py.engines import reference
 from backtest_py.engines.base import EngineOutput, Job
 from backtest_py.errors import BacktestWarning, EngineUnavailableError, ParityError
+from backtest_py.fingerprints import canonical_json, package_code_hash, sha256
+from backtest_py.parameters import counted
 from backtest_py.parity import AGREED_RTOL, Difference, compare
-from backtest_py.provenance import canonical_json, sha256
 from backtest_py.records import COUNT_METRICS, SEMANTICS_VERSION, TRADE_DTYPE, Intrabar
-from backtest_py.strategies.user import FunctionStrategy
-from backtest_py.sweep.gate.stratify import STRATA, draw, stratify
+from backtest_py.sweep.gate.sample import STRATA, draw, sweep_sample
 from backtest_py.sweep.gate.verdicts import recall, remember
 
 if TYPE_CHECKING:
@@ -39,18 +41,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.engines.base import Engine
-    from backtest_py.sweep.compute.evaluator import SweepJob
-    from backtest_py.sweep.gate.stratify import Stratified
+    from backtest_py.sweep.gate.sample import Sampled
+    from backtest_py.sweep.spec import SweepSpec
 
-    Row = tuple[int, list[int]]
+    Place = tuple[int, int, int]
+    """Number of a combination, scenario, range."""
 
 __all__ = ["GATE_COMBOS", "gate_text", "pass_gate"]
 
 GATE_COMBOS: Final = 1_000
 """Combinations beyond which a sweep of the Rust engine passes the gate first."""
 
-_FORMAT: Final = 1
-"""Goes up when a verdict says something else than before, so that none is taken from disk."""
 _EXACT: Final = COUNT_METRICS | {"ruined"}
 _NO_TRADES: Final = {name: np.zeros(0, dtype) for name, dtype in TRADE_DTYPE.items()}
 _MAX_WORKERS: Final = 16
@@ -58,13 +59,13 @@ _KEPT_SIGNALS: Final = 8
 
 
 def pass_gate(
-    job: SweepJob, engine: Engine, *, threads: int = 0, max_memory: int = 1 << 30
+    spec: SweepSpec, engine: Engine, *, threads: int = 0, max_memory: int = 1 << 30
 ) -> dict[str, Any]:
     """Let a sweep pass if both engines agree on a sample of it.
 
     Parameters
     ----------
-    job : SweepJob
+    spec : SweepSpec
         What is swept.
     engine : Engine
         The engine that sweeps.
@@ -78,8 +79,8 @@ def pass_gate(
     dict
         The verdict, ready for JSON: ``verdict`` (``"agreed"``), ``bit_for_bit``,
         ``largest_difference`` (relative), ``first_difference`` (text), ``n_combos``, ``n_trades``,
-        ``sample`` (numbers of combinations by stratum), ``builds`` (of both engines), ``key``,
-        ``reused``, ``seconds``.
+        ``sample`` (numbers of combinations by stratum), ``paths`` (in which ways rows were
+        computed), ``builds`` (of both engines), ``key``, ``reused``, ``seconds``.
 
     Raises
     ------
@@ -92,23 +93,21 @@ def pass_gate(
     --------
     >>> import backtest_py as bt
     >>> from backtest_py.engines import resolve
-    >>> from backtest_py.sweep.compute.evaluator import SweepJob
-    >>> from backtest_py.sweep.space.grid import Grid
+    >>> from backtest_py.sweep.spec import SweepSpec
     >>> bars = bt.synthetic_bars(n_days=20)
     >>> axes = {"strategy.lookback": [5, 10], "rules.stop": [1.0, 2.0]}
-    >>> grid = Grid.build(bt.BarraElefante(), bt.ExitRules(), bt.Contract(), axes)
-    >>> job = SweepJob(bars, grid, bt.MetricSettings(), 0, len(bars))
-    >>> verdict = pass_gate(job, resolve("rust")[0])
+    >>> spec = SweepSpec.of(bars, "barra_elefante", axes)
+    >>> verdict = pass_gate(spec, resolve("rust")[0])
     >>> verdict["verdict"], verdict["bit_for_bit"], verdict["n_combos"]
     ('agreed', True, 4)
     """
     began = time.perf_counter()
     trusted = _reference()
     builds = {each.name: dict(each.build) for each in (trusted, engine)}
-    key = sha256(canonical_json(_identity(job, builds)))
-    keep = not isinstance(job.grid.strategy, FunctionStrategy)
+    key = sha256(canonical_json(_question(spec, builds)))
+    keep = not spec.grid.strategy.computes_signals
     known = recall(key) if keep else None
-    verdict = known or _Gate(job, trusted, engine).verdict(threads, max_memory)
+    verdict = known or _Gate(spec, trusted, engine).verdict(threads, max_memory)
     if keep and known is None:
         remember(key, verdict)
     if not verdict["bit_for_bit"]:
@@ -148,9 +147,10 @@ def gate_text(verdict: Mapping[str, Any]) -> str:
         exactly = f"metrics within a relative {verdict['largest_difference']:.1e}"
     strata = ", ".join(f"{len(verdict['sample'][name])} {name}" for name in STRATA)
     how = "reused" if verdict["reused"] else f"{verdict['seconds']:.1f} s"
+    combos = counted(verdict["n_combos"], "combination")
     return (
-        f"parity gate: both engines agree on {verdict['n_combos']} combinations ({strata}) and "
-        f"{verdict['n_trades']:,} trades, {exactly}; {how}"
+        f"parity gate: both engines agree on {combos} ({strata}) and "
+        f"{counted(verdict['n_trades'], 'trade')}, {exactly}; {how}"
     )
 
 
@@ -164,18 +164,14 @@ def _reference() -> Engine:
         ) from error
 
 
-def _identity(job: SweepJob, builds: Mapping[str, Any]) -> dict[str, Any]:
+def _question(spec: SweepSpec, builds: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that a verdict depends on."""
     return {
-        "format": _FORMAT,
         "tolerance": AGREED_RTOL,
-        "bars": job.bars.content_hash,
-        "grid": job.grid.to_mapping(),
-        "metrics": job.metrics.to_mapping(),
-        "range": [job.first, job.last],
-        "scenarios": job.scenarios,
+        "spec": spec.to_mapping(),
         "semantics": SEMANTICS_VERSION,
         "builds": builds,
+        "package_code": package_code_hash(),
     }
 
 
@@ -199,10 +195,9 @@ class _Compared:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What both engines gave for one combination in one scenario."""
+    """What both engines gave for one combination in one scenario and range."""
 
-    combo_id: int
-    scenario: int
+    place: Place
     comparison: _Compared
     metrics: NDArray[np.float64]
     n_trades: int
@@ -211,36 +206,31 @@ class _Answer:
 class _Gate:
     """One question to both engines, and what has been found so far."""
 
-    def __init__(self, job: SweepJob, reference: Engine, engine: Engine) -> None:
-        self._job, self._reference, self._engine = job, reference, engine
-        self._metrics: dict[tuple[int, int], NDArray[np.float64]] = {}
+    def __init__(self, spec: SweepSpec, reference: Engine, engine: Engine) -> None:
+        self._spec, self._reference, self._engine = spec, reference, engine
+        self._metrics: dict[Place, NDArray[np.float64]] = {}
         self._n_trades = 0
         self._largest = 0.0
         self._first = ""
 
     def verdict(self, threads: int, max_memory: int) -> dict[str, Any]:
-        """Compare a sample, the rows of the sweep while the engines run."""
-        job = self._job
-        drawn = draw(job.grid, int(sha256(canonical_json(job.grid.to_mapping()))[:16], 16))
+        """Compare a sample; the sweep's rows are computed while both engines run."""
+        spec = self._spec
+        drawn = draw(spec, int(sha256(canonical_json(spec.grid.to_mapping()))[:16], 16))
         workers = min(threads or cpu_count() or 1, _MAX_WORKERS)
         with (
             ThreadPoolExecutor(1, "backtest-py-gate-sweep") as beside,
             ThreadPoolExecutor(workers, "backtest-py-gate-run") as pool,
         ):
             sweeping = beside.submit(
-                stratify, job, self._engine, drawn, threads=threads, max_memory=max_memory
+                sweep_sample, spec, self._engine, drawn, threads=threads, max_memory=max_memory
             )
-            if isinstance(job.grid.strategy, FunctionStrategy):
+            if spec.grid.strategy.computes_signals:
                 sweeping.result()  # a user's function need not bear two threads at once
-            certain = slice(drawn.n_certain)
-            self._run(
-                zip(drawn.combo_ids[certain].tolist(), drawn.digits[certain].tolist(), strict=True),
-                pool,
-                2 * workers,
-            )
+            self._run(drawn.combo_ids[: drawn.n_certain], pool, 2 * workers)
             sample = sweeping.result()
-            every = zip(sample.combo_ids.tolist(), sample.digits.tolist(), strict=True)
-            self._run([row for row in every if (row[0], 0) not in self._metrics], pool, 2 * workers)
+            done = {combo_id for combo_id, _, _ in self._metrics}
+            self._run(sample.combo_ids[~np.isin(sample.combo_ids, list(done))], pool, 2 * workers)
         self._compare_sweep(sample)
         return {
             "verdict": "agreed",
@@ -250,71 +240,87 @@ class _Gate:
             "n_combos": len(sample.combo_ids),
             "n_trades": self._n_trades,
             "sample": sample.strata,
+            "paths": [path.value for path in sample.metrics],
         }
 
-    def _run(self, rows: Iterable[Row], pool: ThreadPoolExecutor, ahead: int) -> None:
+    def _run(self, combo_ids: NDArray[np.int64], pool: ThreadPoolExecutor, ahead: int) -> None:
         """Run combinations on both engines, a few of them at a time."""
         waiting: deque[Future[_Answer]] = deque()
         try:
-            for combo_id, scenario, single in self._jobs(rows):
+            for place, single in self._jobs(combo_ids.tolist()):
                 if len(waiting) == ahead:
                     self._take(waiting.popleft().result())
-                waiting.append(pool.submit(self._ask, combo_id, scenario, single))
+                waiting.append(pool.submit(self._ask, place, single))
             while waiting:
                 self._take(waiting.popleft().result())
         finally:
             for future in waiting:
                 future.cancel()
 
-    def _jobs(self, rows: Iterable[Row]) -> Iterator[tuple[int, int, Job]]:
-        """Yield what both engines shall run: every combination, in every scenario."""
-        job = self._job
-        compute = lru_cache(_KEPT_SIGNALS)(lambda strategy: strategy.compute(job.bars))
-        for combo_id, digits in rows:
-            strategy, rules, contract = job.grid.settings_at(digits)
-            signals = compute(strategy) if isinstance(strategy, FunctionStrategy) else None
-            base = Job(
-                job.bars, strategy, signals, rules, contract, job.metrics, job.first, job.last
-            )
-            for scenario in range(job.n_scenarios):
+    def _jobs(self, combo_ids: Iterable[int]) -> Iterator[tuple[Place, Job]]:
+        """Yield what both engines run: every combination, in every scenario and range."""
+        spec = self._spec
+        compute = lru_cache(_KEPT_SIGNALS)(lambda strategy: strategy.compute(spec.bars))
+        for combo_id in combo_ids:
+            strategy, rules, contract = spec.grid.settings(combo_id)
+            signals = compute(strategy)
+            for scenario in range(spec.n_scenarios):
                 settled = replace(rules, intrabar=_intrabar(rules.intrabar_code, scenario))
-                yield combo_id, scenario, replace(base, rules=settled)
+                for number, (first, last) in enumerate(spec.ranges):
+                    yield (
+                        (combo_id, scenario, number),
+                        Job(
+                            spec.bars,
+                            strategy,
+                            signals,
+                            settled,
+                            contract,
+                            spec.metrics,
+                            first,
+                            last,
+                        ),
+                    )
 
-    def _ask(self, combo_id: int, scenario: int, single: Job) -> _Answer:
+    def _ask(self, place: Place, single: Job) -> _Answer:
         expected, found = self._reference.run(single), self._engine.run(single)
         sides = (self._reference.name, self._engine.name)
         comparison = _compared(expected, found, sides)
-        return _Answer(combo_id, scenario, comparison, found.metrics, len(found.trades["side"]))
+        return _Answer(place, comparison, found.metrics, len(found.trades["side"]))
 
     def _take(self, answer: _Answer) -> None:
-        self._note(answer.combo_id, answer.scenario, answer.comparison)
-        self._metrics[answer.combo_id, answer.scenario] = answer.metrics
+        self._note(answer.place, answer.comparison)
+        self._metrics[answer.place] = answer.metrics
         self._n_trades += answer.n_trades
 
-    def _compare_sweep(self, sample: Stratified) -> None:
+    def _compare_sweep(self, sample: Sampled) -> None:
         """Compare the rows of the sweep with the single runs of the same engine."""
-        sides = (f"{self._engine.name}'s single run", f"{self._engine.name}'s sweep")
-        for row, combo_id in enumerate(sample.combo_ids.tolist()):
-            for scenario, metrics in enumerate(sample.metrics):
-                alone = EngineOutput(_NO_TRADES, self._metrics[combo_id, scenario])
-                swept = EngineOutput(_NO_TRADES, np.ascontiguousarray(metrics[:, row]))
-                self._note(combo_id, scenario, _compared(alone, swept, sides))
+        name = self._engine.name
+        for path, metrics in sample.metrics.items():
+            sides = (f"{name}'s single run", f"{name}'s sweep by {path.value}")
+            for row, combo_id in enumerate(sample.combo_ids.tolist()):
+                for scenario, number in np.ndindex(*metrics.shape[:2]):
+                    place = (combo_id, scenario, number)
+                    alone = EngineOutput(_NO_TRADES, self._metrics[place])
+                    values = np.ascontiguousarray(metrics[scenario, number, :, row])
+                    swept = EngineOutput(_NO_TRADES, values)
+                    self._note(place, _compared(alone, swept, sides))
 
-    def _note(self, combo_id: int, scenario: int, comparison: _Compared) -> None:
+    def _note(self, place: Place, comparison: _Compared) -> None:
         """Take note of a comparison, and refuse what is not tolerated."""
         self._largest = max(self._largest, comparison.largest)
         if comparison.wrong is not None:
             raise ParityError(
                 "the engines disagree, so the sweep has not begun: "
-                f"{self._event(combo_id, scenario, comparison.wrong)}; please report it, and sweep "
+                f"{self._event(place, comparison.wrong)}; please report it, and sweep "
                 f'with engine="{self._reference.name}" meanwhile, which is the reference'
             )
         if comparison.first is not None and not self._first:
-            self._first = self._event(combo_id, scenario, comparison.first)
+            self._first = self._event(place, comparison.first)
 
-    def _event(self, combo_id: int, scenario: int, split: _Split) -> str:
+    def _event(self, place: Place, split: _Split) -> str:
         """Say where two sides differ, and which combination shows it again."""
-        grid, bars = self._job.grid, self._job.bars
+        combo_id, scenario, number = place
+        grid, bars = self._spec.grid, self._spec.bars
         values = ", ".join(f"{key} = {value!r}" for key, value in grid.values(combo_id).items())
         _, rules, _ = grid.settings(combo_id)
         where = "".join(
@@ -322,8 +328,9 @@ class _Gate:
             for name, bar in (("signal", split.difference.bar), ("exit", split.exit_bar))
             if bar is not None
         )
+        span = f", range {number}" if len(self._spec.ranges) > 1 else ""
         return (
-            f"combination {combo_id} ({values}), {_intrabar(rules.intrabar_code, scenario)}: "
+            f"combination {combo_id} ({values}), {_intrabar(rules.intrabar_code, scenario)}{span}: "
             f"{split.difference.describe(*split.sides)}{where}"
         )
 

@@ -1,1 +1,1 @@
-"""What a sweep gives: the best rows, slices and replays, read where they lie."""
+"""The result of a sweep: its best rows, fronts, slices, heatmaps and replays."""

@@ -1,63 +1,63 @@
-"""A sweep, done: every combination with its parameters and metrics, and ways to look at them.
+"""The result of a sweep: its combinations with parameters and metrics, and ways to look at them.
 
-Rows stay in the files of the shards, or in memory where a small sweep was not written. What is
-asked for is read from there: only the columns that matter, shard by shard.
+Rows stay in the files of the shards, or in memory if the sweep was not written. Each question
+reads only the columns that it needs, shard by shard.
+
+One rule holds wherever rows are ranked: a ruined account is behind every other one. Its metrics
+are those of the days before the ruin, so they may look good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from backtest_py._io.files import replacing
+from backtest_py.backtest.job import prepare
 from backtest_py.backtest.result import BacktestResult
-from backtest_py.backtest.run import prepare
 from backtest_py.contract import MetricSettings
 from backtest_py.data.source import load_source
 from backtest_py.engines import resolve
 from backtest_py.errors import BacktestError, ConfigError, DataError
-from backtest_py.parameters import unknown_name
-from backtest_py.records import Intrabar
-from backtest_py.strategies.user import FunctionStrategy
-from backtest_py.sweep.result.groups import Groups, Reduction
-from backtest_py.sweep.result.ranking import Front, Ranking
-from backtest_py.sweep.result.rows import Rows
-from backtest_py.sweep.space.sample import SampledGrid, grid_from_mapping
+from backtest_py.parameters import counted, unknown_name
+from backtest_py.sweep.result.columns import any_true, ranking_keys, small_is_good, table_bytes
+from backtest_py.sweep.result.completeness import Completeness
+from backtest_py.sweep.result.ranking import BestRows, ParetoFront
+from backtest_py.sweep.result.reader import RowReader
+from backtest_py.sweep.result.slices import SweptValues, metric_by_values
+from backtest_py.sweep.space.sample import grid_from_mapping
 from backtest_py.sweep.store.store import done_shards, read_manifest
-from backtest_py.sweep.store.tables import COMBO_ID, SMALLER_IS_BETTER, scenario_column
+from backtest_py.sweep.store.tables import COMBO_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
-    from backtest_py.sweep.space.grid import Grid
+    from backtest_py.sweep.result.columns import Direction
+    from backtest_py.sweep.result.reductions import Reduction
+    from backtest_py.sweep.space.combinations import Combinations
 
 __all__ = ["SweepResult", "open_sweep"]
 
-Direction: TypeAlias = Literal["max", "min"]
-
-_MAX_LEVELS: Final = 10_000
-"""Distinct values of a parameter beyond which a slice or heatmap shows nothing."""
-
 
 def open_sweep(path: str | Path, bars: Bars | None = None) -> SweepResult:
-    """Open the sweep in a directory; it may be running still.
+    """Open the sweep in a directory, which need not be complete.
+
+    :attr:`SweepResult.complete` tells whether every combination is done.
 
     Parameters
     ----------
     path : str or Path
         What was given to the sweep as ``out``.
     bars : Bars, optional
-        The bars that were swept, for :meth:`SweepResult.replay`; without them it reads their file.
+        The bars that were swept, for :meth:`SweepResult.replay`; without them their file is read.
 
     Returns
     -------
@@ -76,10 +76,17 @@ def open_sweep(path: str | Path, bars: Bars | None = None) -> SweepResult:
 class SweepResult:
     """The combinations of a sweep, with their parameters and metrics.
 
+    It can be pickled, and so sent to other processes: with its rows and bars if it is in memory,
+    by the path of its directory if it is on disk.
+
     Attributes
     ----------
     n_combos : int
         Combinations that are done.
+    complete : bool
+        Whether these are all combinations of the sweep.
+    n_missing : int
+        Combinations that are not done yet.
     columns : tuple of str
         ``combo_id``, the swept parameters by full key, and the metrics.
 
@@ -95,16 +102,20 @@ class SweepResult:
 
     def __init__(
         self,
-        rows: Rows | Callable[[], Rows],
+        rows: RowReader | Callable[[], RowReader],
         manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         bars: Bars | None = None,
-        grid: Grid | SampledGrid | None = None,
+        grid: Combinations | None = None,
+        directory: Path | None = None,
+        n_shards: int | None = None,
     ) -> None:
         self._given_rows = rows
         self._given_manifest = manifest
         self._bars = bars
         self._given_grid = grid
+        self._directory = directory
+        self._n_shards = n_shards
 
     @classmethod
     def open(
@@ -112,14 +123,24 @@ class SweepResult:
         path: str | Path,
         *,
         bars: Bars | None = None,
-        grid: Grid | SampledGrid | None = None,
+        grid: Combinations | None = None,
     ) -> SweepResult:
-        """Open a directory, as :func:`open_sweep`; ``grid`` where it is known already."""
+        """Open a directory, as :func:`open_sweep`; ``grid`` if it is known already."""
         manifest = read_manifest(path)
         files = done_shards(path, manifest)
         if not files:
-            raise DataError(f"{path} holds no shard that is done; resume the sweep (--resume)")
-        opened = cls(Rows.of_files(files, path), manifest, bars=bars, grid=grid)
+            done = Completeness.of(manifest, 0, 0)
+            raise DataError(
+                f"{path} holds no shard that is done; resume the sweep (--resume): {done}"
+            )
+        opened = cls(
+            RowReader.of_files(files, path),
+            manifest,
+            bars=bars,
+            grid=grid,
+            directory=Path(path).absolute(),
+            n_shards=len(files),
+        )
         if bars is not None:
             opened._checked(bars)
         return opened
@@ -131,24 +152,32 @@ class SweepResult:
         manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         bars: Bars | None = None,
-        grid: Grid | SampledGrid | None = None,
+        grid: Combinations | None = None,
     ) -> SweepResult:
-        """Make the result of shards in memory, at least one, with the manifest of a store.
+        """Make the result of a sweep in memory, of at least one shard.
 
-        ``bars`` are those that were swept. Functions give tables and manifest when they are asked
-        for: making columns and hashing bars take longer than to sweep a few combinations.
+        ``bars`` are those that were swept. ``tables`` and ``manifest`` may be functions, which
+        are called on first use: building columns and hashing bars takes longer than to sweep a
+        few combinations.
         """
 
-        def rows() -> Rows:
+        def rows() -> RowReader:
             import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
             given = tables() if callable(tables) else tables
-            return Rows.of_table(pa.concat_tables(given))
+            return RowReader.of_table(pa.concat_tables(given))
 
         return cls(rows, manifest, bars=bars, grid=grid)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the directory's path, or the rows in memory, and the bars and grid if known."""
+        if self._directory is not None:
+            return _reopened, (self._directory, self._bars, self._given_grid)
+        content = table_bytes(self._rows.in_memory)
+        return _from_bytes, (content, self.manifest, self._bars, self._given_grid)
+
     @cached_property
-    def _rows(self) -> Rows:
+    def _rows(self) -> RowReader:
         given = self._given_rows
         return given() if callable(given) else given
 
@@ -156,6 +185,23 @@ class SweepResult:
     def n_combos(self) -> int:
         """Combinations that are done."""
         return self._rows.n_rows
+
+    @property
+    def complete(self) -> bool:
+        """Whether every combination of the sweep is done."""
+        return self.completeness.complete
+
+    @property
+    def n_missing(self) -> int:
+        """Combinations that are not done, as after an interruption."""
+        return self.completeness.n_missing
+
+    @cached_property
+    def completeness(self) -> Completeness:
+        """Combinations and shards that are done, of how many, when the sweep was opened."""
+        if self._n_shards is None:  # in memory, where a sweep ends complete or not at all
+            return Completeness(self.n_combos, self.n_combos, 1, 1)
+        return Completeness.of(self.manifest, self.n_combos, self._n_shards)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -172,7 +218,7 @@ class SweepResult:
         return dict(given() if callable(given) else given)
 
     @cached_property
-    def grid(self) -> Grid | SampledGrid:
+    def grid(self) -> Combinations:
         """The grid or the sample that was swept.
 
         Raises
@@ -185,7 +231,7 @@ class SweepResult:
     # rows
 
     def table(self, columns: Sequence[str] | None = None, *, where: str = "") -> pa.Table:
-        """Return rows as a pyarrow table, sorted by ``combo_id``; all of them are in memory then.
+        """Return rows as a pyarrow table in memory, sorted by ``combo_id``.
 
         Parameters
         ----------
@@ -197,7 +243,7 @@ class SweepResult:
         Raises
         ------
         ConfigError
-            If there is no such column, or the condition is none.
+            If a column does not exist, or ``where`` is not a condition.
         DataError
             If a file is damaged.
         """
@@ -214,20 +260,24 @@ class SweepResult:
     ) -> pd.DataFrame:
         """Return the best combinations, best first.
 
+        Numbers come first, then undefined ones (``nan``), and ruined accounts last, whatever
+        column decides and in either direction. Ties are ordered by ``combo_id``. To see ruined
+        accounts alone, ask for them: ``where="ruined"``.
+
         Parameters
         ----------
         n : int
             How many.
         by : str
-            Column that decides; ``nan`` comes last, ties go by ``combo_id``.
+            Column that decides: a metric or a parameter.
         ascending : bool, optional
-            Whether small is good. Without it, as the metric is: drawdowns and losses want to be
-            small, everything else large.
+            Whether small is good. By default that depends on the metric: small drawdowns and
+            losses are good, and large values of everything else.
         where : str
             A condition on columns, such as ``"total_trades >= 100"``.
         worst_case : bool
-            Whether the worse of both scenarios counts, ``stop_first`` and ``target_first``; the
-            sweep needs to have computed both.
+            Rank by the worse of both scenarios, ``stop_first`` and ``target_first``; the sweep
+            must have computed both. An account that is ruined in either counts as ruined.
 
         Returns
         -------
@@ -237,7 +287,7 @@ class SweepResult:
         Raises
         ------
         ConfigError
-            If a column or scenario does not exist, or the condition is none.
+            If a column or scenario does not exist, or ``where`` is not a condition.
         DataError
             If a file is damaged.
         """
@@ -254,18 +304,21 @@ class SweepResult:
         where: str = "",
         worst_case: bool = False,
     ) -> pa.Table:
-        """Return what :meth:`top` does as a pyarrow table, for which pandas is not imported."""
+        """Return the rows of :meth:`top` as a pyarrow table, without importing pandas."""
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise ConfigError(f"n = {n!r} is not allowed; give a whole number of at least 1")
-        small_is_good = by in SMALLER_IS_BETTER if ascending is None else ascending
+        small = small_is_good(by) if ascending is None else ascending
         self._rows.require_numbers(by)
-        columns = [by, self._other_scenario(by)] if worst_case else [by]
-        ranking = Ranking(int(n))
-        for source, batch in self._rows.batches([COMBO_ID, *columns], self._rows.condition(where)):
-            keys = _keys(batch, dict.fromkeys(columns, small_is_good))
+        columns = [by, self._rows.other_scenario(by)] if worst_case else [by]
+        ruin = self._rows.ruin_columns(columns)
+        best = BestRows(int(n))
+        wanted = [COMBO_ID, *columns, *ruin]
+        for source, batch in self._rows.batches(wanted, self._rows.condition(where)):
             # the largest key is the worst case, and nan if either is
-            ranking.add(keys.max(axis=0), batch[COMBO_ID].to_numpy(), source)
-        return self._rows.take(ranking.ids, ranking.sources)
+            keys = ranking_keys(batch, dict.fromkeys(columns, small)).max(axis=0)
+            ids = batch[COMBO_ID].to_numpy()
+            best.add(keys, ids, ruined=any_true(batch, ruin), source=source)
+        return self._rows.take(best.ids, best.sources)
 
     def pareto(
         self,
@@ -273,32 +326,36 @@ class SweepResult:
         *,
         where: str = "",
     ) -> pd.DataFrame:
-        """Return the combinations that no other beats in every objective.
+        """Return the combinations that no other beats: as good in every objective, better in one.
+
+        Ruined accounts are left out, unless every account that meets ``where`` is ruined.
 
         Parameters
         ----------
         objectives : mapping of str to {"max", "min"}, or sequence of str
-            Columns; in a sequence each goes as the metric does.
+            Columns; in a sequence, whether small or large is good depends on the metric.
         where : str
             A condition on columns.
 
         Returns
         -------
         DataFrame
-            The front, by the first objective, best first. Combinations that are equal in all
-            objectives stand there together, and those with a ``nan`` do not.
+            The front, by the first objective, best first, then by the next ones and
+            ``combo_id``. Combinations that are equal in all objectives are all on it; those with
+            a ``nan`` in one are not.
 
         Raises
         ------
         ConfigError
-            If a column or direction does not exist, or the condition is none.
+            If a column or direction does not exist, or ``where`` is not a condition.
         DataError
             If a file is damaged.
         """
-        smaller = self._objectives(objectives)
-        front = Front(len(smaller))
-        for source, batch in self._rows.batches([COMBO_ID, *smaller], self._rows.condition(where)):
-            front.add(_keys(batch, smaller), batch[COMBO_ID].to_numpy(), source)
+        smaller = self._rows.objectives(objectives)
+        condition = self._rows.without_ruined(self._rows.condition(where), list(smaller))
+        front = ParetoFront(len(smaller))
+        for source, batch in self._rows.batches([COMBO_ID, *smaller], condition):
+            front.add(ranking_keys(batch, smaller), batch[COMBO_ID].to_numpy(), source=source)
         frame: pd.DataFrame = self._rows.take(front.ids, front.sources).to_pandas()
         return frame
 
@@ -320,21 +377,24 @@ class SweepResult:
         by : str
             The metric.
         fixed : mapping or "best"
-            Values of other parameters. ``"best"`` takes those of the best combination by ``by``.
+            Values of other parameters. ``"best"`` takes those of the combination that :meth:`top`
+            puts first by ``by``.
         reduce : {"best", "max", "min", "mean", "median"}
-            What becomes of combinations that differ in parameters that are not fixed.
+            How combinations that differ only in parameters that are not fixed become one number.
+            ``"best"`` leaves ruined accounts out, unless every account that meets ``fixed`` and
+            ``where`` is ruined; the others take all.
         where : str
             A condition on columns.
 
         Returns
         -------
         Series
-            The metric by the parameter's values, ascending; ``nan`` where there is none.
+            The metric by the parameter's values, ascending; ``nan`` where no combination counts.
 
         Raises
         ------
         ConfigError
-            If a name or value does not exist, or the condition is none.
+            If a name or value does not exist, or ``where`` is not a condition.
         DataError
             If a file is damaged.
         """
@@ -344,10 +404,10 @@ class SweepResult:
             raise ConfigError(f'fixed = {fixed!r} is not allowed; give a mapping, or "best"')
         if isinstance(fixed, str):
             best = self.top(1, by=by, where=where)
-            others = (name for name in self._levels if name != key)
+            others = (name for name in self._swept.keys if name != key)
             fixed = {name: best[name].iloc[0] for name in others} if len(best) else {}
-        values = self._grouped([key], by, fixed, reduce, where)
-        return pd.Series(values, index=pd.Index(self._levels[key], name=key), name=by)
+        values = metric_by_values(self._rows, self._swept, [key], by, fixed, reduce, where)
+        return pd.Series(values, index=pd.Index(self._swept.of(key), name=key), name=by)
 
     def heatmap(
         self,
@@ -371,12 +431,13 @@ class SweepResult:
         Returns
         -------
         DataFrame
-            The metric, rows by ``y`` and columns by ``x``, ascending; ``nan`` where there is none.
+            The metric, rows by ``y`` and columns by ``x``, ascending; ``nan`` where no
+            combination counts.
 
         Raises
         ------
         ConfigError
-            If a name or value does not exist, or the condition is none.
+            If a name or value does not exist, or ``where`` is not a condition.
         DataError
             If a file is damaged.
         """
@@ -384,14 +445,14 @@ class SweepResult:
 
         if x == y:
             raise ConfigError(f"x and y are both {x!r}; give two parameters")
-        values = self._grouped([y, x], by, fixed or {}, reduce, where)
-        rows, columns = (pd.Index(self._levels[key], name=key) for key in (y, x))
+        values = metric_by_values(self._rows, self._swept, [y, x], by, fixed or {}, reduce, where)
+        rows, columns = (pd.Index(self._swept.of(key), name=key) for key in (y, x))
         return pd.DataFrame(values.reshape(len(rows), len(columns)), index=rows, columns=columns)
 
     def sql(self, query: str) -> pd.DataFrame:
-        """Return what a DuckDB query of the table ``sweep`` gives; needs the extra ``query``.
+        """Run a DuckDB query on the table ``sweep``; this needs the extra ``query``.
 
-        Column names with a point stand in double quotes:
+        Put column names that contain a point in double quotes:
         ``SELECT "rules.stop", avg(sharpe) FROM sweep GROUP BY ALL``.
 
         Raises
@@ -414,7 +475,7 @@ class SweepResult:
     def to_csv(
         self, path: str | Path, columns: Sequence[str] | None = None, *, where: str = ""
     ) -> None:
-        """Write rows as CSV, shard by shard, in little memory; the file is whole or absent.
+        """Write rows as CSV, shard by shard, in little memory; an error leaves no partial file.
 
         Parameters
         ----------
@@ -465,7 +526,7 @@ class SweepResult:
         strategy, rules, contract = self.grid.settings(combo_id)
         bars = self._replay_bars()
         metrics = MetricSettings.from_mapping(self._identity("metrics"))
-        signals = strategy.compute(bars) if isinstance(strategy, FunctionStrategy) else None
+        signals = strategy.compute(bars)
         job = prepare(bars, strategy, signals, rules, contract, metrics, None)
         first, last = self._identity("range")
         job = replace(job, first=first, last=last)
@@ -478,9 +539,11 @@ class SweepResult:
         name = grid.get("strategy", {}).get("name", "signals")
         status = self.manifest.get("status", "in memory")
         keys = ", ".join(axis["key"] for axis in grid.get("axes", ()))
-        return f"sweep of {name}, {status}: {self.n_combos:,} combinations of {keys}"
+        done = "" if self.complete else f"{self.n_combos:,} of "
+        combos = counted(self.completeness.total_combos, "combination")
+        return f"sweep of {name}, {status}: {done}{combos} of {keys}"
 
-    # what the methods share
+    # shared by the methods above
 
     def _identity(self, key: str) -> Any:
         try:
@@ -494,82 +557,9 @@ class SweepResult:
                 raise unknown_name("column", name, self.columns)
         return list(dict.fromkeys(self.columns if columns is None else columns))
 
-    def _objectives(self, objectives: Mapping[str, Direction] | Sequence[str]) -> dict[str, bool]:
-        """Return for each objective whether small is good."""
-        if isinstance(objectives, str) or len(objectives) < 2:
-            raise ConfigError(f"objectives = {objectives!r} is not allowed; give at least two")
-        smaller = {}
-        for name in objectives:
-            self._rows.require_numbers(name)
-            smaller[name] = name in SMALLER_IS_BETTER
-            if isinstance(objectives, Mapping):
-                if objectives[name] not in {"max", "min"}:
-                    raise unknown_name("direction", objectives[name], ("max", "min"))
-                smaller[name] = objectives[name] == "min"
-        return smaller
-
-    def _other_scenario(self, metric: str) -> str:
-        for scenario in Intrabar.__members__:
-            if scenario_column(metric, scenario) in self.columns:
-                return scenario_column(metric, scenario)
-        raise ConfigError(
-            f"the worst case of {metric} needs both scenarios, and this sweep computed one; sweep "
-            "with both, or leave worst_case out"
-        )
-
     @cached_property
-    def _levels(self) -> dict[str, list[Any]]:
-        """Values of each swept parameter, ascending; of choices, as in the grid."""
-        levels = {}
-        for axis in self._identity("grid")["axes"]:
-            values = axis.get("values")
-            if values is None:  # drawn from a continuous range
-                values = self._rows.table([axis["key"]])[axis["key"]].unique().to_pylist()
-            texts = isinstance(values[0], str) and not isinstance(values[0], bool)
-            ordered = not texts or all(text == "" or text[:1].isdigit() for text in values)
-            levels[axis["key"]] = sorted(values) if ordered else list(values)
-        return levels
-
-    def _grouped(
-        self, keys: Sequence[str], by: str, fixed: Mapping[str, Any], reduce: str, where: str
-    ) -> NDArray[np.float64]:
-        """Return a metric for each combination of values of some parameters, the last fastest."""
-        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-        import pyarrow.compute as pc  # noqa: PLC0415
-
-        self._rows.require_numbers(by)
-        condition = self._rows.condition(where)
-        for key, value in fixed.items():
-            equal = pc.field(key) == self._level(key, value)
-            condition = equal if condition is None else condition & equal
-        if reduce == "best":
-            reduce = "min" if by in SMALLER_IS_BETTER else "max"
-        levels = [pa.array(self._axis_levels(key)) for key in keys]
-        groups = Groups(int(np.prod([len(values) for values in levels])), reduce)
-        for _, batch in self._rows.batches([*keys, by], condition):
-            codes = np.zeros(batch.num_rows, np.int64)
-            for key, values in zip(keys, levels, strict=True):
-                codes = codes * len(values) + pc.index_in(batch[key], value_set=values).to_numpy()
-            groups.add(codes, _floats(batch[by]))
-        return groups.values()
-
-    def _axis_levels(self, key: str) -> list[Any]:
-        if key not in self._levels:
-            raise unknown_name("swept parameter", key, self._levels)
-        if len(self._levels[key]) > _MAX_LEVELS:
-            raise ConfigError(
-                f"{key} takes {len(self._levels[key]):,} values, too many to show; group them in "
-                "a query (sql), or from table()"
-            )
-        return self._levels[key]
-
-    def _level(self, key: str, value: object) -> Any:
-        """Return a value of a parameter as the columns hold it."""
-        for level in self._axis_levels(key):
-            if level == value and isinstance(level, str) == isinstance(value, str):
-                return level
-        shown = ", ".join(map(repr, self._levels[key][:20]))
-        raise ConfigError(f"{key} = {value!r} was not swept; its values are {shown}")
+    def _swept(self) -> SweptValues:
+        return SweptValues(self._identity("grid")["axes"], self._rows)
 
     def _replay_bars(self) -> Bars:
         if self._bars is None:
@@ -581,17 +571,19 @@ class SweepResult:
         if bars.content_hash != expected:
             raise DataError(
                 f"these are not the bars that were swept: their hash is {bars.content_hash[:12]}…, "
-                f"that of the sweep's {expected[:12]}…; give the same file, read the same way"
+                f"not {expected[:12]}…; give the same file, read with the same options"
             )
         return bars
 
 
-def _floats(column: Any) -> NDArray[np.float64]:
-    floats: NDArray[np.float64] = column.to_numpy(zero_copy_only=False).astype(np.float64)
-    return floats
+def _from_bytes(
+    content: bytes, manifest: Mapping[str, Any], bars: Bars | None, grid: Combinations | None
+) -> SweepResult:
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    table = pa.ipc.open_stream(content).read_all()
+    return SweepResult.of_tables([table], manifest, bars=bars, grid=grid)
 
 
-def _keys(batch: Any, smaller: Mapping[str, bool]) -> NDArray[np.float64]:
-    """Return columns, turned so that small is good, shape (n_columns, n_rows)."""
-    signs = {name: 1.0 if small else -1.0 for name, small in smaller.items()}
-    return np.stack([sign * _floats(batch[name]) for name, sign in signs.items()])
+def _reopened(path: Path, bars: Bars | None, grid: Combinations | None) -> SweepResult:
+    return SweepResult.open(path, bars=bars, grid=grid)

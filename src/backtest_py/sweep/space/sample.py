@@ -10,6 +10,7 @@ shifted by the seed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from types import MappingProxyType
@@ -17,26 +18,41 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from backtest_py._io.random_numbers import splitmix64, splitmix64_at
 from backtest_py.errors import ConfigError
-from backtest_py.parameters import Settings, parameter
+from backtest_py.parameters import Settings, counted, parameter
+from backtest_py.sweep.space.boxes import distinct_rows, runs
+from backtest_py.sweep.space.combinations import BoxRows, Combinations
 from backtest_py.sweep.space.grid import Grid
-from backtest_py.sweep.space.space import ParameterSpace, all_hold, build_arguments, prepare_axes
+from backtest_py.sweep.space.search import Unsettled
+from backtest_py.sweep.space.space import (
+    build_arguments,
+    meet_all,
+    prepare_axes,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from backtest_py.contract import Contract
     from backtest_py.rules import ExitRules
     from backtest_py.strategies.base import Strategy
+    from backtest_py.sweep.space.space import Constraint
 
-__all__ = ["Sample", "SampledGrid", "build_grid", "grid_from_mapping"]
+__all__ = ["Sample", "SampledGrid", "build_grid", "grid_from_mapping", "part_of"]
 
 DRAWS: Final = 1_000_000
-"""Draws, or a hundred a combination, after which a sample gives up: almost none is admitted."""
+"""A sample gives up after so many draws, or a hundred per row if those are more."""
 
 _BATCH: Final = 2**18
+_TRIED: Final = 2**18
+"""Value tuples that the rules of a section are tried on in advance; each costs a microsecond."""
+
+_BOXES: Final = 2**12
+"""Boxes of the grid that each search looks at; most take a tenth of a millisecond."""
+
 _ROUNDS: Final = 6
 
 
@@ -70,6 +86,8 @@ class Sample(Settings):
     def combo_ids(self, grid: Grid) -> NDArray[np.int64]:
         """Return combinations of a grid that are valid and admitted, without repetition.
 
+        The work goes with the sample and not with the grid.
+
         Returns
         -------
         ndarray of int64, shape (n,)
@@ -78,7 +96,9 @@ class Sample(Settings):
         Raises
         ------
         ConfigError
-            If the grid has fewer of them, or they are too rare to be found.
+            If the grid has fewer of them, or they are too rare to be found; or if ``invalid`` is
+            ``"refuse"``, and the settings' own rules refuse a combination that ``where`` admits.
+            In the whole grid it is looked for as long as that is quick, then in the sample.
         """
 
         def draw(start: int, stop: int) -> NDArray[np.int64]:
@@ -91,26 +111,38 @@ class Sample(Settings):
             return ids
 
         def admit(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-            return grid.admits(list(grid.digit_rows(ids).T))
+            return _admitted(conditions, rules, grid.digit_rows(ids))
 
         if self.n > grid.size:
             raise ConfigError(
-                f"sample.n = {self.n:,} is more than the grid's {grid.size:,} combinations; give a "
-                "smaller n, or sweep the whole grid"
+                f"sample.n = {self.n:,} is more than the grid's "
+                f"{counted(grid.size, 'combination')}; give a smaller n, or sweep the whole grid"
             )
+        tables, others = grid.rules_for_rows(max(_TRIED, self.n))
+        # what would take too long to find in the whole grid is looked for in the sample
+        with suppress(Unsettled):
+            grid.check_rules(tables, _BOXES)
+        conditions = grid.conditions
+        rules = (*tables, *others) if grid.invalid == "skip" else ()
         draws = min(grid.size, self.draws) if self.kind == "random" else self.draws
-        return np.sort(_collect(self.n, draw, admit, draws))
+        ids = np.sort(_collect(self.n, draw, admit, draws))
+        held = _admitted((), (*tables, *others), grid.digit_rows(ids))
+        if not held.all():
+            broken = int(ids[np.argmin(held)])
+            what = f"combination {broken:,} of the grid"
+            raise grid.refusal(grid.digits(broken), what, others=bool(held.any()))
+        return ids
 
     def points(self, start: int, stop: int, width: int) -> NDArray[np.float64]:
         """Return points ``start`` to ``stop`` of the unit cube, shape (stop - start, width)."""
         if self.kind == "halton":
             return _halton(start, stop, width, self.seed)
         counters = np.arange(start * width, stop * width, dtype=np.uint64)
-        return _unit(_splitmix64(self.seed, counters)).reshape(-1, width)
+        return _unit(splitmix64_at(self.seed, counters)).reshape(-1, width)
 
 
 @dataclass(frozen=True)
-class SampledGrid(ParameterSpace):
+class SampledGrid(Combinations):
     """Some combinations of a grid, or points of continuous ranges: rows instead of boxes.
 
     Every row is valid and admitted by ``where``. Rows ascend by ``combo_id``, which counts the full
@@ -136,6 +168,8 @@ class SampledGrid(ParameterSpace):
     >>> space.size, list(space.values(99))
     (100, ['rules.stop', 'strategy.lookback'])
     """
+
+    crosses: ClassVar[bool] = False
 
     sample: Sample
     combo_ids: NDArray[np.int64] = field(compare=False, repr=False)
@@ -169,16 +203,12 @@ class SampledGrid(ParameterSpace):
             As :meth:`Grid.build` and :meth:`Grid.check`, or if there are not enough combinations.
         """
         axes, options = prepare_axes(strategy, rules, grid, where, invalid)
+        frame = cls(strategy, rules, contract, axes, **options, sample=sample, **_NO_ROWS)
         if any(axis.span for axis in axes):
-            frame = cls(strategy, rules, contract, axes, **options, sample=sample, **_NO_ROWS)
             return frame._drawn()
-        whole = Grid.build(strategy, rules, contract, grid, where=where, invalid=invalid)
-        whole.check()
+        whole = Grid.from_axes(strategy, rules, contract, axes, **options)
         ids = sample.combo_ids(whole)
-        digits = whole.digit_rows(ids).astype(np.int32)
-        return cls(
-            strategy, rules, contract, axes, **options, sample=sample, combo_ids=ids, digits=digits
-        )
+        return replace(frame, combo_ids=ids, digits=whole.digit_rows(ids).astype(np.int32))
 
     def _drawn(self) -> SampledGrid:
         """Return this space with the rows of its sample."""
@@ -195,18 +225,15 @@ class SampledGrid(ParameterSpace):
 
         def admit(points: NDArray[np.float64]) -> NDArray[np.bool_]:
             space = self._at(points)
-            constraints = space.conditions
-            if self.invalid == "skip":
-                constraints += space.rules_between
-            return all_hold(constraints, list(space.digits.T))
+            rules = space.rules_between if self.invalid == "skip" else ()
+            return _admitted(space.conditions, rules, space.digits)
 
         drawn = self._at(_collect(self.sample.n, draw, admit, self.sample.draws))
-        valid = np.broadcast_to(
-            all_hold(drawn.rules_between, list(drawn.digits.T)), drawn.combo_ids.shape
-        )
-        if not valid.all():
-            row = int(np.argmin(valid))
-            raise drawn.refusal(drawn.digits[row], f"combination {row:,} of the sample")
+        held = _admitted((), drawn.rules_between, drawn.digits)
+        if not held.all():
+            row = int(np.argmin(held))
+            what = f"combination {row:,} of the sample"
+            raise drawn.refusal(drawn.digits[row], what, others=bool(held.any()))
         return drawn
 
     def _at(self, points: NDArray[np.float64]) -> SampledGrid:
@@ -230,6 +257,63 @@ class SampledGrid(ParameterSpace):
     def size(self) -> int:
         """Number of rows."""
         return len(self.combo_ids)
+
+    @property
+    def n_combos(self) -> int:
+        """Number of rows, each of which is valid and admitted."""
+        return self.size
+
+    def id_at(self, place: int) -> int:
+        """Return the number of the combination in a row."""
+        return int(self.combo_ids[place])
+
+    def digit_rows(self, combo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions on every axis of many combinations, shape (n, n_axes)."""
+        return self.digits[np.searchsorted(self.combo_ids, combo_ids)].astype(np.int64)
+
+    def n_distinct(self, axes: Sequence[int]) -> int:
+        """Return how many different positions there are on some axes."""
+        return len(self.occurring(axes))
+
+    def occurring(self, axes: Sequence[int]) -> NDArray[np.integer[Any]]:
+        """Return the distinct positions of the rows on some axes."""
+        rows = self.digits[:, list(axes)]
+        return rows[distinct_rows(rows)[0]]
+
+    # boxes: runs of rows
+
+    def cuts(self, rows: int, exits: int, samples: int) -> tuple[tuple[range, ...], ...]:  # noqa: ARG002 - of a grid
+        """Return the runs into which the rows are cut."""
+        return (runs(self.size, samples),)
+
+    def cut_order(self, *, by_exits: bool) -> tuple[int, ...]:  # noqa: ARG002 - rows share neither
+        """Return the one dimension of the boxes."""
+        return (0,)
+
+    def box_rows(self, box: Sequence[range]) -> BoxRows:
+        """Return a run of rows."""
+        rows = slice(box[0].start, box[0].stop)
+        return BoxRows(self.combo_ids[rows], list(self.digits[rows].T), None)
+
+    def middle_box(self, boxes: Sequence[Sequence[range]], size: int, rows: int) -> Sequence[range]:  # noqa: ARG002
+        """Return rows in the middle."""
+        first = max(0, self.size // 2 - rows // 2)
+        return (range(first, min(self.size, first + rows)),)
+
+    # what a check of a few combinations looks at
+
+    def corners(self, limit: int) -> NDArray[np.int64]:
+        """Return the rows with the first and the last value of every axis."""
+        ends = [end for column in self.digits.T for end in (column.argmin(), column.argmax())]
+        return self.combo_ids[list(dict.fromkeys(ends))[:limit]]
+
+    def draw(self, n: int, seed: int, boxes: Sequence[Sequence[range]]) -> NDArray[np.int64]:  # noqa: ARG002
+        """Draw rows."""
+        return self.combo_ids[np.argsort(splitmix64(seed, 0, self.size), kind="stable")[:n]]
+
+    def crossings(self, combo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the combinations themselves: rows share nothing."""
+        return combo_ids
 
     def row(self, combo_id: int) -> int:
         """Return the row of a combination.
@@ -279,7 +363,7 @@ def build_grid(
     *,
     where: str = "",
     invalid: str = "refuse",
-) -> Grid | SampledGrid:
+) -> Combinations:
     """Build and check a grid, or a sample of one.
 
     Parameters
@@ -303,9 +387,25 @@ def build_grid(
     return whole
 
 
+def part_of(whole: Combinations, combo_ids: NDArray[np.int64]) -> SampledGrid:
+    """Return some combinations of a grid or a sample, ascending, as a sample of their own."""
+    return SampledGrid(
+        whole.strategy,
+        whole.rules,
+        whole.contract,
+        whole.axes,
+        where=whole.where,
+        invalid=whole.invalid,
+        target_given=whole.target_given,
+        sample=Sample(n=len(combo_ids)),
+        combo_ids=combo_ids,
+        digits=whole.digit_rows(combo_ids).astype(np.int32),
+    )
+
+
 def grid_from_mapping(
     mapping: Mapping[str, Any], strategy: type[Strategy] | None = None
-) -> Grid | SampledGrid:
+) -> Combinations:
     """Build the grid or sample again that ``to_mapping`` described.
 
     Parameters
@@ -324,6 +424,15 @@ def grid_from_mapping(
     return build_grid(**build_arguments(mapping, strategy), sample=sample)
 
 
+def _admitted(
+    conditions: Sequence[Constraint], rules: Sequence[Constraint], digits: NDArray[np.integer[Any]]
+) -> NDArray[np.bool_]:
+    """Return which rows meet everything; the rules, which cost more, are asked of what is left."""
+    held = np.array(np.broadcast_to(meet_all(conditions, list(digits.T)), len(digits)))
+    held[held] = meet_all(rules, list(digits[held].T))
+    return held
+
+
 def _collect(
     n: int,
     draw: Callable[[int, int], NDArray[Any]],
@@ -336,7 +445,7 @@ def _collect(
     while start < draws:
         stop = min(start + count, draws)
         batch = draw(start, stop)
-        found.append(batch[np.broadcast_to(admit(batch), len(batch))])
+        found.append(batch[admit(batch)])
         start, count = stop, min(2 * count, _BATCH)
         if sum(map(len, found)) >= n:
             rows = np.concatenate(found)
@@ -349,15 +458,6 @@ def _collect(
         f"sample.n = {n:,}, but only {distinct:,} combinations that are valid and that where "
         f"admits were found in {draws:,} draws; give a smaller n, or a grid that holds more of them"
     )
-
-
-def _splitmix64(seed: int, counters: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the outputs of splitmix64 from a seed, by their numbers from 0."""
-    step = np.uint64(0x9E3779B97F4A7C15)
-    z: NDArray[np.uint64] = np.array([seed], dtype=np.uint64) + (counters + np.uint64(1)) * step
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 def _unit(numbers: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -373,12 +473,12 @@ def _permuted(index: NDArray[np.uint64], size: int, seed: int) -> NDArray[np.int
     """
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     low = np.uint64((1 << half) - 1)
-    keys = _splitmix64(seed, np.arange(_ROUNDS, dtype=np.uint64))
+    keys = splitmix64_at(seed, np.arange(_ROUNDS, dtype=np.uint64))
 
     def network(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
         left, right = x >> np.uint64(half), x & low
         for key in keys:
-            left, right = right, left ^ (_splitmix64(int(key), right) & low)
+            left, right = right, left ^ (splitmix64_at(int(key), right) & low)
         return left << np.uint64(half) | right
 
     result = network(index)
@@ -396,9 +496,9 @@ def _halton(start: int, stop: int, width: int, seed: int) -> NDArray[np.float64]
     follow each other closely at first, and the points are shifted, modulo 1.
     """
     points = np.empty((stop - start, width), dtype=np.float64)
-    shifts = _unit(_splitmix64(seed, np.arange(width, dtype=np.uint64)))
+    shifts = _unit(splitmix64_at(seed, np.arange(width, dtype=np.uint64)))
     for at, (base, shift) in enumerate(zip(_primes(width), shifts, strict=True)):
-        keys = _splitmix64(seed ^ base, np.arange(base - 1, dtype=np.uint64))
+        keys = splitmix64_at(seed ^ base, np.arange(base - 1, dtype=np.uint64))
         digit_of = np.concatenate([[0], 1 + np.argsort(keys, kind="stable")]).astype(np.float64)
         rest = np.arange(start + 1, stop + 1, dtype=np.int64)
         column, scale = np.full(len(rest), shift), 1.0

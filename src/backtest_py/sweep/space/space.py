@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Constraint",
     "Index",
-    "Judge",
     "ParameterSpace",
+    "RuleProbe",
     "Section",
-    "all_hold",
     "build_arguments",
     "check_grid",
     "grid_parameters",
+    "meet_all",
     "prepare_axes",
 ]
 
@@ -45,11 +45,27 @@ Index: TypeAlias = "Sequence[NDArray[np.integer[Any]]]"
 """Positions on every axis, as arrays that broadcast against each other."""
 
 
+def _unknown(_box: Sequence[range]) -> tuple[bool, bool]:
+    return False, True
+
+
 class Constraint(NamedTuple):
-    """Something that combinations must meet, and the axes that decide it."""
+    """Something that combinations must meet, and the axes that decide it.
+
+    Attributes
+    ----------
+    axes : frozenset of int
+        Positions of the axes that it looks at.
+    holds : callable
+        Given positions on every axis, returns where it is met.
+    bounds : callable, optional
+        Given a range of positions on every axis, returns whether it is surely met everywhere in
+        that box, and whether it may be met anywhere.
+    """
 
     axes: frozenset[int]
     holds: Callable[[Index], NDArray[np.bool_]]
+    bounds: Callable[[Sequence[range]], tuple[bool, bool]] = _unknown
 
 
 def grid_parameters(strategy: Strategy) -> dict[str, Parameter]:
@@ -66,10 +82,10 @@ class Section(NamedTuple):
     swept: tuple[tuple[str, int], ...]
 
 
-class Judge:
+class RuleProbe:
     """Runs the rules between the fields of one section, and notes which swept fields they read.
 
-    Its probe is the settings class without the checks of single fields, which an axis has passed.
+    It leaves out the checks of single fields: the values of an axis have passed them.
 
     Attributes
     ----------
@@ -168,6 +184,17 @@ class ParameterSpace:
         """Positions of the contract's axes."""
         return self._positions("contract")
 
+    @cached_property
+    def exit_axes(self) -> tuple[int, ...]:
+        """Positions of the axes of rules and contract, in the order of the grid."""
+        return tuple(sorted((*self.rules_axes, *self.contract_axes)))
+
+    @cached_property
+    def structural_axes(self) -> tuple[int, ...]:
+        """Positions of the strategy's axes that shape scores instead of cutting them."""
+        cutting, _ = self.strategy.split_parameters()
+        return tuple(at for at in self.strategy_axes if self.axes[at].name not in cutting)
+
     def values_at(self, digits: Sequence[int]) -> dict[str, Any]:
         """Return the swept values at a position on every axis, by full key."""
         return {axis.key: axis.values[digit] for axis, digit in zip(self.axes, digits, strict=True)}
@@ -213,19 +240,36 @@ class ParameterSpace:
         ndarray of bool
             Of a shape that broadcasts to theirs: an axis that decides nothing may have length 1.
         """
-        return all_hold((*self.conditions, *self.rules_between), index)
+        return meet_all((*self.conditions, *self.rules_between), index)
 
-    def refusal(self, digits: Sequence[int], what: str) -> ConfigError:
-        """Build the error for a combination that the settings' own rules refuse."""
+    def refusal(self, digits: Sequence[int], what: str, *, others: bool) -> ConfigError:
+        """Build the error for a combination that the settings' own rules refuse.
+
+        With ``others``, combinations are left without those; else leaving them out is no remedy.
+        """
         shown = ", ".join(f"{key} = {value!r}" for key, value in self.values_at(digits).items())
+        remedy = 'exclude such combinations by a where, or set invalid = "skip"'
+        if not others:
+            remedy = "no combination of this grid is allowed"
         try:
             self.settings_at(digits)
         except ConfigError as error:
-            return ConfigError(
-                f"{what} is not allowed ({shown}): {error}; exclude such combinations by a where, "
-                'or set invalid = "skip"'
-            )
-        raise AssertionError(f"{what} was judged invalid ({shown}), but its settings are not")
+            reason, fixed = str(error), self.target_in_the_way()
+            if fixed and "target" in reason:
+                reason = reason.partition(";")[0]
+                remedy = f"{fixed} is set in [rules]: delete that line, or set it to 0"
+            return ConfigError(f"{what} is not allowed ({shown}): {reason}; {remedy}")
+        raise AssertionError(f"{what} ({shown}) was found invalid, but its settings are valid")
+
+    def target_in_the_way(self) -> str:
+        """Return which of both targets is set in the base while the other is swept, or ``""``."""
+        base = {"rules.target_r": self.rules.target_r}
+        if self.target_given:
+            base["rules.target"] = self.rules.target
+        fixed = [key for key, value in base.items() if key not in self.keys and value > 0]
+        if len(fixed) != 1 or not {"rules.target", "rules.target_r"} & set(self.keys):
+            return ""
+        return f"{fixed[0]} = {base[fixed[0]]!r}"
 
     def to_mapping(self) -> dict[str, Any]:
         """Return everything that defines the space, ready for JSON and for a hash."""
@@ -294,19 +338,19 @@ class ParameterSpace:
 
     @cached_property
     def rules_between(self) -> tuple[Constraint, ...]:
-        """Constraints from the rules between the fields of each section, judged row by row."""
+        """Constraints from the rules between the fields of each section, run row by row."""
         return tuple(self._row_constraint(section) for section in self.sections if section.swept)
 
     def _row_constraint(self, section: Section) -> Constraint:
-        judge = Judge(section)
+        allows = RuleProbe(section)
         names = [name for name, _ in section.swept]
         positions = [at for _, at in section.swept]
         objects = [np.array(self.axes[at].values, dtype=np.object_) for at in positions]
 
         def holds(index: Index) -> NDArray[np.bool_]:
             values = [column[index[at]] for column, at in zip(objects, positions, strict=True)]
-            verdicts = np.frompyfunc(lambda *row: judge(names, row), len(names), 1)(*values)
-            return np.asarray(verdicts, dtype=np.bool_)
+            allowed = np.frompyfunc(lambda *row: allows(names, row), len(names), 1)(*values)
+            return np.asarray(allowed, dtype=np.bool_)
 
         return Constraint(frozenset(positions), holds)
 
@@ -403,11 +447,19 @@ def _condition_constraint(
             {key: values[0 if at is None else index[at]] for key, (at, values) in used.items()}
         )
 
-    return Constraint(frozenset(at for at, _ in used.values() if at is not None), holds)
+    def bounds(box: Sequence[range]) -> tuple[bool, bool]:
+        return condition.bounds(
+            {
+                key: values if at is None else values[box[at].start : box[at].stop]
+                for key, (at, values) in used.items()
+            }
+        )
+
+    return Constraint(frozenset(at for at, _ in used.values() if at is not None), holds, bounds)
 
 
-def all_hold(constraints: Sequence[Constraint], index: Index) -> NDArray[np.bool_]:
-    """Return where every constraint holds."""
+def meet_all(constraints: Sequence[Constraint], index: Index) -> NDArray[np.bool_]:
+    """Return where combinations meet every constraint."""
     result = np.ones((), dtype=np.bool_)
     for constraint in constraints:
         result = np.logical_and(result, constraint.holds(index))

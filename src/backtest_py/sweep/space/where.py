@@ -1,13 +1,8 @@
-"""Conditions such as ``rules.target > rules.stop``: parsed, never evaluated as Python.
+"""Conditions such as ``rules.target > rules.stop``: a small part of Python's expressions.
 
-    condition   and_ ("or" and_)*
-    and_        not_ ("and" not_)*
-    not_        "not" not_ | comparison
-    comparison  sum (("<" | "<=" | ">" | ">=" | "==" | "!=") sum)*
-    sum         product (("+" | "-") product)*
-    product     sign (("*" | "/") sign)*
-    sign        ("-" | "+") sign | atom
-    atom        number | string | "true" | "false" | name | "(" condition ")"
+Python's own parser reads the text, what may occur in it is listed here, and nothing is executed:
+names, numbers, texts in quotes, ``true`` and ``false`` in any case, ``+ - * /``, comparisons,
+``and``, ``or``, ``not`` and parentheses.
 
 A chain ``a < b < c`` means ``a < b and b < c``. Times of day are minutes: they compare with each
 other, with ``"HH:MM"`` and with numbers, and their difference is a number of minutes; an empty
@@ -17,62 +12,60 @@ says; ``nan`` compares false, but for ``!=``.
 
 from __future__ import annotations
 
-import operator
+import ast
+import math
 import re
-from dataclasses import dataclass
-from functools import reduce
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, TypeAlias, cast
-
-import numpy as np
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NoReturn, TypeAlias, cast
 
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import parse_clock, unknown_name
+from backtest_py.sweep.space.condition import OPERATORS, Apply, Column, Condition, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping, Sequence
 
     from backtest_py.parameters import Parameter
+    from backtest_py.sweep.space.condition import Kind, Steps
 
 __all__ = ["Condition", "NameKind", "name_kind", "parse_condition"]
 
-Kind: TypeAlias = Literal["number", "clock", "bool", "text"]
 NameKind: TypeAlias = "Kind | tuple[str, ...]"
 """What a name stands for; a tuple is a text, and lists the values that it can take."""
 
 MAX_LENGTH: Final = 2_000
 MAX_DEPTH: Final = 50
 
+# Python's parser skips comments, joins neighboring texts and takes look-alike letters for each
+# other: only what this matches reaches it, and names and values are read from here
 _TOKEN: Final = re.compile(
-    r"""\s*(?:
-        (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])
+    r"""(?P<space>\s)
+      | (?P<number>(?:[0-9]+\.[0-9]*|\.[0-9]+|0+|[1-9][0-9]*)(?:[eE][+-]?[0-9]+)?)(?![\w.])
+      | (?P<logic>(?:and|or)\b) | (?P<inverse>not\b)
       | (?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)?)(?![\w.])
-      | (?P<string>"[^"]*"|'[^']*')
-      | (?P<mark><=|>=|==|!=|[-+*/<>()])
-    )""",
-    re.VERBOSE,
+      | (?P<text>"[^"\\\x00-\x1f]*"|'[^'\\\x00-\x1f]*')
+      | (?P<begin>\() | (?P<finish>\)) | (?P<sign>[-+]) | (?P<operator><=|>=|==|!=|[*/<>])
+      | (?P<foreign>.)""",
+    re.VERBOSE | re.DOTALL,
 )
-_COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
-_ARITHMETIC: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-}
-_INSTEAD: Final = {
-    "=": 'write "==" to compare',
-    "&": 'write "and"',
-    "|": 'write "or"',
-    "!": 'write "not", or "!=" to compare',
-}
+_INSTEAD: Final = (
+    ("=>", 'write ">="'),
+    ("=<", 'write "<="'),
+    ("=", 'write "==" to compare'),
+    ("&", 'write "and"'),
+    ("|", 'write "or"'),
+    ("!", 'write "not", or "!=" to compare'),
+    ("#", "a condition has no comments"),
+    ("\\", "a condition has no backslashes"),
+    (("'", '"'), "a text needs a closing quote, and holds no backslashes"),
+    ((".", *"0123456789"), "a number is written 2, 0.5 or 1e-3"),
+)
+_ALLOWED: Final = (
+    "is not allowed; a condition is made of names, values, + - * /, comparisons, and, or, not and "
+    "parentheses"
+)
+# kinds of words by their first letters: where one cannot follow the one before it
+_MISPLACED: Final = re.compile(r"(?<![ntf])(?=[fol]|$)|(?<=[ntf])(?=[ntbi])|(?<=[os])(?=i)")
 
 
 def name_kind(parameter: Parameter) -> NameKind:
@@ -80,106 +73,6 @@ def name_kind(parameter: Parameter) -> NameKind:
     if parameter.kind in {"float", "int"}:
         return "number"
     return parameter.choices if parameter.kind == "choice" else cast("Kind", parameter.kind)
-
-
-# Nodes. Chains of one precedence are one node, so that depth comes from parentheses alone.
-
-
-@dataclass(frozen=True, slots=True)
-class _Literal:
-    value: float | str | bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Name:
-    key: str
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    """A sum, a product or a comparison: operands, with a mark between each two."""
-
-    operands: tuple[_Node, ...]
-    marks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Logic:
-    operator: Literal["and", "or", "not"]
-    operands: tuple[_Node, ...]
-
-
-_Node: TypeAlias = _Literal | _Name | _Chain | _Logic
-
-
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    start: int
-
-
-class _Typed(NamedTuple):
-    """A parsed part: its node, what it stands for, where it starts."""
-
-    node: _Node
-    kind: NameKind | Literal["string"]
-    start: int
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A condition on named columns.
-
-    Attributes
-    ----------
-    text : str
-        As it was written.
-    names : frozenset of str
-        Full names of the columns that it looks at.
-
-    Examples
-    --------
-    >>> condition = parse_condition("a < 2 or b", {"a": "number", "b": "bool"})
-    >>> condition.evaluate({"a": np.array([1.0, 2.0, 3.0]), "b": np.array([False, False, True])})
-    array([ True, False,  True])
-    """
-
-    text: str
-    names: frozenset[str]
-    _node: _Node
-
-    @property
-    def conjuncts(self) -> tuple[Condition, ...]:
-        """The conditions that all hold where this one does, each on fewer names where it can."""
-        if isinstance(self._node, _Logic) and self._node.operator == "and":
-            parts = (Condition(self.text, _names(node), node) for node in self._node.operands)
-            return tuple(leaf for part in parts for leaf in part.conjuncts)
-        return (self,)
-
-    def evaluate(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-        """Return where the condition holds.
-
-        Parameters
-        ----------
-        columns : mapping of str to ndarray
-            A column per name in :attr:`names`, of shapes that broadcast: numbers, minutes of the
-            day (int64, -1 for off), bools or strings.
-
-        Returns
-        -------
-        ndarray of bool
-            Of the columns' common shape.
-        """
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return np.asarray(_evaluate(self._node, columns), dtype=np.bool_)
-
-    def to_arrow(self) -> Any:
-        """Return the same condition as a ``pyarrow.compute`` expression on columns of those names.
-
-        There a time of day is a string ``"HH:MM"``, or ``""`` where it is off.
-        """
-        return _to_arrow(self._node)
 
 
 def parse_condition(
@@ -208,309 +101,232 @@ def parse_condition(
     >>> sorted(parse_condition("target > 2 * stop", names).names)
     ['rules.stop', 'rules.target']
     """
-    return _Parser(text, names, source).parse()
+    if not isinstance(text, str):
+        raise ConfigError(f"{source} = {text!r} is not allowed; give a condition as text")
+    if len(text) > MAX_LENGTH:
+        raise ConfigError(
+            f"{source} has {len(text):,} characters; a condition has at most {MAX_LENGTH:,}"
+        )
+    return _Reader(text.strip(), names, source).read()
 
 
-class _Parser:
+class _Part(NamedTuple):
+    """A part of a condition: what it stands for, and where it starts in the text."""
+
+    steps: Steps
+    kind: NameKind | Literal["string"]
+    start: int
+
+    def __str__(self) -> str:
+        """Return what error messages call it."""
+        if len(self.steps) == 1 and isinstance(self.steps[0], Column):
+            return self.steps[0].key
+        if self.kind == "string":
+            return f"the text {cast('Value', self.steps[0]).value!r}"
+        return "a condition" if self.kind == "bool" else "a number"
+
+
+class _Reader:
+    """Turns one text into a condition."""
+
     def __init__(self, text: str, names: Mapping[str, NameKind], source: str) -> None:
-        self.text = text
-        self.names = names
-        self.source = source
-        if len(text) > MAX_LENGTH:
-            raise ConfigError(
-                f"{source} has {len(text):,} characters; a condition has at most {MAX_LENGTH:,}"
-            )
-        self.tokens = self._tokenize()
-        self.at = 0
-        self.depth = 0
+        self._text = text
+        self._names = names
+        self._source = source
+        found = list(_TOKEN.finditer(text))
+        self._words = {each.start(): each for each in found if each.lastgroup != "space"}
+        # in one line, with every character in its place
+        self._line = "".join(" " if each.lastgroup == "space" else each[0] for each in found)
 
-    def parse(self) -> Condition:
-        part = self._or()
-        if self._next.kind != "end":
-            self._fail(self._next.start, f"expected and, or, or the end, found {self._found()}")
-        self._need_condition(part)
-        names = _names(part.node)
-        if not names:
-            self._fail(part.start, "the condition names no parameter, so it is always the same")
-        return Condition(self.text, names, part.node)
-
-    # tokens
-
-    def _tokenize(self) -> list[_Token]:
-        tokens: list[_Token] = []
-        at, end = 0, len(self.text.rstrip())
-        while at < end:
-            match = _TOKEN.match(self.text, at)
-            if match is None:
-                start = at + len(self.text[at:]) - len(self.text[at:].lstrip())
-                character = self.text[start]
-                hint = _INSTEAD.get(character, "")
-                if character in "\"'":
-                    hint = "a text needs a closing quote"
-                elif character.isdigit() or character == ".":
-                    hint = "a number is written 2, 0.5 or 1e-3"
-                self._fail(start, f"{character!r} means nothing here" + (hint and f"; {hint}"))
-            kind = cast("str", match.lastgroup)
-            tokens.append(_Token(kind, match[kind], match.start(kind)))
-            at = match.end()
-        tokens.append(_Token("end", "", end))
-        return tokens
-
-    @property
-    def _next(self) -> _Token:
-        return self.tokens[self.at]
-
-    def _accept(self, *texts: str) -> _Token | None:
-        token = self._next
-        if token.text in texts and token.kind in {"mark", "name"}:
-            self.at += 1
-            return token
-        return None
-
-    def _found(self) -> str:
-        return "the end" if self._next.kind == "end" else repr(self._next.text)
+    def read(self) -> Condition:
+        for start, word in self._words.items():
+            if word.lastgroup == "foreign":
+                hints = (hint for sign, hint in _INSTEAD if self._text.startswith(sign, start))
+                hint = "; ".join(("", *hints)[:2])
+                self._fail(start, f"{word[0]!r} means nothing here{hint}")
+        parts = self._conditions(self._tree(), 0)
+        condition = Condition(self._text, tuple(part.steps for part in parts))
+        if not condition.names:
+            self._fail(0, "the condition names no parameter, so it is always the same")
+        return condition
 
     def _fail(self, start: int, fault: str) -> NoReturn:
-        raise ConfigError(f"{self.source} = {self.text!r}, character {start + 1}: {fault}")
+        raise ConfigError(f"{self._source} = {self._text!r}, character {start + 1}: {fault}")
 
-    # grammar
+    def _tree(self) -> ast.expr:
+        try:
+            return ast.parse(self._line, mode="eval").body
+        except SyntaxError as error:
+            self._explain(error)
+        except (RecursionError, MemoryError):
+            self._fail(0, f"the condition is nested more than {MAX_DEPTH} deep")
+        except ValueError as error:  # half a character, in quotes
+            self._fail(0, f"the condition cannot be read: {error}")
 
-    def _or(self) -> _Typed:
-        return self._logic("or", self._and)
+    def _explain(self, error: SyntaxError) -> NoReturn:
+        """Fail at the first word that is out of place; Python's place differs by its version."""
+        words = list(self._words.values())
+        kinds = "".join(cast("str", word.lastgroup)[0] for word in words)
+        misplaced = _MISPLACED.search(kinds)
+        if misplaced is None:  # parentheses that do not match, or are too many
+            self._fail((error.offset or 1) - 1, error.msg)
+        at = misplaced.start()
+        before, word = ([""] + [word[0] for word in words] + [""])[at : at + 2]
+        hint = '; write "!="' if before + word == "<>" else ""
+        for each in (word, before):
+            if each.lower() in {"and", "or", "not"} and not each.islower():
+                hint = f'; write "{each.lower()}"'
+        expected = "and, or, or the end" if kinds[at - 1 : at] in {*"ntf"} else "a name or a value"
+        self._fail(
+            words[at].start() if word else len(self._text),
+            f"expected {expected}, found {repr(word) if word else 'the end'}{hint}",
+        )
 
-    def _and(self) -> _Typed:
-        return self._logic("and", self._not)
+    # the tree
 
-    def _logic(self, word: Literal["and", "or"], operand: Callable[[], _Typed]) -> _Typed:
-        parts = [operand()]
-        while self._accept(word):
-            parts.append(operand())
-        if len(parts) == 1:
-            return parts[0]
-        for part in parts:
-            self._need_condition(part)
-        return _Typed(_Logic(word, tuple(part.node for part in parts)), "bool", parts[0].start)
+    def _start(self, node: ast.expr) -> int:
+        return len(self._line.encode()[: node.col_offset].decode())  # Python counts bytes
 
-    def _not(self) -> _Typed:
-        token = self._accept("not")
-        if token is None:
-            return self._comparison()
-        part = self._nested(token.start, self._not)
-        self._need_condition(part)
-        return _Typed(_Logic("not", (part.node,)), "bool", token.start)
+    def _refuse(self, node: ast.expr) -> NoReturn:
+        shown = cast("str", ast.get_source_segment(self._line, node))
+        self._fail(self._start(node), f"{shown!r} {_ALLOWED}")
 
-    def _comparison(self) -> _Typed:
-        parts, marks = [self._sum()], []
-        while (token := self._accept(*_COMPARE)) is not None:
-            marks.append(token)
-            parts.append(self._sum())
-        if not marks:
-            return parts[0]
-        nodes: list[_Node] = [parts[0].node]
-        for mark, left, right in zip(marks, parts, parts[1:], strict=False):
-            first, second = self._comparable(mark, left, right)
+    def _conditions(self, node: ast.expr, depth: int) -> Sequence[_Part]:
+        """Return the conditions that must all hold for one to hold."""
+        if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
+            return [part for each in node.values for part in self._conditions(each, depth + 1)]
+        if isinstance(node, ast.Compare):
+            return self._comparisons(node, depth)
+        part = self._part(node, depth)
+        if part.kind != "bool":
+            self._fail(part.start, f"{part} is no condition; compare it with something")
+        return [part]
+
+    def _condition(self, node: ast.expr, depth: int) -> _Part:
+        return _joined("And", self._conditions(node, depth))
+
+    def _number(self, node: ast.expr, depth: int) -> _Part:
+        part = self._part(node, depth)
+        if part.kind not in {"number", "clock"}:
+            self._fail(part.start, f"{part} is no number")
+        return part
+
+    def _part(self, node: ast.expr, depth: int) -> _Part:
+        if depth > MAX_DEPTH:
+            self._fail(self._start(node), f"the condition is nested more than {MAX_DEPTH} deep")
+        match node:
+            case ast.Constant() | ast.Name() | ast.Attribute():
+                return self._leaf(node)
+            case ast.BinOp():
+                return self._arithmetic(node, depth)
+            case ast.BoolOp(op=ast.Or(), values=values):
+                return _joined("Or", [self._condition(each, depth + 1) for each in values])
+            case ast.BoolOp() | ast.Compare():
+                return self._condition(node, depth)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                part = self._condition(operand, depth + 1)
+                return _Part((*part.steps, Apply("Not", 1)), "bool", self._start(node))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                part = self._number(operand, depth + 1)
+                return _Part((*part.steps, Apply("USub", 1)), "number", self._start(node))
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return self._number(operand, depth + 1)
+        return self._refuse(node)
+
+    def _leaf(self, node: ast.Constant | ast.Name | ast.Attribute) -> _Part:
+        """Return a name or a value as it was written, not as Python takes it."""
+        start = self._start(node)
+        word = self._words[start]
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+            if word.lastgroup != "text" or word[0][1:-1] != node.value:
+                self._fail(start, "a text is written 'so' or \"so\", and stands alone")
+            return _Part((Value(node.value),), "string", start)
+        if word.lastgroup == "number":
+            value = float(word[0])
+            if not math.isfinite(value):
+                self._fail(start, f"{word[0]} is beyond the largest number")
+            return _Part((Value(value),), "number", start)
+        if word[0].lower() in {"true", "false"}:
+            return _Part((Value(word[0].lower() == "true"),), "bool", start)
+        key = self._resolve(word[0], start)
+        kind = self._names[key]
+        return _Part((Column(key, "text" if isinstance(kind, tuple) else kind),), kind, start)
+
+    def _resolve(self, name: str, start: int) -> str:
+        if name in self._names:
+            return name
+        full = [each for each in self._names if each.partition(".")[2] == name]
+        if not full:
+            self._fail(start, str(unknown_name("name", name, self._names)))
+        if len(full) > 1:
+            self._fail(start, f"{name!r} may be any of {', '.join(full)}; write one")
+        return full[0]
+
+    def _arithmetic(self, node: ast.BinOp, depth: int) -> _Part:
+        """Return a sum or product; the left side is followed in a loop, for it may be long."""
+        rest: list[ast.BinOp] = []
+        left: ast.expr = node
+        while isinstance(left, ast.BinOp):
+            if type(left.op).__name__ not in OPERATORS:
+                self._refuse(left)
+            rest.append(left)
+            left = left.left
+        first = self._number(left, depth + 1)
+        steps, clocks = list(first.steps), int(first.kind == "clock")
+        for each in reversed(rest):
+            part = self._number(each.right, depth + 1)
+            steps += (*part.steps, Apply(type(each.op).__name__, 2))
+            # a time moved by minutes is a time; the difference of two is minutes
+            sign = {ast.Add: 1, ast.Sub: -1}.get(type(each.op), 2)
+            clocks += sign * (part.kind == "clock")
+        return _Part(tuple(steps), "clock" if clocks == 1 else "number", first.start)
+
+    # comparisons
+
+    def _comparisons(self, node: ast.Compare, depth: int) -> list[_Part]:
+        """Return the comparison of each two neighbors."""
+        sides = [self._part(each, depth + 1) for each in (node.left, *node.comparators)]
+        signs = [type(sign).__name__ for sign in node.ops]
+        for at, sign in enumerate(signs):
+            if sign not in OPERATORS:
+                self._refuse(node)
             # a text between two others takes its meaning from the left, and must keep it
-            nodes[-1] = first
-            nodes.append(second)
-        chain = _Chain(tuple(nodes), tuple(mark.text for mark in marks))
-        return _Typed(chain, "bool", parts[0].start)
+            sides[at : at + 2] = self._comparable(sign, *sides[at : at + 2])
+        return [_joined(*each) for each in zip(signs, pairwise(sides), strict=True)]
 
-    def _comparable(self, mark: _Token, left: _Typed, right: _Typed) -> tuple[_Node, _Node]:
-        """Return both nodes, a text in quotes with the meaning that the other side gives it."""
+    def _comparable(self, sign: str, left: _Part, right: _Part) -> tuple[_Part, _Part]:
+        """Return both sides, a text in quotes with the meaning that the other side gives it."""
         kinds = {"text" if isinstance(part.kind, tuple) else part.kind for part in (left, right)}
-        fault = f"{_words(left)} cannot be compared with {_words(right)}"
-        if "string" in kinds:
-            if kinds == {"string"}:
-                self._fail(left.start, "two texts are compared, so the answer is always the same")
-            string, other = (left, right) if left.kind == "string" else (right, left)
-            kind = "text" if isinstance(other.kind, tuple) else other.kind
-            if kind not in {"clock", "text"}:
-                self._fail(string.start, fault)
-            meant = self._meant(string, other)
-            nodes = (meant, right.node) if string is left else (left.node, meant)
-        else:
-            if len(kinds) == 2 and kinds != {"number", "clock"}:
-                self._fail(mark.start, fault)
-            kind = min(kinds)
-            nodes = (left.node, right.node)
-        if kind in {"bool", "text"} and mark.text not in {"==", "!="}:
-            self._fail(mark.start, f"{_words(left)} can be compared by == and != only")
-        return nodes
+        if kinds == {"string"}:
+            self._fail(left.start, "two texts are compared, so the answer is always the same")
+        if left.kind == "string":
+            left = self._meant(left, right)
+        elif right.kind == "string":
+            right = self._meant(right, left)
+        elif len(kinds) == 2 and kinds != {"number", "clock"}:
+            self._fail(left.start, f"{left} cannot be compared with {right}")
+        if kinds & {"bool", "text"} and sign not in {"Eq", "NotEq"}:
+            self._fail(left.start, f"{left} can be compared by == and != only")
+        return left, right
 
-    def _meant(self, string: _Typed, other: _Typed) -> _Node:
-        text = cast("str", cast("_Literal", string.node).value)
+    def _meant(self, string: _Part, other: _Part) -> _Part:
+        text = cast("str", cast("Value", string.steps[0]).value)
         if other.kind == "clock":
             try:
-                return _Literal(float(parse_clock(text)))
+                return _Part((Value(float(parse_clock(text))),), "clock", string.start)
             except ConfigError as error:
                 self._fail(string.start, str(error))
         if isinstance(other.kind, tuple) and text not in other.kind:
             known = ", ".join(map(repr, other.kind))
             self._fail(string.start, f"{text!r} is none of the values there: {known}")
-        return string.node
-
-    def _sum(self) -> _Typed:
-        return self._arithmetic(("+", "-"), self._product)
-
-    def _product(self) -> _Typed:
-        return self._arithmetic(("*", "/"), self._sign)
-
-    def _arithmetic(self, marks: tuple[str, ...], operand: Callable[[], _Typed]) -> _Typed:
-        parts, used = [operand()], []
-        while (token := self._accept(*marks)) is not None:
-            used.append(token.text)
-            parts.append(operand())
-        if not used:
-            return parts[0]
-        for part in parts:
-            self._need_number(part)
-        # a time moved by minutes is a time; the difference of two is minutes
-        signs = [{"+": 1, "-": -1}.get(mark, 2) for mark in ["+", *used]]
-        clocks = sum(sign for sign, part in zip(signs, parts, strict=True) if part.kind == "clock")
-        chain = _Chain(tuple(part.node for part in parts), tuple(used))
-        return _Typed(chain, "clock" if clocks == 1 else "number", parts[0].start)
-
-    def _sign(self) -> _Typed:
-        token = self._accept("-", "+")
-        if token is None:
-            return self._atom()
-        part = self._nested(token.start, self._sign)
-        self._need_number(part)
-        if token.text == "+":
-            return part
-        return _Typed(_Chain((_Literal(-0.0), part.node), ("-",)), "number", token.start)
-
-    def _atom(self) -> _Typed:
-        token = self._next
-        if self._accept("("):
-            part = self._nested(token.start, self._or)
-            if not self._accept(")"):
-                self._fail(self._next.start, f'expected ")", found {self._found()}')
-            return part._replace(start=token.start)
-        if token.kind not in {"number", "string", "name"} or token.text in {"and", "or", "not"}:
-            self._fail(token.start, f"expected a name or a value, found {self._found()}")
-        self.at += 1
-        if token.kind == "string":
-            return _Typed(_Literal(token.text[1:-1]), "string", token.start)
-        if token.kind == "number":
-            value = float(token.text)
-            if not np.isfinite(value):
-                self._fail(token.start, f"{token.text} is beyond the largest number")
-            return _Typed(_Literal(value), "number", token.start)
-        if token.text.lower() in {"true", "false"}:
-            return _Typed(_Literal(token.text.lower() == "true"), "bool", token.start)
-        key = self._resolve(token)
-        kind = self.names[key]
-        plain: Kind = "text" if isinstance(kind, tuple) else kind
-        return _Typed(_Name(key, plain), kind, token.start)
-
-    def _resolve(self, token: _Token) -> str:
-        if token.text in self.names:
-            return token.text
-        full = [name for name in self.names if name.partition(".")[2] == token.text]
-        if not full:
-            self._fail(token.start, str(unknown_name("name", token.text, self.names)))
-        if len(full) > 1:
-            self._fail(token.start, f"{token.text!r} may be any of {', '.join(full)}; write one")
-        return full[0]
-
-    def _nested(self, start: int, rule: Callable[[], _Typed]) -> _Typed:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            self._fail(start, f"the condition is nested more than {MAX_DEPTH} deep")
-        part = rule()
-        self.depth -= 1
-        return part
-
-    # kinds
-
-    def _need_condition(self, part: _Typed) -> None:
-        if part.kind != "bool":
-            self._fail(part.start, f"{_words(part)} is no condition; compare it with something")
-
-    def _need_number(self, part: _Typed) -> None:
-        if part.kind not in {"number", "clock"}:
-            self._fail(part.start, f"{_words(part)} is no number")
+        if not isinstance(other.kind, tuple) and other.kind != "text":
+            self._fail(string.start, f"{other} cannot be compared with {string}")
+        return string
 
 
-def _words(part: _Typed) -> str:
-    if part.kind == "string":
-        return f"the text {cast('_Literal', part.node).value!r}"
-    if isinstance(part.node, _Name):
-        return part.node.key
-    return "a condition" if part.kind == "bool" else "a number"
-
-
-def _names(node: _Node) -> frozenset[str]:
-    if isinstance(node, _Name):
-        return frozenset({node.key})
-    if isinstance(node, _Literal):
-        return frozenset()
-    return frozenset[str]().union(*map(_names, node.operands))
-
-
-def _evaluate(node: _Node, columns: Mapping[str, NDArray[Any]]) -> Any:
-    if isinstance(node, _Literal):
-        return node.value
-    if isinstance(node, _Name):
-        column = columns[node.key]
-        return column.astype(np.float64) if node.kind in {"number", "clock"} else column
-    if isinstance(node, _Logic):
-        if node.operator == "not":
-            return np.logical_not(_evaluate(node.operands[0], columns))
-        join = np.logical_and if node.operator == "and" else np.logical_or
-        result = _evaluate(node.operands[0], columns)
-        for operand in node.operands[1:]:
-            result = join(result, _evaluate(operand, columns))
-        return result
-    parts = [np.asarray(_evaluate(part, columns)) for part in node.operands]
-    return _chain(node, parts, _ARITHMETIC, np.logical_and)
-
-
-def _chain(
-    node: _Chain,
-    parts: list[Any],
-    arithmetic: Mapping[str, Callable[[Any, Any], Any]],
-    both: Callable[[Any, Any], Any],
-) -> Any:
-    """Return the value of a chain whose parts have theirs: a fold, or pairs that all compare."""
-    if node.marks[0] in arithmetic:
-        result = parts[0]
-        for mark, part in zip(node.marks, parts[1:], strict=True):
-            result = arithmetic[mark](result, part)
-        return result
-    pairs = zip(node.marks, parts[:-1], parts[1:], strict=True)
-    return reduce(both, (_COMPARE[mark](left, right) for mark, left, right in pairs))
-
-
-def _to_arrow(node: _Node) -> Any:
-    import pyarrow.compute as pc  # noqa: PLC0415  # only a filter on a table needs it
-
-    if isinstance(node, _Literal):
-        return pc.scalar(node.value)
-    if isinstance(node, _Name):
-        field = pc.field(node.key)
-        if node.kind == "number":
-            return field.cast("float64")
-        return _arrow_minutes(field) if node.kind == "clock" else field
-    if isinstance(node, _Logic):
-        first, *others = map(_to_arrow, node.operands)
-        if node.operator == "not":
-            return ~first
-        for other in others:
-            first = first & other if node.operator == "and" else first | other
-        return first
-    # as IEEE says, where the operators of Arrow's expressions refuse to divide by zero
-    arithmetic = {"+": pc.add, "-": pc.subtract, "*": pc.multiply, "/": pc.divide}
-    return _chain(node, [_to_arrow(part) for part in node.operands], arithmetic, operator.and_)
-
-
-def _arrow_minutes(field: Any) -> Any:
-    import pyarrow.compute as pc  # noqa: PLC0415
-
-    text = pc.if_else(pc.equal(field, ""), "00:-1", field)  # off is minute -1
-    hours, minutes = (
-        pc.utf8_slice_codeunits(text, start=start, stop=stop).cast("float64")
-        for start, stop in ((0, 2), (3, 5))
-    )
-    return hours * 60.0 + minutes
+def _joined(operator: str, parts: Sequence[_Part]) -> _Part:
+    """Return the condition that an operator makes of parts, worked out from the left."""
+    steps = list(parts[0].steps)
+    for part in parts[1:]:
+        steps += (*part.steps, Apply(operator, 2))
+    return _Part(tuple(steps), "bool", parts[0].start)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["differences"]
 
+_EXPLAINED: Final = {
+    "package_code": "the code of backtest-py changed, so that new rows may not fit the old ones: ",
+    "code": "the strategy's own code changed: ",
+}
 _MISSING: Final = object()
 _NAMED: Final = 20
 _WIDTH: Final = 120
@@ -67,7 +71,7 @@ def _keyed(items: object) -> bool:
 def _changed(key: str, stored: object, now: object) -> str:
     texts = (_text(value) for value in (stored, now))
     before, after = (text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…" for text in texts)
-    return f"{key} was {before}, now {after}"
+    return f"{_EXPLAINED.get(key, '')}{key} was {before}, now {after}"
 
 
 def _text(value: object) -> str:

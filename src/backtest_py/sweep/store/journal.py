@@ -53,6 +53,8 @@ class Entry:
         Checksum of its file.
     sweep : str
         Start of the hash of the sweep's identity.
+    signals : str
+        Hashes of the signals that a user's function gave for the rows, ``""`` without a function.
     """
 
     shard: int
@@ -60,6 +62,7 @@ class Entry:
     size: int
     crc32: str
     sweep: str
+    signals: str = ""
 
     @property
     def file_name(self) -> str:
@@ -69,6 +72,8 @@ class Entry:
     def line(self) -> bytes:
         """Return the journal's line of it."""
         values = asdict(self)
+        if not self.signals:
+            del values["signals"]
         return (canonical_json(values | {"check": _check(values)}) + "\n").encode()
 
     @classmethod

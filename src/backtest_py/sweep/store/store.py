@@ -27,13 +27,15 @@ import numpy as np
 
 from backtest_py._io.files import TEMPORARY, replace_file, sync_directory
 from backtest_py.errors import BacktestError, ConfigError, DataError, StorageError
+from backtest_py.parameters import counted
 from backtest_py.provenance import canonical_json, sha256
 from backtest_py.sweep.store.identity import differences
 from backtest_py.sweep.store.journal import Entry, Journal, checksum
 from backtest_py.sweep.store.lock import DirectoryLock
+from backtest_py.sweep.store.tables import signals_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     import pyarrow as pa
@@ -62,15 +64,18 @@ class Packed(NamedTuple):
         Rows of the table.
     content : bytes
         The file.
+    signals : str
+        As in the journal's entry.
     """
 
     num_rows: int
     content: bytes
+    signals: str = ""
 
     @classmethod
     def of(cls, table: pa.Table) -> Self:
         """Return the bytes of a table's file."""
-        return cls(table.num_rows, bytes(encode_shard(table)))
+        return cls(table.num_rows, bytes(encode_shard(table)), signals_of(table))
 
 
 class SweepStore:
@@ -141,11 +146,25 @@ class SweepStore:
         return store
 
     @classmethod
-    def resume(cls, path: str | Path, manifest: Mapping[str, Any]) -> Self:
+    def resume(
+        cls,
+        path: str | Path,
+        manifest: Mapping[str, Any],
+        *,
+        accept: Callable[[Mapping[int, str]], None] | None = None,
+    ) -> Self:
         """Continue the sweep of a directory, or begin one where there is none.
 
         What the stored manifest holds beside ``manifest``, such as a verdict, is kept. Every file
         in the journal is read and compared with its checksum; those that fail are removed.
+
+        Parameters
+        ----------
+        path, manifest
+            As :meth:`create` takes them.
+        accept : callable, optional
+            Called with the signal hashes of every shard that is done, before anything is changed;
+            what it raises leaves the directory as it was.
 
         Raises
         ------
@@ -159,6 +178,8 @@ class SweepStore:
         with store._opening():
             stored = store._stored_manifest()
             entries = store._verified_entries(known=bool(stored))
+            if accept is not None:
+                accept({shard: entry.signals for shard, entry in entries.items()})
             store._remove_unfinished(entries)
             Journal.rewrite(store.path / JOURNAL, entries.values())
             store.manifest = stored | store.manifest
@@ -185,7 +206,9 @@ class SweepStore:
             If it cannot be written, as on a full disk; the sweep can be resumed.
         """
         content = table.content if isinstance(table, Packed) else encode_shard(table)
-        entry = Entry(shard, table.num_rows, len(content), checksum(content), self._sweep)
+        signals = table.signals if isinstance(table, Packed) else signals_of(table)
+        size, crc32 = len(content), checksum(content)
+        entry = Entry(shard, table.num_rows, size, crc32, self._sweep, signals)
         file = self.path / RESULTS / entry.file_name
         if self._journal is None:
             raise StorageError(f"{file} cannot be written: the sweep's directory was given back")
@@ -293,7 +316,8 @@ class SweepStore:
             )
         foreign = len(entries) - len(own)
         if n_damaged or foreign:
-            self.damaged.append(f"{self.path / JOURNAL} has {n_damaged + foreign} damaged lines")
+            lines = counted(n_damaged + foreign, "damaged line")
+            self.damaged.append(f"{self.path / JOURNAL} has {lines}")
         files = [self.path / RESULTS / entry.file_name for entry in own.values()]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             faults = list(pool.map(_fault, files, own.values()))
@@ -333,7 +357,8 @@ def encode_shard(table: pa.Table) -> memoryview:
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    table = table.combine_chunks()  # pages of a file end where chunks do
+    # pages of a file end where chunks do; what goes with a table is for the journal
+    table = table.combine_chunks().replace_schema_metadata(None)
     # to_numpy would import pandas, which takes longer than a small sweep
     if np.any(np.diff(np.from_dlpack(table["combo_id"].combine_chunks())) <= 0):
         raise ValueError("combo_id must increase from row to row of a shard")

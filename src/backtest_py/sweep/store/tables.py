@@ -21,9 +21,11 @@ __all__ = [
     "coded_column",
     "scenario_column",
     "shard_table",
+    "signals_of",
 ]
 
 COMBO_ID: Final = "combo_id"
+_SIGNALS: Final = "signals"
 
 SMALLER_IS_BETTER: Final = frozenset(
     {
@@ -110,6 +112,7 @@ def shard_table(
     parameters: Mapping[str, Any],
     metrics: NDArray[np.float64],
     other: tuple[str, NDArray[np.float64]] | None = None,
+    signals: str = "",
 ) -> pa.Table:
     """Return the table of a shard; contiguous metrics are not copied.
 
@@ -123,6 +126,9 @@ def shard_table(
         One row for each name of ``records.METRICS``.
     other : tuple of str and ndarray, optional
         The name of the other scenario (``"stop_first"`` or ``"target_first"``) and its metrics.
+    signals : str
+        Hashes of what a user's function gave for these rows. They go with the table into the
+        journal, but not into the file.
 
     Examples
     --------
@@ -140,7 +146,13 @@ def shard_table(
         scenario, values = other
         names = [scenario_column(metric, scenario) for metric in METRICS]
         columns |= zip(names, _typed(values), strict=True)
-    return pa.table(columns)
+    return pa.table(columns, metadata={_SIGNALS: signals} if signals else None)
+
+
+def signals_of(table: pa.Table) -> str:
+    """Return the hashes that :func:`shard_table` was given as ``signals``."""
+    found: bytes = (table.schema.metadata or {}).get(_SIGNALS.encode(), b"")
+    return found.decode()
 
 
 def _typed(metrics: NDArray[np.float64]) -> Iterator[pa.Array]:

@@ -1,7 +1,8 @@
-"""Rows of a sweep where they lie, in files or in memory, read by columns and conditions."""
+"""Reads the rows of a sweep, from its files or from memory, by columns and conditions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -10,25 +11,28 @@ import numpy as np
 
 from backtest_py.errors import ConfigError, DataError
 from backtest_py.parameters import parse_clock, unknown_name
+from backtest_py.records import METRICS, Intrabar
+from backtest_py.sweep.result.columns import small_is_good
 from backtest_py.sweep.space.where import parse_condition
-from backtest_py.sweep.store.tables import COMBO_ID, arrow_array
+from backtest_py.sweep.store.tables import COMBO_ID, arrow_array, scenario_column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from backtest_py.sweep.result.columns import Direction
     from backtest_py.sweep.space.where import NameKind
 
-__all__ = ["Rows"]
+__all__ = ["RowReader"]
 
 _BATCH: Final = 131_072
 
 
-class Rows:
-    """Rows in one place or several, called sources: files of shards, or one table.
+class RowReader:
+    """Reads rows that lie in one or several sources: the files of shards, or one table in memory.
 
     Attributes
     ----------
@@ -38,27 +42,35 @@ class Rows:
         Rows of all sources.
     schema : pyarrow.Schema
         Names and types of the columns.
+    in_memory : pyarrow.Table or None
+        The table, where the rows are not in files.
 
     Examples
     --------
     >>> import pyarrow as pa
-    >>> rows = Rows.of_table(pa.table({"combo_id": [0, 1, 2], "sharpe": [0.5, 1.5, 1.0]}))
+    >>> rows = RowReader.of_table(pa.table({"combo_id": [0, 1, 2], "sharpe": [0.5, 1.5, 1.0]}))
     >>> rows.table(["combo_id"], rows.condition("sharpe >= 1"))["combo_id"].to_pylist()
     [1, 2]
     """
 
     def __init__(
-        self, schema: Any, n_rows: int, place: str, opening: Callable[[], tuple[Any, list[Any]]]
+        self,
+        schema: Any,
+        n_rows: int,
+        place: str,
+        opening: Callable[[], tuple[Any, list[Any]]],
+        in_memory: pa.Table | None = None,
     ) -> None:
         self.schema = schema
         self.n_rows = n_rows
         self.names: tuple[str, ...] = tuple(schema.names)
+        self.in_memory = in_memory
         self._place = place
         self._opening = opening
 
     @classmethod
-    def of_files(cls, files: Mapping[Path, int], place: str | Path) -> Rows:
-        """Return the rows of Parquet files, whose pages are checked when they are read.
+    def of_files(cls, files: Mapping[Path, int], place: str | Path) -> RowReader:
+        """Read Parquet files; the checksums of their pages are verified on the way.
 
         Parameters
         ----------
@@ -69,14 +81,14 @@ class Rows:
         """
         import pyarrow.parquet as pq  # noqa: PLC0415 - a heavy import, only where it is used
 
-        with _reading(place):
+        with _naming(place):
             schema = pq.read_schema(next(iter(files)))
 
         def opening() -> tuple[Any, list[Any]]:
             import pyarrow.dataset as ds  # noqa: PLC0415 - imports pandas
 
             options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-            with _reading(place):
+            with _naming(place):
                 dataset = ds.dataset(
                     [str(file) for file in files],
                     schema=schema,
@@ -87,8 +99,8 @@ class Rows:
         return cls(schema, sum(files.values()), str(place), opening)
 
     @classmethod
-    def of_table(cls, table: pa.Table) -> Rows:
-        """Return the rows of a table; columns of dictionary type become plain."""
+    def of_table(cls, table: pa.Table) -> RowReader:
+        """Read a table; columns of dictionary type become plain."""
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
         for at, field in enumerate(table.schema):
@@ -101,16 +113,16 @@ class Rows:
 
             return ds.dataset(table), []
 
-        return cls(table.schema, table.num_rows, "the sweep", opening)
+        return cls(table.schema, table.num_rows, "the sweep", opening, table)
 
     @cached_property
     def _opened(self) -> tuple[Any, list[Any]]:
-        """The dataset and its files; opened when rows are asked for, because that takes long."""
+        """The dataset and its files, opened on first use because that takes long."""
         return self._opening()
 
     @property
     def dataset(self) -> Any:
-        """The same as a dataset of pyarrow, for query engines."""
+        """The rows as a pyarrow dataset, for query engines."""
         return self._opened[0]
 
     @cached_property
@@ -124,19 +136,19 @@ class Rows:
         return {path: source for source, path in enumerate(paths)}
 
     def batches(self, columns: Sequence[str], where: Any = None) -> Iterator[tuple[int, Any]]:
-        """Yield numbers of sources and record batches of some columns, in any order."""
-        with _reading(self._place):
+        """Yield the number of a source and a record batch of some columns, in any order."""
+        with _naming(self._place):
             scanner = self.dataset.scanner(
                 columns=list(dict.fromkeys(columns)), filter=where, batch_size=_BATCH
             )
             for tagged in scanner.scan_batches():
-                path = getattr(tagged.fragment, "path", "")  # what is in memory has none
+                path = getattr(tagged.fragment, "path", "")  # a table in memory has none
                 yield self._source.get(path, 0), tagged.record_batch
 
     def ordered(self, columns: Sequence[str], where: Any = None) -> Iterator[Any]:
-        """Yield record batches of some columns, source by source."""
-        with _reading(self._place):
-            # a batch of all columns is large, so few are read ahead
+        """Yield record batches of some columns, one source after another."""
+        with _naming(self._place):
+            # a batch of all columns is large, so only one is read ahead
             yield from self.dataset.scanner(
                 columns=list(columns),
                 filter=where,
@@ -148,7 +160,7 @@ class Rows:
     def table(self, columns: Sequence[str], where: Any = None) -> pa.Table:
         """Return some columns, sorted by ``combo_id``."""
         wanted = list(dict.fromkeys([*columns, COMBO_ID]))
-        with _reading(self._place):
+        with _naming(self._place):
             table = self.dataset.to_table(columns=wanted, filter=where)
         ids = table[COMBO_ID].to_numpy()
         if np.any(np.diff(ids) < 0):
@@ -156,19 +168,19 @@ class Rows:
         return table.select(list(columns))
 
     def take(self, ids: NDArray[np.int64], sources: NDArray[np.int64]) -> pa.Table:
-        """Return all columns of the rows with these numbers, in this order.
+        """Return all columns of some rows, in the order of their ids.
 
         Parameters
         ----------
         ids : ndarray of int64, shape (n,)
             Values of ``combo_id``.
         sources : ndarray of int64, shape (n,)
-            Where each is found.
+            The source of each row.
         """
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
         found = [self.schema.empty_table()]
-        with _reading(self._place):
+        with _naming(self._place):
             for source in np.unique(sources):
                 whole = self._parts[source].to_table()
                 wanted = np.isin(whole[COMBO_ID].to_numpy(), ids[sources == source])
@@ -178,14 +190,64 @@ class Rows:
         return table.take(arrow_array(position[np.argsort(np.argsort(ids))]))
 
     def condition(self, text: str) -> Any:
-        """Return a condition on columns as Arrow's expression, None where it is empty.
+        """Return a condition on columns as an Arrow expression, None where the text is empty.
 
         Raises
         ------
         ConfigError
-            If the text is no condition on these columns.
+            If the text is not a condition on these columns.
         """
         return parse_condition(text, self._kinds()).to_arrow() if text else None
+
+    def any(self, where: Any) -> bool:
+        """Return whether any row meets a condition."""
+        with _naming(self._place):
+            return bool(self.dataset.head(1, columns=[COMBO_ID], filter=where).num_rows)
+
+    def objectives(self, objectives: Mapping[str, Direction] | Sequence[str]) -> dict[str, bool]:
+        """Return for each objective whether small is good, by its direction or the metric."""
+        if isinstance(objectives, str) or len(objectives) < 2:
+            raise ConfigError(f"objectives = {objectives!r} is not allowed; give at least two")
+        smaller = {}
+        for name in objectives:
+            self.require_numbers(name)
+            smaller[name] = small_is_good(name)
+            if isinstance(objectives, Mapping):
+                if objectives[name] not in {"max", "min"}:
+                    raise unknown_name("direction", objectives[name], ("max", "min"))
+                smaller[name] = objectives[name] == "min"
+        return smaller
+
+    def other_scenario(self, metric: str) -> str:
+        """Return the column of a metric in the other scenario, if the sweep computed it."""
+        for scenario in Intrabar.__members__:
+            if scenario_column(metric, scenario) in self.names:
+                return scenario_column(metric, scenario)
+        raise ConfigError(
+            f"the worst case of {metric} needs both scenarios, and this sweep computed one; sweep "
+            "with both, or leave worst_case out"
+        )
+
+    def ruin_columns(self, columns: Sequence[str]) -> list[str]:
+        """Return the columns that tell whether an account is ruined.
+
+        ``ruined`` itself, and that of the other scenario if any of ``columns`` belongs to it.
+        """
+        ruin = ["ruined"]
+        for scenario in Intrabar.__members__:
+            others = {scenario_column(metric, scenario) for metric in METRICS}
+            if not others.isdisjoint(columns):
+                ruin.append(scenario_column("ruined", scenario))
+        return [name for name in ruin if name in self.names]
+
+    def without_ruined(self, condition: Any, columns: Sequence[str]) -> Any:
+        """Leave ruined accounts out of a condition, unless all that meet it are ruined."""
+        import pyarrow.compute as pc  # noqa: PLC0415 - a heavy import, only where it is used
+
+        sound = condition
+        for name in self.ruin_columns(columns):
+            sound = ~pc.field(name) if sound is None else sound & ~pc.field(name)
+        return sound if sound is None or self.any(sound) else condition
 
     def require_numbers(self, name: str) -> None:
         """Raise ConfigError unless a column exists and holds numbers."""
@@ -206,7 +268,7 @@ class Rows:
             return "bool"
         if not pa.types.is_string(field.type):
             return "number"
-        with _reading(self._place):
+        with _naming(self._place):
             first = self.dataset.head(1, columns=[field.name])[field.name].to_pylist()
         try:
             parse_clock(first[0] if first else "")
@@ -215,15 +277,9 @@ class Rows:
         return "clock"
 
 
-def _plain_type(kind: Any) -> Any:
-    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
 @contextmanager
-def _reading(place: object) -> Iterator[None]:
-    """Say of which sweep it is that something cannot be read."""
+def _naming(place: object) -> Iterator[None]:
+    """Name the sweep in errors about rows that cannot be read."""
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
     try:

@@ -1,4 +1,4 @@
-"""One number for each group of rows, from batches of them."""
+"""One number for each group of rows, such as a cell of a heatmap, built up batch by batch."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from backtest_py.parameters import unknown_name
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["REDUCTIONS", "Groups", "Reduction"]
+__all__ = ["REDUCTIONS", "ReducedGroups", "Reduction"]
 
 Reduction: TypeAlias = Literal["best", "max", "min", "mean", "median"]
 
 REDUCTIONS: Final = ("best", "max", "min", "mean", "median")
-"""What becomes of several rows of one group; ``best`` is the largest or smallest by the metric."""
+"""How several rows become one number; ``best`` is the largest or the smallest, by the metric."""
 
 
-class Groups:
+class ReducedGroups:
     """The largest, smallest, mean or median value of each group; ``nan`` values do not count.
 
-    Memory goes with the number of groups, but for the median, which keeps every value.
+    Memory grows with the number of groups; only the median keeps every value.
 
     Parameters
     ----------
     n : int
         Number of groups.
     reduction : {"max", "min", "mean", "median"}
-        What is taken of a group.
+        How the values of a group become one.
 
     Examples
     --------
-    >>> groups = Groups(3, "mean")
+    >>> groups = ReducedGroups(3, "mean")
     >>> groups.add(np.array([0, 0, 2]), np.array([1.0, 2.0, np.nan]))
     >>> groups.values()
     array([1.5, nan, nan])
@@ -48,9 +48,9 @@ class Groups:
         self._kept: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
 
     def add(self, groups: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        """Take rows: the group and the value of each, shape (n_rows,)."""
-        counts = ~np.isnan(values)
-        groups, values = groups[counts], values[counts]
+        """Add rows: the group and the value of each, shape (n_rows,)."""
+        defined = ~np.isnan(values)
+        groups, values = groups[defined], values[defined]
         self._count += np.bincount(groups, minlength=len(self._count))
         if self._reduction == "mean":
             with np.errstate(invalid="ignore"):  # inf and -inf in one group have no mean
@@ -80,6 +80,6 @@ class Groups:
         low, high = values[begin + (count - 1) // 2], values[begin + count // 2]
         medians = self._value.copy()
         with np.errstate(invalid="ignore"):
-            # the half of each, because their sum may be too large for a double
+            # halves are added, because the sum of both may be too large for a double
             medians[filled] = np.where(low == high, low, low / 2 + high / 2)
         return medians

@@ -1,9 +1,10 @@
-"""What a benchmark found, as text."""
+"""Prints a benchmark as a table and a few lines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from backtest_py.parameters import counted
 from backtest_py.report import tables
 
 if TYPE_CHECKING:
@@ -40,21 +41,21 @@ def print_bench(report: Mapping[str, Any]) -> None:
             )
         )
     notes = [
-        f"* extrapolated from {row['timed_combos']:,} combinations"
+        f"* extrapolated from {counted(row['timed_combos'], 'combination')}"
         for row in rows
         if row["timed_combos"] < row["combos"]
     ]
-    agreed = f"{agreement['single_runs']} rows equal single runs, bit for bit"
+    agreed = f"rows that equal single runs, bit for bit: {agreement['single_runs']:,}"
     if agreement["rows_compared"]:
         agreed = f"{' and '.join(agreement['engines'])} agree on every row; {agreed}"
     tables.show(
-        f"{first['case']} combinations on {first['bars']:,} bars, {first['threads']} threads, "
-        f"{first['trades']:,} trades",
+        f"{first['case']}: {counted(first['bars'], 'bar')}, "
+        f"{counted(first['threads'], 'thread')}, {counted(first['trades'], 'trade')}",
         tables.rows_table(_HEAD, lines),
         *notes,
         agreed,
         *(
-            f"{engine}: {ratio:,.0f} times as fast as {rows[-1]['contender']} in processes"
+            f"{engine}: {ratio:,.1f} times as fast as {rows[-1]['contender']} in processes"
             for engine, ratio in report["ratios"].items()
         ),
     )

@@ -1,0 +1,93 @@
+"""The commented configuration file that `backtest-py init` writes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from backtest_py.config.config import DataSettings
+from backtest_py.config.sections import DEFAULT_STRATEGY, RunSettings, SweepSettings
+from backtest_py.contract import Contract, MetricSettings
+from backtest_py.rules import DEFAULT_TARGET, ExitRules
+from backtest_py.strategies import get_strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backtest_py.parameters import Parameter
+
+__all__ = ["commented_toml", "toml_value"]
+
+
+def commented_toml(path: str = "WIN_M5.csv") -> str:
+    """Return a configuration file with every key, its default and what it accepts.
+
+    A default that a value elsewhere replaces, as ``target_r`` does that of ``target``, stands in a
+    comment: written out it would be a choice of the user's, which nothing replaces.
+
+    Parameters
+    ----------
+    path : str, optional
+        File with the bars.
+
+    Examples
+    --------
+    >>> import tomllib
+    >>> tomllib.loads(commented_toml())["rules"]["stop"]
+    2.0
+    """
+    from backtest_py.sweep.space.sample import Sample  # noqa: PLC0415 - as in _sweep
+
+    strategy = get_strategy(DEFAULT_STRATEGY)
+    lines = ["# backtest-py configuration. Every value but data.path is the default."]
+    settings = sorted(DataSettings.parameters(), key=lambda spec: spec.name != "path")
+    lines += _section("data", tuple(settings), path=path)
+    lines += ["", "[strategy]", f"name = {json.dumps(strategy.name)}"]
+    lines += _section("strategy.params", strategy.parameters())
+    lines += _section("rules", ExitRules.parameters(), note='0 or "" switches a rule off')
+    lines += _section("contract", Contract.parameters())
+    lines += _section("metrics", MetricSettings.parameters())
+    lines += ["", "[range]  # optional: admits signals from start up to, but not at, end"]
+    lines += ['# start = "2023-03-01"', '# end = "2023-05-01"']
+    lines += _section("run", RunSettings.parameters())
+    lines += _section("sweep", SweepSettings.parameters(), note="a single run ignores it")
+    lines += ["", "[sweep.grid]  # a list, or an inclusive range, for any parameter above"]
+    lines += ['# "strategy.min_range_mult" = [1.0, 1.5, 2.0]']
+    lines += ['# "rules.stop" = { start = 0.5, stop = 3.0, step = 0.5 }']
+    lines += ["", "# [sweep.sample]  # some combinations instead of all"]
+    lines += [f"# {line}" for line in _keys(Sample.parameters())]
+    return "\n".join(lines) + "\n"
+
+
+def _section(
+    name: str, specs: tuple[Parameter, ...], *, note: str = "", path: str = ""
+) -> Iterator[str]:
+    yield ""
+    yield f"[{name}]" + (f"  # {note}" if note else "")
+    yield from _keys(specs, path=path)
+
+
+def _keys(specs: tuple[Parameter, ...], *, path: str = "") -> Iterator[str]:
+    values = {spec.name: path if spec.name == "path" else spec.default for spec in specs}
+    keys = {
+        spec.name: f"{'# ' if spec.default is DEFAULT_TARGET else ''}{spec.name} = "
+        f"{toml_value(values[spec.name])}"
+        for spec in specs
+    }
+    width = max(map(len, keys.values()))
+    for spec in specs:
+        allowed = "" if spec.kind == "text" else f" ({spec.allowed})"
+        yield f"{keys[spec.name]:<{width}}  # {spec.doc}{allowed}"
+
+
+def toml_value(value: object) -> str:
+    """Return a parameter's value as a TOML file writes it.
+
+    Examples
+    --------
+    >>> toml_value(False), toml_value("09:15"), toml_value(2.0)
+    ('false', '"09:15"', '2.0')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False)
