@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "backtest_py"
 FLOW = (
     ("errors",),
     ("_forks", "_io", "fingerprints"),
-    ("parameters", "_kernel_cache"),
+    ("records", "parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.zones",),
     ("bars.options", "bars.timestamps"),
@@ -44,13 +44,6 @@ FLOW = (
     ("sweep.space.where",),
     ("sweep.space",),
     ("sweep.spec",),
-    (
-        "sweep.store.lock",
-        "sweep.store.journal",
-        "sweep.store.differences",
-        "sweep.store.manifest",
-        "sweep.store.shard_file",
-    ),
     ("sweep.store",),
     ("sweep.compute",),
     ("sweep.executors.base", "sweep.executors.interrupts"),

@@ -165,6 +165,7 @@ ONLY_NUMBA = {
         "the size of tasks; rayon splits work by itself": ("visits",),
     },
     "sweep/lanes": {
+        "an array to fill; Rust returns the sums by value": ("empty_lane_sums",),
         "rows of the sums of lanes, which are fields in Rust": (
             *("BEST", "DAY_SUMS", "EQUITY", "GAIN", "HELD", "LAST_EXIT", "LONGEST_LOSS"),
             *("LONGEST_WIN", "LOSS", "MAX_DRAWDOWN", "MAX_DRAWDOWN_RATIO", "N_SUMS"),

@@ -2,10 +2,10 @@
 //!
 //! A forked child has the memory of its parent, but of its threads only the one that forked. Work
 //! that it hands to a pool of its parent would wait for ever. So nothing here uses the global pool of
-//! rayon: pools are made for one process, and a child makes its own.
+//! rayon: pools belong to one process, and a child makes its own.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -14,29 +14,39 @@ use crate::error::{EngineError, EngineResult};
 /// Forks that lie between this process and the first one that loaded the engine.
 static FORKS: AtomicUsize = AtomicUsize::new(0);
 
-/// Forks after which a process has no shared pool and works on the calling thread.
+/// Forks after which a process keeps no pools.
 const MAX_FORKS: usize = 256;
 
-/// The shared pool of a process and of its ancestors, by their number of forks.
+/// The pools that a process keeps.
+#[derive(Debug)]
+struct Kept {
+    /// One thread per processor.
+    every: Option<Arc<ThreadPool>>,
+    /// As many threads as were asked for last: starting them for each plan takes longer.
+    last: Option<(usize, Arc<ThreadPool>)>,
+}
+
+/// What a process and its ancestors keep, by their number of forks.
 ///
 /// No place is used by two processes, so that none can be found locked by a thread that is gone.
-static SHARED: [OnceLock<Option<ThreadPool>>; MAX_FORKS] = [const { OnceLock::new() }; MAX_FORKS];
+static KEPT: [Mutex<Kept>; MAX_FORKS] =
+    [const { Mutex::new(Kept { every: None, last: None }) }; MAX_FORKS];
 
 /// Say that this process has just been forked.
 pub fn after_fork_in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Do work on the pool that all calls of this process share, or on the one that is at work already.
+/// Do work on as many threads as there are processors, or on the pool that is at work already.
 ///
-/// Without a second thread, the calling thread does it.
+/// If the system refuses threads, the calling one does it.
 pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if rayon::current_thread_index().is_some() {
         return work();
     }
-    match shared() {
-        Some(pool) if pool.current_num_threads() > 1 => pool.install(work),
-        _ => work(),
+    match threads_of(0) {
+        Ok(threads) => threads.install(work),
+        Err(_) => work(),
     }
 }
 
@@ -45,30 +55,44 @@ pub fn n_threads() -> usize {
     if rayon::current_thread_index().is_some() {
         return rayon::current_num_threads();
     }
-    shared().map_or(1, ThreadPool::current_num_threads)
+    threads_of(0).map_or(1, |threads| threads.current_num_threads())
 }
 
-fn shared() -> Option<&'static ThreadPool> {
-    let place = SHARED.get(FORKS.load(Ordering::Relaxed))?;
-    place.get_or_init(|| ThreadPoolBuilder::new().build().ok()).as_ref()
+/// Return so many threads, one per processor for 0.
+fn threads_of(n: usize) -> EngineResult<Arc<ThreadPool>> {
+    let start = || {
+        let built = ThreadPoolBuilder::new().num_threads(n).build();
+        built.map(Arc::new).map_err(|error| EngineError::Threads { reason: error.to_string() })
+    };
+    let Some(kept) = KEPT.get(FORKS.load(Ordering::Relaxed)) else { return start() };
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if n == 0 {
+        if let Some(threads) = &kept.every {
+            return Ok(Arc::clone(threads));
+        }
+        return Ok(Arc::clone(kept.every.insert(start()?)));
+    }
+    match &kept.last {
+        Some((size, threads)) if *size == n => Ok(Arc::clone(threads)),
+        _ => Ok(Arc::clone(&kept.last.insert((n, start()?)).1)),
+    }
 }
 
-/// Threads of the process that made them.
+/// Threads of the process that asked for them.
 #[derive(Debug)]
 pub struct Pool {
     forks: usize,
-    threads: Option<ThreadPool>,
+    threads: Option<Arc<ThreadPool>>,
 }
 
 impl Pool {
-    /// Start threads, one per processor for 0.
+    /// Start threads, or take those that are there; one per processor for 0.
     ///
     /// # Errors
     /// [`EngineError::Threads`] if the system refuses.
-    pub fn new(threads: usize) -> EngineResult<Self> {
-        let built = ThreadPoolBuilder::new().num_threads(threads).build();
-        let threads = built.map_err(|error| EngineError::Threads { reason: error.to_string() })?;
-        Ok(Self { forks: FORKS.load(Ordering::Relaxed), threads: Some(threads) })
+    pub fn new(n_threads: usize) -> EngineResult<Self> {
+        let threads = Some(threads_of(n_threads)?);
+        Ok(Self { forks: FORKS.load(Ordering::Relaxed), threads })
     }
 
     /// Do work on these threads.
@@ -90,7 +114,8 @@ impl Pool {
 }
 
 impl Drop for Pool {
-    /// End the threads, but not in a forked child: there they are gone, and may have left locks.
+    /// End the threads if nobody else uses them, but not in a forked child: there they are gone, and
+    /// may have left locks.
     fn drop(&mut self) {
         if self.check().is_err() {
             std::mem::forget(self.threads.take());

@@ -28,6 +28,7 @@ class _Lock(Protocol):
 NO_FORK: Final = RLock()
 """Held while something must not be left half done, as importing or compiling: a fork waits."""
 
+_held: Final[list[_Lock]] = []
 _fresh: Final[WeakSet[FreshLock]] = WeakSet()
 _generation = 0
 
@@ -76,15 +77,30 @@ def generation() -> int:
 
 
 def hold_while_forking(lock: _Lock) -> None:
-    """Let every fork wait until it has the lock; parent and child then open it."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-        )
+    """Let every later fork wait until it has the lock; parent and child then open it.
+
+    Who holds the lock must not ask for ``NO_FORK``, which a fork takes first.
+    """
+    with NO_FORK:
+        _held.append(lock)
+
+
+def _before_fork() -> None:
+    # one hook for all locks: one that is registered while a fork waits would be released alone
+    NO_FORK.acquire()
+    for lock in _held:
+        lock.acquire()
+
+
+def _after_fork() -> None:
+    for lock in reversed(_held):
+        lock.release()
+    NO_FORK.release()
 
 
 def _after_fork_in_child() -> None:
     global _generation  # noqa: PLW0603 - one number for the process
+    _after_fork()
     _generation += 1
     for lock in list(_fresh):
         lock.renew()
@@ -104,6 +120,9 @@ def _renew_cached_properties() -> None:
                         each.lock = RLock()  # type: ignore[attr-defined]
 
 
-hold_while_forking(NO_FORK)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork,
+        after_in_child=_after_fork_in_child,
+    )

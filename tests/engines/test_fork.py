@@ -115,7 +115,8 @@ print("the same")
 
 def test_a_fork_waits_for_a_thread_that_loads_or_compiles(tmp_path):
     """A child cannot finish what another thread began: half an import, numba's lock."""
-    out = outcome_of(f"""
+    out = outcome_of(
+        f"""
 os.environ["BACKTEST_PY_CACHE_DIR"] = {str(tmp_path)!r}  # empty, so that kernels are compiled
 run("rust")
 thread = threading.Thread(target=run, args=("numba",))
@@ -130,7 +131,9 @@ for pause in (0.05, 1.0):
     assert status == 0
 thread.join()
 print("each ran")
-""")
+""",
+        seconds=240,
+    )
     assert out == "each ran\n"
 
 

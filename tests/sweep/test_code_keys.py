@@ -15,7 +15,7 @@ import pytest
 import backtest_py as bt
 from backtest_py import fingerprints
 from backtest_py.fingerprints import package_code_hash
-from backtest_py.sweep.store.store import read_manifest
+from backtest_py.sweep.store.manifest import read_manifest
 
 PACKAGE = Path(bt.__file__).parent
 
@@ -102,17 +102,17 @@ def test_an_older_sweep_opens_but_is_not_resumed(tmp_path, monkeypatch):
     axes = {"rules.stop": [1.0, 2.0, 3.0]}
     from backtest_py.sweep.store import store
 
-    written = store._write_manifest
+    written = store.write_manifest
 
     def older(path, manifest):
         identity = {k: v for k, v in manifest["identity"].items() if k != "package_code"}
         written(path, {**manifest, "identity": identity})
 
-    done = store._short_hash
-    monkeypatch.setattr(store, "_write_manifest", older)
+    done = store.identity_hash
+    monkeypatch.setattr(store, "write_manifest", older)
     monkeypatch.setattr(
         store,
-        "_short_hash",
+        "identity_hash",
         lambda m: done(
             {"identity": {k: v for k, v in m["identity"].items() if k != "package_code"}}
         ),

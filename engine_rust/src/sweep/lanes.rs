@@ -73,19 +73,6 @@ pub struct LaneSums {
     pub others: OtherSums<[f64; LANES]>,
     /// A row for each field.
     pub counts: Counts,
-    /// The sums of each block of days.
-    pub blocks: Vec<BlockSums>,
-}
-
-/// Return sums of lanes, to be filled.
-pub fn empty_lane_sums(n_blocks: usize) -> LaneSums {
-    LaneSums {
-        of_pnl: PnlSums::new([0.0; LANES]),
-        of_days: DaySums::new([0.0; LANES]),
-        others: OtherSums::new([0.0; LANES]),
-        counts: [[0; LANES]; N_FIELDS],
-        blocks: vec![[[0.0; LANES]; 2]; n_blocks],
-    }
 }
 
 /// Sums per lane that change when a day closes.
@@ -137,10 +124,10 @@ impl<V: Vector> Days<V> {
     }
 }
 
-/// Walk a list of signals for eight exits and set the sums and counts of each.
+/// Walk a list of signals for eight exits and return the sums and counts of each.
 ///
-/// `SAME_DAY` tells that every position closes on the day of its signal. With `BLOCKS`, the blocks of
-/// `found` get the sums of the blocks of days that end at `ends`.
+/// `SAME_DAY` tells that every position closes on the day of its signal. With `BLOCKS`, `blocks` gets
+/// the sums of the blocks of days that end at `ends`.
 #[inline(always)]
 pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
     signals: SignalList<'_>,
@@ -148,10 +135,9 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
     capital: &[f64; LANES],
     rf: f64,
     ends: &[i32],
-    found: &mut LaneSums,
-) {
-    let LaneSums { counts, blocks, .. } = found;
-    *counts = [[0; LANES]; N_FIELDS];
+    blocks: &mut [BlockSums],
+) -> LaneSums {
+    let mut counts: Counts = [[0; LANES]; N_FIELDS];
     let (zero, one) = (V::splat(0.0), V::splat(1.0));
     let rf_lanes = V::splat(rf);
     let start = V::load(capital);
@@ -237,19 +223,17 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         }
         tallied += 1;
         if tallied == MOST_COUNTED {
-            move_counts::<V>(counts, first_word, second_word);
+            move_counts::<V>(&mut counts, first_word, second_word);
             (first_word, second_word, tallied) = (V::no_words(), V::no_words(), 0);
         }
     }
-    move_counts::<V>(counts, first_word, second_word);
+    move_counts::<V>(&mut counts, first_word, second_word);
     if BLOCKS {
         for (end, sums) in ends.iter().zip(blocks).skip(block) {
             *sums = days.end_block(&mut open_day, exit_day, *end, equity, rf_lanes);
         }
     }
     days.close_day::<BLOCKS>(open_day, equity, rf_lanes);
-    found.of_pnl = of_pnl.map(stored);
-    found.of_days = days.sums.map(stored);
     let max_drawdown_ratio = fall.div(peak).larger(max_ratio);
     let max_drawdown = fall.larger(max_drawdown);
     let others = OtherSums {
@@ -265,7 +249,12 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
         equity,
         exit_day,
     };
-    found.others = others.map(stored);
+    LaneSums {
+        of_pnl: of_pnl.map(stored),
+        of_days: days.sums.map(stored),
+        others: others.map(stored),
+        counts,
+    }
 }
 
 /// The lanes of a vector in memory.
@@ -297,19 +286,21 @@ fn move_counts<V: Vector>(counts: &mut Counts, first_word: V::Words, second_word
 
 /// Set the numbers of one lane: its metrics, then `S1`, `S2` and days of each block.
 ///
-/// `days` are the first and the last of the range, `ends` those of its blocks; `set` gets the place of
-/// each number and its value.
+/// `days` are the first and the last of the range, `ends` those of its blocks. Each number goes to its
+/// own of the `columns`, at `place`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub fn numbers_of_lane(
     found: &LaneSums,
+    blocks: &[BlockSums],
     lane: usize,
     days: (i32, i32),
     contract: &Contract,
     settings: &MetricSettings,
     range: Range,
     ends: &[i32],
-    mut set: impl FnMut(usize, f64),
+    columns: &mut [&mut [f64]],
+    place: usize,
 ) {
     let others = found.others.map(|sums| sums[lane]);
     let count = |k: usize| found.counts[k][lane] as usize;
@@ -343,11 +334,14 @@ pub fn numbers_of_lane(
         ruined,
         reasons,
     };
-    for (k, number) in finish(&total, contract, settings, range).into_iter().enumerate() {
-        set(k, number);
+    let (metric_columns, block_columns) = columns.split_at_mut(N_METRICS);
+    for (column, number) in metric_columns.iter_mut().zip(finish(&total, contract, settings, range))
+    {
+        column[place] = number;
     }
-    let of_lane = |block: usize| found.blocks[block].map(|sums| sums[lane]);
-    for (k, number) in finish_blocks(ends, first_day, total.days, of_lane).enumerate() {
-        set(N_METRICS + k, number);
+    let of_lane = |block: usize| blocks[block].map(|sums| sums[lane]);
+    let numbers = finish_blocks(ends, first_day, total.days, of_lane);
+    for (column, number) in block_columns.iter_mut().zip(numbers) {
+        column[place] = number;
     }
 }

@@ -20,7 +20,7 @@ use crate::metrics::{accumulate, finish, finish_blocks, sum_days};
 use crate::pool::Pool;
 use crate::simd::{LANES, Level, Task, Vector};
 use crate::strategy::{Bound, Scores};
-use crate::sweep::lanes::{LaneSums, SignalList, empty_lane_sums, join, numbers_of_lane};
+use crate::sweep::lanes::{BlockSums, SignalList, join, numbers_of_lane};
 use crate::sweep::lists::{
     Evaluation, Source, SourceScores, evaluation_of, parts_of, signal_lists,
 };
@@ -62,8 +62,8 @@ impl Numbers {
 /// What the combinations of a sweep share; safe to use from several threads.
 #[derive(Debug)]
 pub struct SweepPlan {
-    candidates: Candidates,
     scores: SourceScores,
+    candidates: Candidates,
     table: Mutex<Option<Arc<OutcomeTable>>>,
     done: AtomicU64,
     cancelled: AtomicBool,
@@ -211,7 +211,8 @@ impl SweepPlan {
         asked: &Evaluation<'_>,
         group: &mut Group<'_>,
     ) -> EngineResult<()> {
-        let mut found = empty_lane_sums(asked.ends.first().map_or(0, Vec::len));
+        let n_blocks = asked.ends.first().map_or(0, Vec::len);
+        let mut blocks: Vec<BlockSums> = vec![[[0.0; LANES]; 2]; n_blocks];
         let Span { start, end } = group.sets;
         let lists = signal_lists(&self.candidates, &self.scores, asked, start, end);
         let parts: Vec<_> =
@@ -220,7 +221,7 @@ impl SweepPlan {
         for block in 0..table.contracts.len().div_ceil(LANES) {
             for (parts, columns) in parts.iter().zip(&mut group.columns) {
                 self.require_going_on()?;
-                self.join_set(table, asked, parts, block, &mut found, columns);
+                self.join_set(table, asked, parts, block, &mut blocks, columns);
             }
         }
         Ok(())
@@ -233,7 +234,7 @@ impl SweepPlan {
         asked: &Evaluation<'_>,
         parts: &[&[u32]],
         block: usize,
-        found: &mut LaneSums,
+        blocks: &mut [BlockSums],
         columns: &mut [&mut [f64]],
     ) {
         let rf = asked.settings.risk_free_rate / asked.settings.periods_per_year;
@@ -255,7 +256,7 @@ impl SweepPlan {
                 contracts,
                 asked,
                 range: k,
-                found: &mut *found,
+                blocks: &mut *blocks,
                 columns,
                 place: block * LANES,
             });
@@ -391,7 +392,7 @@ struct Join<'a, 'o> {
     contracts: &'a [Contract],
     asked: &'a Evaluation<'a>,
     range: usize,
-    found: &'a mut LaneSums,
+    blocks: &'a mut [BlockSums],
     columns: &'a mut [&'o mut [f64]],
     place: usize,
 }
@@ -401,18 +402,29 @@ impl Task for Join<'_, '_> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Self { signals, cells, same_day, capital, rf, contracts, asked, found, .. } = self;
+        let Self { signals, cells, same_day, capital, rf, contracts, asked, blocks, .. } = self;
         let (range, days, ends) =
             (asked.ranges[self.range], asked.days[self.range], &asked.ends[self.range]);
-        match (same_day, ends.is_empty()) {
-            (true, true) => join::<V, true, false>(signals, cells, capital, rf, ends, found),
-            (true, false) => join::<V, true, true>(signals, cells, capital, rf, ends, found),
-            (false, true) => join::<V, false, false>(signals, cells, capital, rf, ends, found),
-            (false, false) => join::<V, false, true>(signals, cells, capital, rf, ends, found),
-        }
-        for (lane, contract) in contracts.iter().enumerate() {
-            let set = |k: usize, number| self.columns[k][self.place + lane] = number;
-            numbers_of_lane(found, lane, days, contract, &asked.settings, range, ends, set);
+        let found = match (same_day, ends.is_empty()) {
+            (true, true) => join::<V, true, false>(signals, cells, capital, rf, ends, blocks),
+            (true, false) => join::<V, true, true>(signals, cells, capital, rf, ends, blocks),
+            (false, true) => join::<V, false, false>(signals, cells, capital, rf, ends, blocks),
+            (false, false) => join::<V, false, true>(signals, cells, capital, rf, ends, blocks),
+        };
+        for (lane, contract) in (0..LANES).zip(contracts) {
+            let (settings, place) = (&asked.settings, self.place + lane);
+            numbers_of_lane(
+                &found,
+                blocks,
+                lane,
+                days,
+                contract,
+                settings,
+                range,
+                ends,
+                self.columns,
+                place,
+            );
         }
     }
 }

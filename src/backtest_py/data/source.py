@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backtest_py._io.paths import given_path
 from backtest_py.bars import ReadOptions, build_bars
-from backtest_py.errors import ConfigError, DataError
+from backtest_py.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ def load_source(source: Mapping[str, Any]) -> Bars:
     ConfigError
         If they came from no file, or the file is gone.
     DataError
-        If the file is damaged, or the arguments are none of ``load_bars``.
+        If the file is damaged.
     """
     if not source.get("path"):
         raise ConfigError(
@@ -61,15 +61,8 @@ def load_source(source: Mapping[str, Any]) -> Bars:
     from backtest_py.data.readers import read_columns  # noqa: PLC0415 - imports pyarrow
 
     known = {spec.name for spec in ReadOptions.parameters()}
-    try:
-        options = ReadOptions.from_mapping({key: source[key] for key in source if key in known})
-        path = given_path(source["path"], "data.path")
-    except ConfigError as error:
-        raise DataError(
-            f"the sweep does not say how its bars are read again ({error}); give them: "
-            "open_sweep(path, bars=bars)"
-        ) from error
-    columns, report = read_columns(path, options)
+    options = ReadOptions.from_mapping({key: source[key] for key in source if key in known})
+    columns, report = read_columns(given_path(source["path"]), options)
     if _BEFORE_ZONES not in source and columns.times.has_zone:
         session = options.session_timezone or "UTC"
         options = replace(options, timezone="", session_timezone=session)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from backtest_py.data.source import source_of
@@ -163,7 +162,11 @@ def sweep(
     manifest = question.manifest(facts)
     with Interrupts() as interrupts:
         if resume:
-            accept = partial(require_same_signals, spec)
+
+            def accept(done: Mapping[int, str]) -> None:
+                with interrupts.raised():
+                    require_same_signals(spec, done)
+
             opened = SweepStore.resume(out, manifest, accept=accept, check=interrupts.check)
         else:
             opened = SweepStore.create(out, manifest)

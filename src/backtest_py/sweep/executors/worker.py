@@ -137,12 +137,12 @@ def compute(shard: Shard) -> int:
 def collect(folder: str, shard: Shard, num_rows: int, *, packed: bool) -> ShardRows:
     """Return the rows that a worker left in the folder, and remove their file."""
     file = _result(folder, shard)
-    content = file.read_bytes()
+    with file.open("rb") as opened:
+        signals = opened.readline().decode().rstrip() if packed else ""
+        content = opened.read()
     file.unlink()
     if packed:
-        size = int.from_bytes(content[:_PREFIX], "little")
-        signals = content[_PREFIX : _PREFIX + size].decode("ascii")
-        return Packed(num_rows, content[_PREFIX + size :], signals)
+        return Packed(num_rows, content, signals)
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
     return pa.ipc.open_stream(content).read_all()
@@ -167,7 +167,10 @@ def _result(folder: str, shard: Shard) -> Path:
 
 def _leave(file: Path, rows: ShardRows) -> None:
     try:
-        file.write_bytes(_with_signals(rows) if isinstance(rows, Packed) else _stream(rows))
+        with file.open("wb") as opened:
+            if isinstance(rows, Packed):
+                opened.write(f"{rows.signals}\n".encode())
+            opened.write(rows.content if isinstance(rows, Packed) else _stream(rows))
     except OSError as error:
         raise StorageError(
             f"{file} cannot be written: {error.strerror or error}; free some space, or set TMPDIR "

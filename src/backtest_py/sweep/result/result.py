@@ -409,8 +409,7 @@ class SweepResult:
             best = self.top(1, by=by, where=where)
             others = (name for name in self._swept.keys if name != key)
             fixed = {name: best[name].iloc[0] for name in others} if len(best) else {}
-        with believing("the sweep"):
-            values = metric_by_values(self._rows, self._swept, [key], by, fixed, reduce, where)
+        values = metric_by_values(self._rows, self._swept, [key], by, fixed, reduce, where)
         return pd.Series(values, index=pd.Index(self._swept.of(key), name=key), name=by)
 
     def heatmap(
@@ -449,10 +448,7 @@ class SweepResult:
 
         if x == y:
             raise ConfigError(f"x and y are both {x!r}; give two parameters")
-        with believing("the sweep"):
-            values = metric_by_values(
-                self._rows, self._swept, [y, x], by, fixed or {}, reduce, where
-            )
+        values = metric_by_values(self._rows, self._swept, [y, x], by, fixed or {}, reduce, where)
         rows, columns = (pd.Index(self._swept.of(key), name=key) for key in (y, x))
         return pd.DataFrame(values.reshape(len(rows), len(columns)), index=rows, columns=columns)
 
@@ -570,7 +566,10 @@ class SweepResult:
     @cached_property
     def _swept(self) -> SweptValues:
         with believing("the sweep"):
-            return SweptValues(self._identity("grid")["axes"], self._rows)
+            axes = self._identity("grid")["axes"]
+            for axis in axes:
+                self._rows.schema.field(axis["key"])  # a KeyError where no column has this name
+            return SweptValues(axes, self._rows)
 
     def _replay_bars(self) -> Bars:
         if self._bars is None:

@@ -11,6 +11,7 @@ from backtest_py.errors import ConfigError
 from backtest_py.parameters import unknown_name
 from backtest_py.sweep.result.columns import floats, small_is_good
 from backtest_py.sweep.result.reductions import ReducedGroups
+from backtest_py.sweep.store.manifest import believing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +82,7 @@ class SweptValues:
         raise ConfigError(f"{key} = {value!r} was not swept; its values are {shown}")
 
     @cached_property
+    @believing("the sweep")
     def _values(self) -> dict[str, list[Any]]:
         found = {}
         for axis in self._axes:
@@ -93,6 +95,7 @@ class SweptValues:
         return found
 
 
+@believing("the sweep")
 def metric_by_values(
     rows: RowReader,
     swept: SweptValues,

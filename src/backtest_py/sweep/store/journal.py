@@ -95,11 +95,12 @@ class Entry:
     def _is_typed(self) -> bool:
         numbers, texts = (self.shard, self.rows, self.size), (self.crc32, self.sweep)
         return (
-            isinstance(self.signals, str)
-            and all(type(each) is int and 0 <= each < 1 << 63 for each in numbers)
+            all(type(each) is int and 0 <= each < 1 << 63 for each in numbers)
             and all(
                 isinstance(each, str) and re.fullmatch("[0-9a-f]{8,64}", each) for each in texts
             )
+            and isinstance(self.signals, str)
+            and _is_base64(self.signals)
         )
 
 
@@ -175,6 +176,10 @@ class Journal:
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         self._file.close()
+
+
+def _is_base64(text: str) -> bool:
+    return len(text) % 4 == 0 and re.fullmatch(r"[A-Za-z0-9+/]*={0,2}", text) is not None
 
 
 def _check(values: dict[str, object]) -> str:

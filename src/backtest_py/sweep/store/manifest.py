@@ -35,6 +35,7 @@ MAX_DEPTH: Final = 32
 TYPES: Final[dict[str, type]] = {
     "status": str,
     "version": str,
+    "n_bars": int,
     "n_combos": int,
     "n_shards": int,
     "identity": dict,

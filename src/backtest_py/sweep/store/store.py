@@ -134,7 +134,7 @@ class SweepStore:
         path: str | Path,
         manifest: Mapping[str, Any],
         *,
-        accept: Callable[[Mapping[int, str]], None] | None = None,
+        accept: Callable[[Mapping[int, str]], None] = lambda _: None,
         check: Callable[[], None] = lambda: None,
     ) -> Self:
         """Continue the sweep of a directory, or begin one where there is none.
@@ -146,11 +146,11 @@ class SweepStore:
         ----------
         path, manifest
             As :meth:`create` takes them.
-        accept : callable, optional
+        accept : callable
             Called with the signal hashes of every shard that is done, before anything is changed;
             what it raises leaves the directory as it was.
         check : callable
-            Called after each file; what it raises ends the opening and leaves all as it was.
+            Called after each file that is verified; what it raises leaves the directory as it was.
 
         Raises
         ------
@@ -164,8 +164,7 @@ class SweepStore:
         with store._opening(store._refuse_foreign):
             stored = store._stored_manifest()
             entries = store._verified_entries(check, known=bool(stored))
-            if accept is not None:
-                accept({shard: entry.signals for shard, entry in entries.items()})
+            accept({shard: entry.signals for shard, entry in entries.items()})
             store.manifest = stored | store.manifest
             store.done = {shard: entry.rows for shard, entry in entries.items()}
             store._begin(entries)
@@ -339,7 +338,12 @@ class SweepStore:
     def _verified_entries(self, check: Callable[[], None], *, known: bool) -> dict[int, Entry]:
         """Return the shards whose files are as the journal says; ``known``: by the manifest."""
         entries, n_damaged = Journal.read(self.path / JOURNAL)
-        own = {shard: entry for shard, entry in entries.items() if entry.sweep == self._sweep}
+        n_shards = self.manifest.get("n_shards", 1 << 63)
+        own = {
+            shard: entry
+            for shard, entry in entries.items()
+            if entry.sweep == self._sweep and shard < n_shards
+        }
         if not known and not own and any(self._shard_files()):
             raise ConfigError(
                 f"{self.path} holds results, but neither {MANIFEST} nor {JOURNAL} tells that they "
