@@ -159,13 +159,13 @@ ONLY_NUMBA = {
         "settings as arrays that kernels take": (*("CONTRACT_DTYPE", "RULES_DTYPE"),),
         "a cell has a tally instead of the place of a field": ("tally_of",),
     },
-    "sweep/lanes": {"an array to fill; Rust returns the sums by value": ("empty_lane_sums",)},
     "sweep/lists": {
         "enums as the numbers that kernels compare": ("AT_LEAST_OR_OFF", "AT_MOST"),
         "what cut marked, moved in a pass of its own": ("pick",),
         "the size of tasks; rayon splits work by itself": ("visits",),
     },
     "sweep/lanes": {
+        "an array to fill; Rust returns the sums by value": ("empty_lane_sums",),
         "rows of the sums of lanes, which are fields in Rust": (
             *("BEST", "DAY_SUMS", "EQUITY", "GAIN", "HELD", "LAST_EXIT", "LONGEST_LOSS"),
             *("LONGEST_WIN", "LOSS", "MAX_DRAWDOWN", "MAX_DRAWDOWN_RATIO", "N_SUMS"),
