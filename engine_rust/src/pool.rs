@@ -1,7 +1,7 @@
 //! Threads that survive a fork.
 //!
 //! A forked child has the memory of its parent, but of its threads only the one that forked. Work
-//! that it hands to a pool of its parent would wait for ever. So nothing here uses the global pool of
+//! that it hands to a pool of its parent would wait forever. So nothing here uses the global pool of
 //! rayon: pools belong to one process, and a child makes its own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,8 +1,7 @@
-"""What a forked child finds: no lock that nobody will open, and nothing half done.
+"""Locks that survive a fork: in a child none is held by a thread that is gone.
 
 A forked child has the memory of its parent, but of its threads only the one that forked. A lock
-that another thread held stays locked for ever, and what that thread was about to finish stays as it
-is.
+that another thread held stays locked for good, and what that thread was doing stays unfinished.
 """
 
 from __future__ import annotations
@@ -72,14 +71,14 @@ class FreshLock:
 
 
 def generation() -> int:
-    """Return how many forks lie between this process and the first that imported the package."""
+    """Return how many times this process was forked from the one that imported the package."""
     return _generation
 
 
 def hold_while_forking(lock: _Lock) -> None:
     """Let every later fork wait until it has the lock; parent and child then open it.
 
-    Who holds the lock must not ask for ``NO_FORK``, which a fork takes first.
+    A thread that holds the lock must not wait for ``NO_FORK``, which a fork takes first.
     """
     with NO_FORK:
         _held.append(lock)

@@ -2,7 +2,7 @@
 
 Importing a kernel does not import numba. The first call, or the first look at ``dispatcher``,
 builds the compiled function; the machine code of the package's own kernels is kept on disk by
-``_kernel_cache``. Kernels of other packages are compiled anew in every process, because the cache
+``_kernel_cache``. Kernels of other packages are compiled in every process, because the cache
 key cannot know their sources.
 
 Options are fixed: without fastmath LLVM neither reorders sums nor fuses ``a*b + c``, and numba's

@@ -352,7 +352,9 @@ class Bars:
         """
         cell = self._memo.get(key)
         if cell is None:
-            cell = self._memo.setdefault(key, _Cell())  # in one step, whoever else asks
+            cell = self._memo.setdefault(
+                key, _Cell()
+            )  # atomic, so that all threads get the same cell
         if not cell.ready:
             with cell.lock:
                 if not cell.ready:
@@ -450,7 +452,7 @@ class Bars:
 
 
 def read_only(array: _ArrayT) -> _ArrayT:
-    """Return a view of an array that nobody can make writeable again: the array itself is frozen.
+    """Return a view that cannot be made writeable again, because the array itself is frozen.
 
     Examples
     --------
@@ -493,7 +495,7 @@ def build_bars(
 
 
 def warn_of(report: BarsReport) -> None:
-    """Issue the warnings of a report, as from whoever called the function that calls this."""
+    """Issue the warnings of a report on behalf of the caller's caller."""
     for text in report.warnings:
         warnings.warn(text, BacktestWarning, stacklevel=3)
 

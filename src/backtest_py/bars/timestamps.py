@@ -509,7 +509,7 @@ def parse_times(texts: NDArray[np.bytes_], at: At, *, dayfirst: bool | None = No
     Accepted are ``2023-02-01``, ``2023.02.01``, ``20230201``, ``01/02/2023`` and so on, alone or
     followed by ``11:30``, ``11:30:00``, ``11:30:00.123456789`` or ``113000`` and by ``Z``,
     ``UTC`` or ``-03:00``; also counts since 1970, whose size tells their unit. Where no row
-    tells the day from the month, and nobody says ``dayfirst``, the texts are refused.
+    tells the day from the month, and ``dayfirst`` is not given, the texts are refused.
 
     Parameters
     ----------

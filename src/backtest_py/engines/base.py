@@ -187,7 +187,7 @@ class Engine(Protocol):
 
     @property
     def sweep_limits(self) -> SweepLimits:
-        """Return how large outcomes are in a sweep, and how many bars and days they bear."""
+        """Return how large outcomes are in a sweep, and how many bars and days they can hold."""
 
     @property
     def build(self) -> dict[str, str]:

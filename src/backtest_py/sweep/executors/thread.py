@@ -57,7 +57,7 @@ class ThreadExecutor:
 def run_in_thread(work: Callable[[], ResultT]) -> ResultT:
     """Return what a function returns, while a signal can still interrupt this thread.
 
-    An interrupted function runs to its end in its own thread, but nobody waits for it.
+    An interrupted function runs to its end in its own thread, without being waited for.
     """
     worker = ThreadPoolExecutor(1, "backtest-py-work")
     try:

@@ -229,7 +229,7 @@ class _Gate:
                 sweep_sample, spec, self._engine, drawn, threads=threads, max_memory=max_memory
             )
             if spec.grid.strategy.computes_signals:
-                sweeping.result()  # a user's function need not bear two threads at once
+                sweeping.result()  # a user's function may not be safe to call from two threads
             self._run(drawn.combo_ids[: drawn.n_certain], pool, 2 * workers)
             sample = sweeping.result()
             done = {combo_id for combo_id, _, _ in self._metrics}

@@ -416,7 +416,7 @@ class SweepPlan:
         self._spread([partial(counted, size, task) for size, task in tasks])
 
     def _spread(self, tasks: Sequence[Callable[[], _T]]) -> list[_T]:
-        """Return what the tasks give, done by several threads that let go of the interpreter."""
+        """Return the results of the tasks, run by several threads without the interpreter's lock."""
 
         def unless_stopped(task: Callable[[], _T]) -> _T:
             if self._stop[0]:
