@@ -25,7 +25,7 @@ class _Lock(Protocol):
 
 
 NO_FORK: Final = RLock()
-"""Held while something must not be left half done, as importing or compiling: a fork waits."""
+"""Held while something must not be left half done, such as an import: a fork waits for it."""
 
 _held: Final[list[_Lock]] = []
 _fresh: Final[WeakSet[FreshLock]] = WeakSet()
@@ -35,7 +35,7 @@ _generation = 0
 class FreshLock:
     """A re-entrant lock that is free in a forked child if another thread held it.
 
-    For what may be done again: the child cannot know how far the other thread came.
+    For work that may be repeated: the child cannot know how far the other thread came.
 
     Examples
     --------

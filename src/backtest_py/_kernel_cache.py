@@ -122,7 +122,7 @@ def kernel_key() -> str:
 
 
 def _build_key() -> str:
-    """Name everything that all machine code depends on."""
+    """List everything that all machine code depends on."""
     import llvmlite  # noqa: PLC0415
     import numba  # noqa: PLC0415
     from llvmlite import binding  # noqa: PLC0415
@@ -189,9 +189,9 @@ def _prune(root: Path, *, keep: Path) -> None:
     """Delete the directories of other builds that have not been used for a long time.
 
     A directory is renamed before it is deleted, so another process sees all of it or none; one
-    that another process is deleting, or holds open, is left to it.
+    that another process is deleting, or holds open, is left alone.
     """
-    import shutil  # noqa: PLC0415 - `import backtest_py` shall be quick
+    import shutil  # noqa: PLC0415 - `import backtest_py` must be quick
 
     now = time.time()
     stamped = []
@@ -219,7 +219,7 @@ def _warn(error: Exception) -> None:
 
 
 class _KernelCache:
-    """What a numba dispatcher asks of its cache, with one file for each signature.
+    """The cache that a numba dispatcher expects, with one file for each signature.
 
     A file is the SHA-256 of the rest, then a pickle of the argument types and the compiled code.
     """

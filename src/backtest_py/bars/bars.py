@@ -70,12 +70,12 @@ class Bars:
         IANA name of the clock of ``minute`` and ``day``; "" is ``timezone``, and for instants the
         zone that ``time`` carries, or UTC where it has no name.
     empty : {"refuse", "drop"}
-        What becomes of a bar in which nothing traded: all prices nan, volume 0.
+        What to do with a bar in which nothing traded: all prices nan, volume 0.
     ambiguous : {"infer", "earlier", "later", "refuse"}
         Which instant a wall clock time is that occurs twice; ``infer`` takes the earlier, unless
         that is not after the bar before it.
     nonexistent : {"refuse", "shift_forward"}
-        What becomes of a wall clock time that never occurs.
+        What to do with a wall clock time that never occurs.
 
     Attributes
     ----------

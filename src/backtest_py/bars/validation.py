@@ -126,7 +126,7 @@ def settle(
     report : BarsReport
         What is known of the source; counts of dropped rows are added.
     identical : {"refuse", "drop"}
-        What becomes of rows that repeat the one before them.
+        What to do with rows that repeat the one before them.
 
     Raises
     ------

@@ -179,7 +179,7 @@ class Engine(Protocol):
 
     @property
     def is_reference(self) -> bool:
-        """Return whether the other engines are checked against this one."""
+        """Return whether this engine is the one that others are checked against."""
 
     @property
     def remedy(self) -> str:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["plan_sweep", "sweep"]
 
 NO_IDENTITY: Final = frozenset({"level", "levels"})
-"""Facts of a build that change no bit of a result."""
+"""Facts of a build that cannot change a result."""
 
 
 def sweep(
@@ -157,7 +157,7 @@ def sweep(
     if out is None:
         with Interrupts() as interrupts, interrupts.raised():
             return _in_memory(question, resources, gate, facts, interrupts)
-    # refuses what cannot be done before the directory is made
+    # refuses before the directory is made
     Evaluator(spec, question.engine, max_memory=resources.max_memory)
     manifest = question.manifest(facts)
     with Interrupts() as interrupts:
@@ -180,7 +180,7 @@ def sweep(
                 store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
                 interrupts.check()
             except BaseException as error:
-                with suppress(StorageError):  # a full disk takes no note either
+                with suppress(StorageError):  # a full disk cannot take the note either
                     store.update(_ended_by(error))
                 raise
         from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - with pyarrow
@@ -296,7 +296,7 @@ class _Question:
     reason: str
 
     def pass_gate(self, gate: int | None, resources: Resources) -> dict[str, Any]:
-        """Let a large sweep begin only where its engine agrees with the reference."""
+        """Refuse a large sweep whose engine disagrees with the reference on a sample."""
         spec, engine = self.spec, self.engine
         if engine.is_reference:
             return {"verdict": "not needed", "reason": "the reference engine itself sweeps"}

@@ -49,7 +49,7 @@ DIRECT_COMBOS: Final = 2
 TABLES: Final = 6
 """Tables of a shard that may exist at once: being computed, encoded and written."""
 SPARSE: Final = 8
-"""Computed per kept combination; above this ratio each combination is computed alone."""
+"""Combinations of a box per admitted one, above which each admitted one is computed alone."""
 APART_COST: Final = 1.5
 """Cost of following a trade for one combination alone, relative to its cost in the table."""
 PROBED: Final = 8

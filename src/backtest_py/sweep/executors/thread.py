@@ -22,7 +22,7 @@ __all__ = ["ThreadExecutor", "run_in_thread"]
 ResultT = TypeVar("ResultT")
 
 STOP_SECONDS: Final = 0.5
-"""How long a cancelled engine is waited for; one that is deep in its work ends soon after."""
+"""How long to wait for a cancelled engine, which stops at the end of its current task."""
 
 
 class ThreadExecutor:

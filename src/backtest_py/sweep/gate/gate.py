@@ -64,7 +64,7 @@ _KEPT_SIGNALS: Final = 8
 def pass_gate(
     spec: SweepSpec, engine: Engine, *, threads: int = 0, max_memory: int = 1 << 30
 ) -> dict[str, Any]:
-    """Let a sweep pass if both engines agree on a sample of it.
+    """Check that both engines agree on a sample of a sweep.
 
     Parameters
     ----------

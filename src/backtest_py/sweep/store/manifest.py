@@ -29,9 +29,9 @@ __all__ = [
 KIND: Final = "sweep"
 MANIFEST: Final = "manifest.json"
 MAX_MANIFEST: Final = 1 << 28
-"""Bytes that a manifest may have: a grid of ten million values."""
+"""Size limit of a manifest, in bytes: a grid of ten million values."""
 MAX_DEPTH: Final = 32
-"""Objects within objects that a manifest may have, several times more than any has."""
+"""Limit of nesting in a manifest, several times what any needs."""
 TYPES: Final[dict[str, type]] = {
     "status": str,
     "version": str,
@@ -151,7 +151,7 @@ def plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identity_hash(manifest: Mapping[str, Any]) -> str:
-    """Return what ties the lines of a journal to their sweep."""
+    """Return the mark that ties the lines of a journal to their sweep."""
     return sha256(canonical_json(manifest["identity"]))[:16]
 
 

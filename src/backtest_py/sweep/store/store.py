@@ -1,4 +1,4 @@
-"""The directory of a sweep: written while the sweep runs, never half done, and resumable after any interruption.
+"""The directory of a sweep: written while it runs, and resumable after any interruption.
 
 ::
 
@@ -56,7 +56,7 @@ RESULTS: Final = "results"
 SHARD: Final = r"shard-[0-9]{6,}\.parquet"
 """Names of the files of shards; everything else in the directory of results is the user's."""
 MAX_SHARD: Final = 1 << 31
-"""Bytes that the file of a shard may have, twenty times what the largest has."""
+"""Size limit of a shard's file, in bytes: twenty times that of the largest."""
 _REMEDIES: Final = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
