@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -52,6 +53,7 @@ sides. A whole backtest of ours against the bare call of theirs is published bes
 """
 
 PAGE: Final = Path(__file__).with_name("page.md")
+WIDTH: Final = 118
 """The text around the tables."""
 
 CURVE_METRICS: Final = ("sharpe", "sortino", "max_drawdown")
@@ -264,13 +266,14 @@ def _agreement(facts: Mapping[str, Any]) -> str:
     lines = []
     for engine in ("rust", "numba"):
         found = facts[f"vectorbt_{engine}"]
-        lines.append(
+        text = (
             f"vectorbt-{engine} makes {found['their_trades']:,} trades where there should be "
             f"{found['our_trades']:,}. {found['equal_trades']:,} are the same, on all but "
             f"{found['different_days']} of {found['days']:,} days with a trade; each of those "
             f"days has one of the two reasons below ({found['exits_on_entry_bar']} exits on the "
             "entry bar)."
         )
+        lines.append(textwrap.fill(text, WIDTH))
     return "\n".join(lines)
 
 
@@ -286,7 +289,7 @@ def _memory(facts: Mapping[str, Any]) -> str:
             f"raises the peak of the process's resident memory by {found['run'] / 1e6:.1f} MB; "
             f"copying the columns once raises it by {found['copy'] / 1e6:.1f} MB."
         )
-    return text
+    return textwrap.fill(text, WIDTH)
 
 
 def render(report: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Verdict", "main", "render", "verdicts_of"]
 
 PAGE: Final = Path(__file__).with_name("sweep_page.md")
+WIDTH: Final = 118
 STANDARD: Final = str(max(SIZES))
 
 Rows = dict[tuple[str, str, str], dict[str, Any]]
@@ -232,13 +234,14 @@ def _agreement(report: Mapping[str, Any]) -> str:
     if row is None:
         return ""
     found = row["agreement"]
-    return (
+    text = (
         f"On {row['timed_combos']} combinations vectorbt makes {found['their_trades']:,} trades "
         f"where there should be {found['our_trades']:,}; {found['equal_trades']:,} are the same. "
         f"All but {found['different_days']:,} of {found['days']:,} days with a trade agree, and "
         "each of those has an exit on the entry bar, or a bar whose extreme is the very price of "
         "a stop or target."
     )
+    return textwrap.fill(text, WIDTH)
 
 
 def render(report: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from backtest_py.strategies import base
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROSE = [*PAGES, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("engine_rust/*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)([^)#\s]+)?(#[^)\s]+)?\)")
 
@@ -117,6 +118,18 @@ def test_pages_that_are_named_exist(path):
     named = set(re.findall(r"(?<![\w*/.-])(?:[\w.-]+/)*([\w-]+\.md)\b", text))
     reports = {"parity-report.md"}  # written by a command
     assert named - pages - reports == set()
+
+
+@pytest.mark.parametrize("path", PROSE, ids=page_id)
+def test_lines_of_prose_are_short(path):
+    # tables, links of pictures and code may be longer
+    text = FENCE.sub(lambda block: "\n" * block[0].count("\n"), path.read_text(encoding="utf-8"))
+    long = [
+        f"{path.name}:{number}: {len(line)} columns"
+        for number, line in enumerate(text.splitlines(), 1)
+        if len(line) >= 120 and not line.startswith(("|", "![")) and "](http" not in line
+    ]
+    assert long == []
 
 
 def test_the_check_for_look_ahead_knows_risks():

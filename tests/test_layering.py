@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "backtest_py"
 FLOW = (
     ("errors",),
     ("_forks", "_io", "fingerprints"),
-    ("records", "parameters", "_kernel_cache"),
+    ("parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.zones",),
     ("bars.options", "bars.timestamps"),

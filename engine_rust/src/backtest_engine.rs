@@ -15,7 +15,7 @@ pub fn tick_denominator(tick_size: f64) -> f64 {
     if m >= 1.0 && 1.0 / m == tick_size { m } else { 0.0 }
 }
 
-/// Move a finite price to the tick grid, upwards or downwards; others stay as they are.
+/// Round a finite price up or down to the tick grid; other prices stay as they are.
 pub fn to_tick(price: f64, up: bool, tick_size: f64, denominator: f64) -> f64 {
     if !price.is_finite() {
         return price;
@@ -46,7 +46,7 @@ pub fn admits_entry(bars: &Bars<'_>, rules: &Rules, i: usize) -> bool {
 /// Bars that are skipped together; trades are short.
 const QUIET: usize = 4;
 
-/// Skip bars from `j` on at which a position whose levels stay as they are cannot end.
+/// Skip bars from `j` on at which a position with fixed levels cannot end.
 ///
 /// In whole blocks that lie between the levels, within the session and before `last`; the extremes
 /// are all that such bars change. Return the next bar and the extremes.

@@ -1,7 +1,7 @@
 //! Threads that survive a fork.
 //!
 //! A forked child has the memory of its parent, but of its threads only the one that forked. Work
-//! that it hands to a pool of its parent would wait for ever. So nothing here uses the global pool of
+//! that it hands to a pool of its parent would wait forever. So nothing here uses the global pool of
 //! rayon: pools belong to one process, and a child makes its own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +32,7 @@ struct Kept {
 static KEPT: [Mutex<Kept>; MAX_FORKS] =
     [const { Mutex::new(Kept { every: None, last: None }) }; MAX_FORKS];
 
-/// Say that this process has just been forked.
+/// Note that this process has just been forked.
 pub fn after_fork_in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
@@ -58,7 +58,7 @@ pub fn n_threads() -> usize {
     threads_of(0).map_or(1, |threads| threads.current_num_threads())
 }
 
-/// Return so many threads, one per processor for 0.
+/// Return a pool of `n` threads, one per processor for 0.
 fn threads_of(n: usize) -> EngineResult<Arc<ThreadPool>> {
     let start = || {
         let built = ThreadPoolBuilder::new().num_threads(n).build();

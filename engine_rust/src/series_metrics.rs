@@ -28,7 +28,7 @@ pub fn returns_from_equity(equity: &[f64], start: f64) -> Vec<f64> {
     equity.iter().map(change).collect()
 }
 
-/// Return how far each element is below the highest so far.
+/// Return how far each element is below the running maximum.
 pub fn drawdown_series(equity: &[f64], start: f64) -> Vec<f64> {
     let mut peak = start;
     let drawdown = |&now: &f64| {
@@ -38,7 +38,7 @@ pub fn drawdown_series(equity: &[f64], start: f64) -> Vec<f64> {
     equity.iter().map(drawdown).collect()
 }
 
-/// Return how far each element is below the highest so far, in percent of that.
+/// Return how far each element is below the running maximum, in percent of it.
 pub fn drawdown_pct_series(equity: &[f64], start: f64) -> Vec<f64> {
     let mut peak = start;
     let drawdown = |&now: &f64| {
@@ -101,7 +101,7 @@ pub fn sharpe_ratio(returns: &[f64], rf: f64, periods_per_year: f64) -> f64 {
 
 /// Return the mean excess return over the downside deviation of all periods, annualised.
 ///
-/// A return that is not below `rf` adds 0.0: a branch would be guessed wrong half of the time.
+/// A return that is not below `rf` adds 0.0: a branch would be mispredicted half of the time.
 pub fn sortino_ratio(returns: &[f64], rf: f64, periods_per_year: f64) -> f64 {
     let n = returns.len();
     let (mut total, mut downside_squares) = (0.0, 0.0);

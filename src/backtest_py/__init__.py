@@ -97,7 +97,7 @@ _LATER: Final = {
     "sweep": "backtest_py.sweep.run",
     "synthetic_bars": "backtest_py.data.synthetic",
 }
-"""Names whose modules are imported when they are first asked for, so that this import is quick."""
+"""Names whose modules are imported on first use, so that importing the package is quick."""
 
 if not TYPE_CHECKING:
     # the first import of a package binds its name here, and this name belongs to the function

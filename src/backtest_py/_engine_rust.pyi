@@ -177,10 +177,10 @@ def returns_from_equity(equity: _Floats, start: float) -> _Floats:
     """Return the change of each element as a share of the one before."""
 
 def drawdown_series(equity: _Floats, start: float) -> _Floats:
-    """Return how far each element is below the highest so far."""
+    """Return how far each element is below the running maximum."""
 
 def drawdown_pct_series(equity: _Floats, start: float) -> _Floats:
-    """Return how far each element is below the highest so far, in percent of that."""
+    """Return how far each element is below the running maximum, in percent of it."""
 
 def max_drawdown(equity: _Floats, start: float) -> float:
     """Return the largest fall below the peak."""

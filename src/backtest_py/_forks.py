@@ -1,8 +1,7 @@
-"""What a forked child finds: no lock that nobody will open, and nothing half done.
+"""Locks that survive a fork: in a child none is held by a thread that is gone.
 
 A forked child has the memory of its parent, but of its threads only the one that forked. A lock
-that another thread held stays locked for ever, and what that thread was about to finish stays as it
-is.
+that another thread held stays locked for good, and what that thread was doing stays unfinished.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class _Lock(Protocol):
 
 
 NO_FORK: Final = RLock()
-"""Held while something must not be left half done, as importing or compiling: a fork waits."""
+"""Held while something must not be left half done, such as an import: a fork waits for it."""
 
 _held: Final[list[_Lock]] = []
 _fresh: Final[WeakSet[FreshLock]] = WeakSet()
@@ -36,7 +35,7 @@ _generation = 0
 class FreshLock:
     """A re-entrant lock that is free in a forked child if another thread held it.
 
-    For what may be done again: the child cannot know how far the other thread came.
+    For work that may be repeated: the child cannot know how far the other thread came.
 
     Examples
     --------
@@ -72,14 +71,14 @@ class FreshLock:
 
 
 def generation() -> int:
-    """Return how many forks lie between this process and the first that imported the package."""
+    """Return how many times this process was forked from the one that imported the package."""
     return _generation
 
 
 def hold_while_forking(lock: _Lock) -> None:
     """Let every later fork wait until it has the lock; parent and child then open it.
 
-    Who holds the lock must not ask for ``NO_FORK``, which a fork takes first.
+    A thread that holds the lock must not wait for ``NO_FORK``, which a fork takes first.
     """
     with NO_FORK:
         _held.append(lock)

@@ -2,7 +2,7 @@
 
 Importing a kernel does not import numba. The first call, or the first look at ``dispatcher``,
 builds the compiled function; the machine code of the package's own kernels is kept on disk by
-``_kernel_cache``. Kernels of other packages are compiled anew in every process, because the cache
+``_kernel_cache``. Kernels of other packages are compiled in every process, because the cache
 key cannot know their sources.
 
 Options are fixed: without fastmath LLVM neither reorders sums nor fuses ``a*b + c``, and numba's
@@ -122,7 +122,7 @@ class Kernel:
         return linked, texts
 
     def _resolve(self, name: str, value: object) -> tuple[object, str]:
-        """Return what numba shall see for a name, and a text that changes when its value does.
+        """Return what numba sees for a name, and a text that changes when its value does.
 
         Numba freezes globals into the machine code, so they belong to a kernel's fingerprint.
         """
@@ -164,7 +164,7 @@ class Kernel:
 
 @functools.cache
 def _finish_compiling_before_forks() -> None:
-    """Let a fork wait for numba, whose lock a child would find held by a thread that is gone."""
+    """Make forks wait for numba, or a child could find its lock held by a thread that is gone."""
     from numba.core.compiler_lock import global_compiler_lock  # noqa: PLC0415
 
     hold_while_forking(global_compiler_lock)
@@ -237,7 +237,7 @@ def _referenced_names(code: CodeType) -> set[str]:
 
 
 def _code_text(code: CodeType) -> str:
-    """Say all that the bytecode does, without file names and line numbers."""
+    """Describe the bytecode completely, without file names and line numbers."""
     parts = []
     for item in _code_objects(code):
         constants = [each for each in item.co_consts if not isinstance(each, CodeType)]
@@ -248,7 +248,7 @@ def _code_text(code: CodeType) -> str:
 def _value_text(value: object, inside: frozenset[object] = frozenset()) -> str:
     """Describe a constant of a kernel, without addresses, which differ between processes.
 
-    ``inside`` are the functions that are being described, so that one that calls itself ends.
+    ``inside`` are the functions that are being described, so that recursion ends.
     """
     if isinstance(value, EnumType):
         return repr(list(cast("Any", value)))

@@ -7,7 +7,7 @@ kernels, the versions of numba, llvmlite and Python, the processor and numba's c
 settings; its name covers the bytecode and the constants of the kernel and of all that it calls,
 and the types of its arguments with the fields of named tuples.
 
-Whoever can write a pickle can run code in the reader, so the directory is the user's alone
+Anyone who can write a pickle can run code in its reader, so the directory is private to the user
 (mode 0700, checked before anything is read). If it cannot be used, one BacktestWarning says why
 and kernels are compiled in memory.
 """
@@ -55,7 +55,7 @@ _SETTINGS: Final = (
 )
 _KEPT_SECONDS: Final = 30 * 86_400
 _CROWD: Final = 8
-"""So many builds beside the current one are kept for a month, the others for a day."""
+"""Number of older builds that are kept for a month; any others are kept for a day."""
 _CROWD_SECONDS: Final = 86_400
 
 
@@ -122,7 +122,7 @@ def kernel_key() -> str:
 
 
 def _build_key() -> str:
-    """Name everything that all machine code depends on."""
+    """List everything that all machine code depends on."""
     import llvmlite  # noqa: PLC0415
     import numba  # noqa: PLC0415
     from llvmlite import binding  # noqa: PLC0415
@@ -186,12 +186,12 @@ def make_private(directory: Path) -> None:
 
 
 def _prune(root: Path, *, keep: Path) -> None:
-    """Delete directories of other builds that nobody has used for long.
+    """Delete the directories of other builds that have not been used for a long time.
 
     A directory is renamed before it is deleted, so another process sees all of it or none; one
-    that another process is deleting, or holds open, is left to it.
+    that another process is deleting, or holds open, is left alone.
     """
-    import shutil  # noqa: PLC0415 - `import backtest_py` shall be quick
+    import shutil  # noqa: PLC0415 - `import backtest_py` must be quick
 
     now = time.time()
     stamped = []
@@ -213,13 +213,13 @@ def _warn_once(message: str) -> None:
 
 def _warn(error: Exception) -> None:
     _warn_once(
-        f"compiled kernels cannot be kept on disk ({error}); every process compiles them anew. "
+        f"compiled kernels cannot be kept on disk ({error}); every process compiles them again. "
         "Set BACKTEST_PY_CACHE_DIR to a directory of your own"
     )
 
 
 class _KernelCache:
-    """What a numba dispatcher asks of its cache, with one file for each signature.
+    """The cache that a numba dispatcher expects, with one file for each signature.
 
     A file is the SHA-256 of the rest, then a pickle of the argument types and the compiled code.
     """

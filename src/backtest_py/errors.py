@@ -73,7 +73,7 @@ class StorageError(BacktestError, OSError):
     """Results cannot be written; what was written before is whole and can be continued."""
 
 
-class SweepCancelled(BacktestError):  # noqa: N818 - like KeyboardInterrupt, a wish and no fault
+class SweepCancelled(BacktestError):  # noqa: N818 - like KeyboardInterrupt, a request and not a fault
     """A sweep was asked to stop before it was done."""
 
 

@@ -68,7 +68,7 @@ def unknown_name(
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
+    """Return a count with its noun, singular or plural.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Where a result comes from: what ran, why, and on what.
 
-Nothing here is worked out before somebody asks: hashing bars takes longer than a backtest.
+Everything here is computed on demand: hashing bars takes longer than a backtest.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ class Provenance:
     semantics_version: int = SEMANTICS_VERSION
 
     def __post_init__(self) -> None:
-        """Keep copies that nobody can change."""
+        """Keep read-only copies."""
         for name in ("build", "versions"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to other processes by names and values: read-only mappings cannot."""
+        """Pickle as names and values: read-only mappings cannot be pickled."""
         return _provenance, (self.to_mapping(),)
 
     @classmethod

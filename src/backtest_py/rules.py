@@ -64,7 +64,7 @@ class ExitCounts:
 
 
 DEFAULT_TARGET: Final = float("3.0")
-"""An object of its own: ``target is DEFAULT_TARGET`` tells that the user did not choose it."""
+"""A distinct object: ``target is DEFAULT_TARGET`` shows that the user did not choose it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

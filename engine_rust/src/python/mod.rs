@@ -1,6 +1,6 @@
 //! The extension as Python sees it: this module alone knows Python.
 //!
-//! It borrows `NumPy` columns without copying them, lets go of the interpreter, calls the plain
+//! It borrows `NumPy` columns without copying them, releases the interpreter's lock, calls the plain
 //! functions of the other modules, and hands whole columns back.
 
 use pyo3::prelude::*;

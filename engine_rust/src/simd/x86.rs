@@ -1,6 +1,6 @@
-//! Vectors of x86-64. Part of `simd.rs`, and with it the only `unsafe` of the project.
+//! Vectors of x86-64. Part of `simd`, and with it the only `unsafe` of the project.
 //!
-//! SAFETY, for every block here: these types are private to `simd.rs` and used by tasks that
+//! SAFETY, for every block here: these types are private to `simd/mod.rs` and used by tasks that
 //! `Level::run` hands to a function with the instructions enabled, after testing that the machine
 //! has them; loads and stores go through references to arrays of exactly the vector's size.
 #![allow(unsafe_code, clippy::wildcard_imports)]

@@ -169,7 +169,7 @@ impl Task for Elephants<'_> {
 
 /// Set `side[t]` to the side of bar `start + t` if it is an elephant, else to 0.
 ///
-/// The volume is looked at last and only where the rest holds: its sum is the dearest condition.
+/// The volume is checked last and only where the rest holds: its sum is the costliest condition.
 #[inline(always)]
 fn elephants(strategy: &BarraElefante, bars: &Bars<'_>, start: usize, side: &mut [i8]) {
     let lookback = strategy.lookback;

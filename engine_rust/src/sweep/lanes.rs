@@ -179,7 +179,7 @@ pub fn join<V: Vector, const SAME_DAY: bool, const BLOCKS: bool>(
             }
         } else {
             let later = V::and(V::and(take, open_day), exit_at.gt(exit_day));
-            // A branch would be a guess: closing no lane costs less than a wrong one.
+            // A branch would be mispredicted: closing no lane costs less than that.
             days.close_day::<BLOCKS>(later, equity, rf_lanes);
         }
         open_day = V::or(open_day, take);

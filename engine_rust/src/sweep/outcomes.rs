@@ -170,7 +170,7 @@ pub fn follow(
     Ok(same_day)
 }
 
-/// Number of the field in which an exit is counted.
+/// The field in which an exit is counted.
 fn field_of(reason: Reason, ambiguous: bool) -> u8 {
     if !ambiguous {
         return reason as u8;

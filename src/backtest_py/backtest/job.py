@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["check_job", "expect", "prepare"]
 
 OFF_GRID_SHARE = 0.001
-"""A larger share of prices off the tick grid is worth a warning."""
+"""Share of prices off the tick grid above which there is a warning."""
 
 
 def prepare(
@@ -60,7 +60,7 @@ def prepare(
 
 
 def expect(name: str, value: object, kind: type) -> None:
-    """Refuse an argument of another class, with the way to one of the right class.
+    """Refuse an argument of the wrong class, and say how to make one of the right class.
 
     Raises
     ------

@@ -109,7 +109,7 @@ class Metrics(MetricAttributes, Mapping[str, MetricValue]):
 
 
 def number_text(value: MetricValue) -> str:
-    """Write a number for people, with as many digits as they read."""
+    """Format a number for people, with as many digits as they need."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) or not math.isfinite(value):

@@ -1,7 +1,7 @@
 """What a backtest gives back: trades, metrics, equity, tables and where they come from.
 
-The engine's columns are kept as they are. Frames, hashes and texts are built when somebody asks,
-so that a run which only wants a metric pays for nothing else.
+The engine's columns are kept as they are. Frames, hashes and texts are built on demand,
+so that a run which only needs one metric pays for nothing else.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class BacktestResult:
         self._provenance: Provenance | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to other processes with the provenance: that tells of here, not of there."""
+        """Pickle with the provenance, which describes this process and not the receiving one."""
         return _restored, (self.job, self.output, self.provenance)
 
     def __len__(self) -> int:

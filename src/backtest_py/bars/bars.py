@@ -70,12 +70,12 @@ class Bars:
         IANA name of the clock of ``minute`` and ``day``; "" is ``timezone``, and for instants the
         zone that ``time`` carries, or UTC where it has no name.
     empty : {"refuse", "drop"}
-        What becomes of a bar in which nothing traded: all prices nan, volume 0.
+        What to do with a bar in which nothing traded: all prices nan, volume 0.
     ambiguous : {"infer", "earlier", "later", "refuse"}
         Which instant a wall clock time is that occurs twice; ``infer`` takes the earlier, unless
         that is not after the bar before it.
     nonexistent : {"refuse", "shift_forward"}
-        What becomes of a wall clock time that never occurs.
+        What to do with a wall clock time that never occurs.
 
     Attributes
     ----------
@@ -352,7 +352,9 @@ class Bars:
         """
         cell = self._memo.get(key)
         if cell is None:
-            cell = self._memo.setdefault(key, _Cell())  # in one step, whoever else asks
+            cell = self._memo.setdefault(
+                key, _Cell()
+            )  # atomic, so that all threads get the same cell
         if not cell.ready:
             with cell.lock:
                 if not cell.ready:
@@ -450,7 +452,7 @@ class Bars:
 
 
 def read_only(array: _ArrayT) -> _ArrayT:
-    """Return a view of an array that nobody can make writeable again: the array itself is frozen.
+    """Return a view that cannot be made writeable again, because the array itself is frozen.
 
     Examples
     --------
@@ -493,7 +495,7 @@ def build_bars(
 
 
 def warn_of(report: BarsReport) -> None:
-    """Issue the warnings of a report, as from whoever called the function that calls this."""
+    """Issue the warnings of a report on behalf of the caller's caller."""
     for text in report.warnings:
         warnings.warn(text, BacktestWarning, stacklevel=3)
 

@@ -158,7 +158,7 @@ def _integer_times(array: NDArray[Any], at: At, integers: str) -> Times:
 
 
 def _object_times(array: NDArray[Any], at: At, dayfirst: bool | None) -> Times:  # noqa: FBT001
-    """Read texts, or Python dates and datetimes, that a frame holds as objects."""
+    """Read texts, dates or datetimes from a column of Python objects."""
     items = array.tolist()
     if all(isinstance(item, str) for item in items):
         try:
@@ -295,9 +295,9 @@ class _Texts:
     """Fixed-width texts, read one shape at a time.
 
     Nearly every file writes all its times in one shape, such as ``2023-02-01 11:30:00``. The
-    first row that is not read yet gives a shape; every row with digits and separators in the
-    same places is read with it at once. Every shape is looked for in all rows that are left, so
-    there must not be too many.
+    first row that is not read yet gives a shape; all rows with digits and separators in the
+    same places are read with it at once. Each shape costs a pass over the rows that are left, so
+    their number is limited.
     """
 
     def __init__(self, texts: NDArray[np.bytes_], at: At) -> None:
@@ -509,7 +509,7 @@ def parse_times(texts: NDArray[np.bytes_], at: At, *, dayfirst: bool | None = No
     Accepted are ``2023-02-01``, ``2023.02.01``, ``20230201``, ``01/02/2023`` and so on, alone or
     followed by ``11:30``, ``11:30:00``, ``11:30:00.123456789`` or ``113000`` and by ``Z``,
     ``UTC`` or ``-03:00``; also counts since 1970, whose size tells their unit. Where no row
-    tells the day from the month, and nobody says ``dayfirst``, the texts are refused.
+    tells the day from the month, and ``dayfirst`` is not given, the texts are refused.
 
     Parameters
     ----------

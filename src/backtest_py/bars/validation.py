@@ -87,14 +87,14 @@ class BarsReport:
     arguments: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Keep copies of the mappings that nobody can change."""
+        """Keep read-only copies of the mappings."""
         for name in _MAPPINGS:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to other processes by names and values: a read-only mapping cannot."""
+        """Pickle as names and values: a read-only mapping cannot be pickled."""
         return _report, (self.to_mapping(),)
 
     def to_mapping(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def settle(
     report : BarsReport
         What is known of the source; counts of dropped rows are added.
     identical : {"refuse", "drop"}
-        What becomes of rows that repeat the one before them.
+        What to do with rows that repeat the one before them.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def settle(
     timezone, session_timezone = resolve_clocks(options, columns.times, columns.time_at)
     wall = wall_clock(instants, session_timezone, columns.time_at)
     minute, day = minutes_and_days(wall)
-    # Adding 0.0 copies, so that nobody else can change the column, and makes -0.0 a +0.0.
+    # Adding 0.0 makes a private copy of the column, and turns -0.0 into +0.0.
     prices = {name: getattr(columns, name) + 0.0 for name in (*PRICES, "volume")}
     return {
         "time": instants.copy(),
@@ -170,7 +170,7 @@ def settle(
 
 
 def _clock_notes(times: Times, options: ReadOptions) -> tuple[str, ...]:
-    """Say whose clock the session's is where times carry a zone and none was asked for."""
+    """Note which clock the session uses where times carry a zone and none was asked for."""
     if not times.has_zone or times.offset or options.session_timezone:
         return ()
     if times.zone not in {"", "UTC"}:
@@ -188,7 +188,7 @@ def _clock_notes(times: Times, options: ReadOptions) -> tuple[str, ...]:
 
 
 def _clock_warnings(columns: Columns, options: ReadOptions) -> tuple[str, ...]:
-    """Warn of a session in UTC where times show that somebody's clock is another."""
+    """Warn of a session in UTC where the times themselves were written on another clock."""
     if not columns.times.offset or options.session_timezone:
         return ()
     warning = (

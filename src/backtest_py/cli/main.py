@@ -134,7 +134,7 @@ def _message(error: Exception) -> str:
 
 @contextmanager
 def _warnings_on_stderr() -> Iterator[None]:
-    """Show each warning once, as one line."""
+    """Show each warning once, on one line."""
     shown: set[str] = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:

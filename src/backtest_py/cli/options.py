@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 MOST_WORKERS: Final = 1_024
-"""Threads or processes; more are surely a slip of the keyboard."""
+"""The most threads or processes; more must be a typing mistake."""
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration file.")]
 EngineName = Annotated[str, typer.Option(help="auto, numba or rust, instead of [run].")]

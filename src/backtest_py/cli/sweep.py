@@ -116,7 +116,7 @@ def _swept(config: Config, how: dict[str, Any], *, silent: bool) -> SweepResult:
 
 
 def _done_in(directory: Path) -> list[str]:
-    """Say how much is done in a directory; nothing where that cannot be told."""
+    """Say how much of the sweep in a directory is done, or nothing where that is unknown."""
     from backtest_py.sweep.result.completeness import Completeness  # noqa: PLC0415
 
     try:

@@ -29,7 +29,7 @@ _ADJUSTED_BARS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Bars that are missing between two that are there.
+    """A gap: bars that are missing between two neighbours.
 
     Attributes
     ----------
@@ -264,7 +264,7 @@ def _usual(minutes: NDArray[np.int32]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Which step all prices are multiples of, by how little bars move, and how exactly."""
+    """The tick size and smallest move of the prices, and an example of a price with noise."""
 
     tick_size: float | None = None
     smallest_move: float | None = None

@@ -32,8 +32,8 @@ def source_of(bars: Bars) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        Arguments of :func:`backtest_py.load_bars`, the path in full. Whoever reads by them
-        compares the hash of the bars, because a file can change.
+        Arguments of :func:`backtest_py.load_bars`, the path in full. Compare the hash of the
+        bars after reading, because a file can change.
 
     Examples
     --------

@@ -179,7 +179,7 @@ class Engine(Protocol):
 
     @property
     def is_reference(self) -> bool:
-        """Return whether the other engines are checked against this one."""
+        """Return whether this engine is the one that others are checked against."""
 
     @property
     def remedy(self) -> str:
@@ -187,7 +187,7 @@ class Engine(Protocol):
 
     @property
     def sweep_limits(self) -> SweepLimits:
-        """Return how large outcomes are in a sweep, and how many bars and days they bear."""
+        """Return how large outcomes are in a sweep, and how many bars and days they can hold."""
 
     @property
     def build(self) -> dict[str, str]:

@@ -89,12 +89,12 @@ def resolve(
     job : Job, optional
         What the engine has to do; without it, only whether it is available counts.
     sweep : bool
-        Whether the job stands for all of a sweep, for which the bars may be too long.
+        Whether the job represents a sweep, for which there may be too many bars or days.
 
     Raises
     ------
     ConfigError
-        If there is no engine of this name, or its sweeps do not bear so many bars or days.
+        If there is no engine of this name, or its sweeps cannot take so many bars or days.
     EngineUnavailableError
         If the engine that was asked for, or with ``"auto"`` every engine, cannot be loaded.
     UnsupportedError

@@ -1,4 +1,4 @@
-"""The one list of metrics: what each is called, means and looks like, in the engines' order.
+"""The one list of metrics: name, meaning and format of each, in the engines' order.
 
 The definitions are those of docs/semantics.md, section 5, one line each. Everything that goes by
 metric comes from here: the vector that an engine returns, types of columns, the direction of a
@@ -64,7 +64,7 @@ class MetricInfo:
     section : str
         Where it is shown.
     title : str
-        What people call it.
+        Its title for people.
     unit : str
         One of :data:`UNITS`.
     formula : str
@@ -75,7 +75,7 @@ class MetricInfo:
     undefined : str
         When it is nan; empty where it never is.
     note : str
-        What is easily taken for something else; empty where nothing is.
+        What is easily misread; empty where nothing is.
     """
 
     name: str

@@ -122,7 +122,7 @@ def returns_from_equity(
 def drawdown_series(
     equity: ArrayLike, *, initial_capital: float | None = None, engine: str = "auto"
 ) -> NDArray[np.float64]:
-    """Return how much money each element is below the highest so far: ``peak - equity``.
+    """Return how much money each element is below the running maximum: ``peak - equity``.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def drawdown_series(
 def drawdown_pct_series(
     equity: ArrayLike, *, initial_capital: float | None = None, engine: str = "auto"
 ) -> NDArray[np.float64]:
-    """Return how far each element is below the highest so far, in percent of that.
+    """Return how far each element is below the running maximum, in percent of it.
 
     ``100*(peak - equity)/peak``; arguments and errors as in :func:`drawdown_series`. empyrical and
     quantstats give the same as a negative fraction.

@@ -254,7 +254,7 @@ def _draw_account(equity: Axes, drawdown: Axes, result: Drawable, first: int, la
     balance = result.balance
     peak = np.maximum.accumulate(balance)
     fall = 100.0 * (balance - peak) / peak
-    # until the first exit the balance is the capital, from the first bar of the range on
+    # up to the first exit the balance is the capital, from the first bar of the range on
     at = np.append(min(result.job.first, len(result.job.bars) - 1), result.columns["exit_bar"])
     begin = max(int(np.searchsorted(at, first, side="right")) - 1, 0)
     end = max(int(np.searchsorted(at, last - 1, side="right")), begin + 1)

@@ -35,7 +35,7 @@ _LONG: Final = 1e12
 
 
 def number(value: float, unit: Unit) -> str:
-    """Write a metric as people read it; undefined is ``n/a``.
+    """Format a metric for people; undefined is ``n/a``.
 
     Examples
     --------

@@ -22,7 +22,7 @@ BLOCK = 512
 def elephants(bars, values, start, side):
     """Set ``side[t]`` to the side of bar ``start + t`` if it is an elephant, else to 0.
 
-    The volume is looked at last and only where the rest holds: its sum is the dearest condition.
+    The volume is checked last and only where the rest holds: its sum is the costliest condition.
     """
     min_range_mult, min_volume_mult, max_shadow_ratio = values[0], values[1], values[2]
     lookback = int(values[3])

@@ -90,7 +90,7 @@ class Strategy(Settings):
     computes_signals: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: object) -> None:
-        """Forget the parent's thresholds where the kernel is another one."""
+        """Drop the parent's thresholds where the class has a kernel of its own."""
         super().__init_subclass__(**arguments)
         if "kernel" in vars(cls) and "thresholds" not in vars(cls):
             cls.thresholds, cls.score_kernel = (), None
@@ -110,7 +110,7 @@ class Strategy(Settings):
         name = self.volume_parameter
         return bool(name) and getattr(self, name) > 0
 
-    def compute(self, bars: Bars) -> Signals | None:  # noqa: ARG002 - an engine needs no help
+    def compute(self, bars: Bars) -> Signals | None:  # noqa: ARG002 - the engine computes them
         """Return the signals that Python code computes, None where the engine computes them."""
         return None
 
@@ -125,7 +125,7 @@ class Strategy(Settings):
         if all(each.__module__.startswith(f"{_PACKAGE}.") for each in kernels):
             return ""
         for each in kernels:
-            _ = each.dispatcher  # a kernel knows what it calls once it is built
+            _ = each.dispatcher  # the fingerprint exists once the kernel is built
         thresholds = [[each.parameter, each.bound.name] for each in cls.thresholds]
         return sha256(canonical_json([[each.fingerprint for each in kernels], thresholds]))
 

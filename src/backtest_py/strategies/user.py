@@ -31,7 +31,7 @@ class FunctionStrategy(Strategy):
     computes_signals: ClassVar[bool] = True
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel by the class where its name leads to it, else by the function."""
+        """Pickle by the class where its name leads to it, else by the function."""
         if is_registered(self):
             return partial(type(self), **self.to_mapping()), ()
         return _from_function, (type(self).function, self.to_mapping())
@@ -60,7 +60,7 @@ class FunctionStrategy(Strategy):
 
 
 _OWN_NAMES: Final = frozenset({*dir(FunctionStrategy), "_parameters", "function"})
-"""What a parameter cannot be called: it would stand in the way of the strategy's own attribute."""
+"""Names that a parameter cannot have: it would hide the strategy's own attribute."""
 
 
 def register_strategy(function: Callable[..., Any]) -> type[FunctionStrategy]:

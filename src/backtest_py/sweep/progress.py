@@ -97,7 +97,7 @@ class Meter:
 
 
 def duration_text(seconds: float) -> str:
-    """Write a time as people say it.
+    """Format a duration for people.
 
     Examples
     --------

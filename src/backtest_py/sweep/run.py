@@ -19,7 +19,7 @@ from backtest_py.sweep.compute.shards import LAYOUT, Shards
 from backtest_py.sweep.compute.signals_check import require_same_signals
 from backtest_py.sweep.executors.interrupts import Interrupts
 from backtest_py.sweep.executors.thread import run_in_thread
-from backtest_py.sweep.executors.work import MAX_MEMORY, Means, Work
+from backtest_py.sweep.executors.work import MAX_MEMORY, Resources, Work
 from backtest_py.sweep.gate.gate import GATE_COMBOS, pass_gate
 from backtest_py.sweep.spec import SweepSettings, SweepSpec, check_names
 from backtest_py.sweep.store.store import SweepStore
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["plan_sweep", "sweep"]
 
 NO_IDENTITY: Final = frozenset({"level", "levels"})
-"""Facts of a build that change no bit of a result."""
+"""Facts of a build that cannot change a result."""
 
 
 def sweep(
@@ -87,7 +87,7 @@ def sweep(
     where : str
         A condition between parameters, such as ``"rules.target > rules.stop"``.
     invalid : {"refuse", "skip"}
-        What happens to combinations that the settings' own rules refuse.
+        What to do with combinations that the settings' own rules refuse.
     sample : Sample, optional
         Draw combinations instead of taking all.
     rules, contract, metrics, range, engine
@@ -138,7 +138,7 @@ def sweep(
     >>> len(result)
     6
     """
-    means = Means(threads, processes, max_memory, progress)
+    resources = Resources(threads, processes, max_memory, progress)
     spec, job = SweepSpec.with_job(
         bars,
         strategy,
@@ -156,9 +156,9 @@ def sweep(
     facts: dict[str, Any] = {"data": source_of(bars) if source is None else dict(source)}
     if out is None:
         with Interrupts() as interrupts, interrupts.raised():
-            return _in_memory(question, means, gate, facts, interrupts)
-    # refuses what cannot be done before the directory is made
-    Evaluator(spec, question.engine, max_memory=means.max_memory)
+            return _in_memory(question, resources, gate, facts, interrupts)
+    # refuses before the directory is made
+    Evaluator(spec, question.engine, max_memory=resources.max_memory)
     manifest = question.manifest(facts)
     with Interrupts() as interrupts:
         if resume:
@@ -173,14 +173,14 @@ def sweep(
         with opened as store:
             try:
                 with interrupts.raised():
-                    store.update({"gate": question.pass_gate(gate, means)})
-                    how = spec, question.engine, means, store.done, interrupts
+                    store.update({"gate": question.pass_gate(gate, resources)})
+                    how = spec, question.engine, resources, store.done, interrupts
                     work = run_in_thread(lambda: Work(*how, packed=True))
                     work.do(lambda shard, table: store.write(shard.number, table))
                 store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
                 interrupts.check()
             except BaseException as error:
-                with suppress(StorageError):  # a full disk takes no note either
+                with suppress(StorageError):  # a full disk cannot take the note either
                     store.update(_ended_by(error))
                 raise
         from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - with pyarrow
@@ -197,7 +197,7 @@ def _ended_by(error: BaseException) -> dict[str, Any]:
 
 def _in_memory(
     question: _Question,
-    means: Means,
+    resources: Resources,
     gate: int | None,
     facts: dict[str, Any],
     interrupts: Interrupts,
@@ -207,15 +207,15 @@ def _in_memory(
 
     spec, engine = question.spec, question.engine
     needed = 8 * spec.n_values * spec.grid.size
-    if needed > means.max_memory:
+    if needed > resources.max_memory:
         raise ConfigError(
             f"the results of {spec.grid.size:,} combinations take {needed:,} bytes in memory, more "
-            f"than max_memory = {means.max_memory:,}; give out, a directory for them"
+            f"than max_memory = {resources.max_memory:,}; give out, a directory for them"
         )
-    facts["gate"] = question.pass_gate(gate, means)
-    if spec.grid.size <= DIRECT_COMBOS and means.progress is None:
+    facts["gate"] = question.pass_gate(gate, resources)
+    if spec.grid.size <= DIRECT_COMBOS and resources.progress is None:
         # threads and columns would take longer than the runs
-        evaluator = Evaluator(spec, engine, max_memory=means.max_memory)
+        evaluator = Evaluator(spec, engine, max_memory=resources.max_memory)
         began = time.monotonic()
         shards = Shards(spec.grid).in_working_order(by_exits=False)
         later = [evaluator.work_out(shard) for shard in shards]
@@ -225,7 +225,7 @@ def _in_memory(
             return [table() for table in later]
     else:
         tables: dict[int, pa.Table] = {}
-        work = run_in_thread(lambda: Work(spec, engine, means, {}, interrupts, packed=False))
+        work = run_in_thread(lambda: Work(spec, engine, resources, {}, interrupts, packed=False))
         work.do(lambda shard, table: tables.update({shard.number: table}))
         facts["seconds"] = round(work.meter.seconds, 3)
 
@@ -277,15 +277,15 @@ def plan_sweep(
     (2, 1, 2)
     """
     check_names(settings, "plan_sweep")
-    means = Means(threads, max_memory=max_memory)
+    resources = Resources(threads, max_memory=max_memory)
     spec, job = SweepSpec.with_job(bars, strategy, grid, **settings)
     runner, _ = resolve(engine, job, sweep=True)
-    return Forecast.of(spec, runner, threads=means.threads, max_memory=means.max_memory)
+    return Forecast.of(spec, runner, threads=resources.threads, max_memory=resources.max_memory)
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A sweep's question, and who answers it.
+    """A sweep's question, and the engine that answers it.
 
     ``signals`` are those of a user's function before anything varies, None for other strategies.
     """
@@ -295,8 +295,8 @@ class _Question:
     engine: Engine
     reason: str
 
-    def pass_gate(self, gate: int | None, means: Means) -> dict[str, Any]:
-        """Let a large sweep begin only where its engine agrees with the reference."""
+    def pass_gate(self, gate: int | None, resources: Resources) -> dict[str, Any]:
+        """Refuse a large sweep whose engine disagrees with the reference on a sample."""
         spec, engine = self.spec, self.engine
         if engine.is_reference:
             return {"verdict": "not needed", "reason": "the reference engine itself sweeps"}
@@ -304,7 +304,7 @@ class _Question:
             return {"verdict": "skipped", "reason": "the caller asked to skip it"}
         if spec.grid.size <= gate:
             return {"verdict": "not needed", "reason": f"at most {gate:,} combinations are swept"}
-        how = {"threads": means.threads, "max_memory": means.max_memory}
+        how = {"threads": resources.threads, "max_memory": resources.max_memory}
         return run_in_thread(lambda: pass_gate(spec, engine, **how))
 
     def manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:

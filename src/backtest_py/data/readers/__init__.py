@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["load_bars", "read_columns"]
 
 _TRUNCATED_AT: Final = (100_000, 65_000)
-"""Rows at which charting platforms cut their exports off."""
+"""Numbers of rows at which charting platforms cut off their exports."""
 
 
 def load_bars(
@@ -61,7 +61,7 @@ def load_bars(
         IANA name of the clock of minutes and days; "" is ``timezone``, and for instants the zone
         that the column of times carries, or UTC where it has no name.
     empty : {"refuse", "drop"}
-        What becomes of bars in which nothing traded: all prices nan, volume 0.
+        What to do with bars in which nothing traded: all prices nan, volume 0.
     dayfirst : bool
         Whether dates such as 01/02/2023 start with the day. Without it they are read where a row
         of the file settles the question, else refused; dates with the year first need nothing,
@@ -72,7 +72,7 @@ def load_bars(
         Which instant a wall clock time is that occurs twice; ``infer`` takes the earlier, unless
         that is not after the bar before it.
     nonexistent : {"refuse", "shift_forward"}
-        What becomes of a wall clock time that never occurs.
+        What to do with a wall clock time that never occurs.
     directory : str or path, optional
         Folder that a relative path is relative to, by default the current one.
 

@@ -36,7 +36,7 @@ MAX_TEXT: Final = 2 * 1024**3
 """Bytes of text that one file may hold, or one column of text: what 32-bit offsets can count."""
 _FREE_TEXT: Final = 64 * 1024**2
 _MAX_RATIO: Final = 200
-"""Bars pack 4 to 20 times; what unpacks to more than 200 times its size does not hold bars."""
+"""Bars compress 4 to 20 times; a file that unpacks to more than 200 times its size holds none."""
 _CHUNK: Final = 4 * 1024**2
 
 _DAMAGE: Final = (
@@ -50,7 +50,7 @@ _DAMAGE: Final = (
     lzma.LZMAError,
     zipfile.BadZipFile,
 )
-"""What the standard library raises on archives that are cut off or altered."""
+"""What the standard library raises on truncated or damaged archives."""
 
 _MAGIC: Final = {
     b"PAR1": "parquet",

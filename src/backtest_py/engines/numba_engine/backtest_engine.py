@@ -43,7 +43,7 @@ def tick_denominator(tick_size):
 
 @kernel(allocates=False)
 def to_tick(price, up, tick_size, denominator):
-    """Move a finite price to the tick grid, upwards or downwards; others stay as they are."""
+    """Round a finite price up or down to the tick grid; other prices stay as they are."""
     if not math.isfinite(price):
         return price
     if up:
@@ -78,7 +78,7 @@ def admits_entry(bars, rules, i):
 
 @kernel(allocates=False)
 def skip_quiet(bars, close_minute, below, above, j, last):
-    """Skip bars from ``j`` on at which a position whose levels stay as they are cannot end.
+    """Skip bars from ``j`` on at which a position with fixed levels cannot end.
 
     In whole blocks that lie between the levels, within the session and before ``last``; the
     extremes are all that such bars change. Return the next bar and the extremes.

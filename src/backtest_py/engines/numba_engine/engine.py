@@ -42,7 +42,7 @@ class NumbaEngine:
 
     @property
     def sweep_limits(self) -> SweepLimits:
-        """Return how large outcomes are in a sweep, and how many bars and days they bear."""
+        """Return how large outcomes are in a sweep, and how many bars and days they can hold."""
         with NO_FORK:  # outcomes load numba
             from backtest_py.engines.numba_engine.sweep import outcomes, vectors  # noqa: PLC0415
         return SweepLimits(

@@ -63,7 +63,7 @@ def returns_from_equity(equity, start):
 
 @kernel
 def drawdown_series(equity, start):
-    """Return how far each element is below the highest so far."""
+    """Return how far each element is below the running maximum."""
     out = np.empty(len(equity))
     peak = start
     for i in range(len(equity)):
@@ -74,7 +74,7 @@ def drawdown_series(equity, start):
 
 @kernel
 def drawdown_pct_series(equity, start):
-    """Return how far each element is below the highest so far, in percent of that."""
+    """Return how far each element is below the running maximum, in percent of it."""
     out = np.empty(len(equity))
     peak = start
     for i in range(len(equity)):
@@ -142,7 +142,7 @@ def sharpe_ratio(returns, rf, periods_per_year):
 def sortino_ratio(returns, rf, periods_per_year):
     """Return the mean excess return over the downside deviation of all periods, annualised.
 
-    A return that is not below ``rf`` adds 0.0: a branch would be guessed wrong half of the time.
+    A return that is not below ``rf`` adds 0.0: a branch would be mispredicted half of the time.
     """
     n = len(returns)
     total = downside_squares = 0.0

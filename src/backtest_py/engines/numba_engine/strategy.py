@@ -43,7 +43,7 @@ def detect(bars: Bars, strategy: Strategy) -> Signals:
     side = np.empty(n, np.int8)
     risk = np.empty(n if strategy.gives_risk else 0)
     values = np.array(strategy.values(), np.float64)
-    # asked of the class, because functions that an instance is asked for become its methods
+    # read from the class, because a function read from an instance becomes a method
     kernel = type(strategy).kernel
     if kernel is None:
         raise UnsupportedError(f"strategy {strategy.name!r} has no kernel to compute its signals")

@@ -239,7 +239,7 @@ def _level_of_environment() -> str | None:
 
 @cache
 def _extension_hash() -> str:
-    """Return the SHA-256 of the extension's file: the version stays while its code changes."""
+    """Return the SHA-256 of the extension's file, which changes where its version does not."""
     return sha256(Path(_engine_rust.__file__).read_bytes()).hexdigest()
 
 

@@ -45,17 +45,17 @@ if TYPE_CHECKING:
 __all__ = ["DIRECT_COMBOS", "Evaluator", "Numbers", "Path", "possible_paths"]
 
 DIRECT_COMBOS: Final = 2
-"""So few combinations are run one by one: a plan looks at all bars, whoever signals."""
+"""Up to so many combinations are run one by one: making a plan costs a pass over all bars."""
 TABLES: Final = 6
-"""Tables of a shard's metrics that exist at a time: being computed, encoded, written."""
+"""Tables of a shard that may exist at once: being computed, encoded and written."""
 SPARSE: Final = 8
-"""Combinations to compute for each that is kept, above which each is worked out on its own."""
+"""Combinations of a box per admitted one, above which each admitted one is computed alone."""
 APART_COST: Final = 1.5
-"""What a trade costs that is followed for one combination alone, by what it costs in the table."""
+"""Cost of following a trade for one combination alone, relative to its cost in the table."""
 PROBED: Final = 8
-"""Combinations that tell how many trades one makes."""
+"""Combinations that are tried to estimate the number of trades."""
 MIN_RUN: Final = 16
-"""Neighbouring signal sets of one source from which on they need not be sorted for speed."""
+"""Signal sets of one source in a row, above which sorting gains no speed."""
 
 
 class Path(Enum):
@@ -137,7 +137,7 @@ class Evaluator:
     spec : SweepSpec
         What is asked.
     engine : Engine
-        Who computes.
+        The engine that computes.
     threads : int
         Threads of the engine, 0 for one per processor.
     max_memory : int
@@ -381,7 +381,7 @@ class Evaluator:
         """Run combinations one by one, several at a time."""
         out = self._empty(len(digits))
         rows = list(enumerate(digits.tolist()))
-        if len(rows) <= DIRECT_COMBOS:  # to start threads would take longer
+        if len(rows) <= DIRECT_COMBOS:  # starting threads would take longer
             for row, at in rows:
                 self._run(at, out[:, 0, :, row])
             return out

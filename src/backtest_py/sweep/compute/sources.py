@@ -64,7 +64,7 @@ class SignalSources:
     bars : Bars
         The market.
     engine : Engine
-        Who computes scores.
+        The engine that computes scores.
     threads : int
         Threads of the engine, 0 for one per processor.
     room : int
@@ -114,7 +114,7 @@ class SignalSources:
         return self._plan.n_candidates if self._plan is not None else 0
 
     def cancel(self) -> None:
-        """Make what is running, and all that follows, stop with ``SweepCancelled``."""
+        """Make running and later calls stop with ``SweepCancelled``."""
         self._cancelled = True
         if self._plan is not None:
             self._plan.cancel()

@@ -1,1 +1,1 @@
-"""Who computes the shards of a sweep: this thread, another thread, or processes."""
+"""Executors, which compute the shards of a sweep: this thread, another thread, or processes."""

@@ -35,7 +35,7 @@ class Executor(Protocol):
     def compute(self, shards: Iterable[Shard], report: Callable[[int | None], None]) -> Computed:
         """Yield each shard with its rows as soon as it is computed, in any order.
 
-        Shards are taken from the iterable as there is room for them, so that a consumer who is slow
+        Shards are taken from the iterable as there is room for them, so that a slow consumer
         is not flooded. When the generator ends or is closed, for whatever reason, it leaves no
         process, file or descriptor behind, and a thread only until its engine notices.
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["ProcessExecutor"]
 
 TRIES: Final = 2
-"""How often a shard is begun, where the process that computes it ends before it is done."""
+"""How many times a shard is tried when the process that computes it dies."""
 END_SECONDS: Final = 10.0
-"""How long the end of killed workers is waited for."""
+"""How long to wait for killed workers to end."""
 ONE_THREAD: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -122,7 +122,7 @@ class _Pool:
         unfinished += given.values()
 
     def _give(self, todo: Iterator[Shard], given: dict[Future[int], Shard]) -> bool:
-        """Hand out shards, one for each worker and one in reserve; tell whether workers died."""
+        """Hand out shards, one per worker and one in reserve; return whether workers died."""
         for shard in islice(todo, 2 * self._n_workers - len(given)):
             try:
                 with _without_control_c():  # the workers that this starts inherit it
@@ -171,7 +171,7 @@ def _parcel(task: ShardTask, folder: str) -> Parcel:
 
 @contextmanager
 def _own_folder() -> Iterator[str]:
-    """Give a new directory, which is gone afterwards, also if this process is killed."""
+    """Give a temporary directory, deleted afterwards even if this process is killed."""
     from joblib.externals.loky.backend import resource_tracker  # noqa: PLC0415 - only here
 
     owner = os.getpid()

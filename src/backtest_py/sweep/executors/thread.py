@@ -22,7 +22,7 @@ __all__ = ["ThreadExecutor", "run_in_thread"]
 ResultT = TypeVar("ResultT")
 
 STOP_SECONDS: Final = 0.5
-"""How long a cancelled engine is waited for; one that is deep in its work ends soon after."""
+"""How long to wait for a cancelled engine, which stops at the end of its current task."""
 
 
 class ThreadExecutor:
@@ -57,7 +57,7 @@ class ThreadExecutor:
 def run_in_thread(work: Callable[[], ResultT]) -> ResultT:
     """Return what a function returns, while a signal can still interrupt this thread.
 
-    An interrupted function runs to its end in its own thread, but nobody waits for it.
+    An interrupted function runs to its end in its own thread, without being waited for.
     """
     worker = ThreadPoolExecutor(1, "backtest-py-work")
     try:

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from backtest_py.sweep.progress import Progress
     from backtest_py.sweep.spec import SweepSpec
 
-__all__ = ["MAX_MEMORY", "Means", "Work"]
+__all__ = ["MAX_MEMORY", "Resources", "Work"]
 
 MAX_MEMORY: Final = 1 << 30
-"""Bytes that a sweep takes at most, unless more or less are given."""
+"""Default limit of the memory of a sweep, in bytes."""
 MAX_WORKERS: Final = 1_024
-"""Threads or processes beyond which somebody has mistyped."""
+"""The most threads or processes; more must be a typing mistake."""
 AHEAD: Final = 2
-"""Shards that are computed but not kept yet, beside the one that is being kept."""
+"""Shards that may wait to be stored while another is being stored."""
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """What a sweep may use, none of which changes a bit of its results.
+class Resources:
+    """The resources that a sweep may use; none of them changes its results.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Means:
     progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are none."""
+        """Check that the numbers are whole and in range."""
         for name, least in (("threads", 0), ("processes", 0), ("max_memory", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -79,8 +79,8 @@ class Work:
     spec : SweepSpec
         What is swept.
     engine : Engine
-        What computes.
-    means : Means
+        The engine that computes.
+    resources : Resources
         What it may use.
     done : mapping of int to int
         Rows of the shards that are done already.
@@ -92,33 +92,33 @@ class Work:
     Attributes
     ----------
     meter : Meter
-        How far it is.
+        How far the work has come.
     """
 
     def __init__(
         self,
         spec: SweepSpec,
         engine: Engine,
-        means: Means,
+        resources: Resources,
         done: Mapping[int, int],
         interrupts: Interrupts,
         *,
         packed: bool,
     ) -> None:
-        threads = 1 if means.processes else means.threads
-        evaluator = Evaluator(spec, engine, threads=threads, max_memory=means.max_memory)
+        threads = 1 if resources.processes else resources.threads
+        evaluator = Evaluator(spec, engine, threads=threads, max_memory=resources.max_memory)
         shards = Shards(spec.grid)
         by_exits = len(shards) > 1 and evaluator.sources.shared
         order = shards.in_working_order(by_exits=by_exits)
         self._missing = (shard for shard in order if shard.number not in done)
         self._executor = executor_for(
             evaluator,
-            processes=means.processes,
+            processes=resources.processes,
             n_shards=len(shards) - len(done),
             packed=packed,
         )
         self._interrupts = interrupts
-        self.meter = Meter(spec.n_combos, len(shards), done, means.progress)
+        self.meter = Meter(spec.n_combos, len(shards), done, resources.progress)
 
     def do(self, keep: Callable[[Shard, Any], None]) -> None:
         """Compute the missing shards, and have another thread hand each to ``keep``.
@@ -128,7 +128,7 @@ class Work:
         KeyboardInterrupt
             On Control-C or SIGTERM, as soon as what was computed is kept.
         """
-        if isinstance(self._executor, InlineExecutor):  # to start a thread would take longer
+        if isinstance(self._executor, InlineExecutor):  # starting a thread would take longer
             for shard, rows in self._executor.compute(self._missing, lambda _: None):
                 keep(shard, rows)
                 self.meter.finish(rows.num_rows)

@@ -28,7 +28,7 @@ __all__ = ["Parcel", "begin", "collect", "compute"]
 ALIGNMENT: Final = 64
 """Arrays begin at multiples of so many bytes, as those that are allocated do."""
 WATCH_SECONDS: Final = 0.5
-"""How often a worker looks whether its parent still lives."""
+"""How often a worker checks that its parent is still alive."""
 
 
 @dataclass(frozen=True, slots=True)

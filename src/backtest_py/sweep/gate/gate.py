@@ -64,7 +64,7 @@ _KEPT_SIGNALS: Final = 8
 def pass_gate(
     spec: SweepSpec, engine: Engine, *, threads: int = 0, max_memory: int = 1 << 30
 ) -> dict[str, Any]:
-    """Let a sweep pass if both engines agree on a sample of it.
+    """Check that both engines agree on a sample of a sweep.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ class _Gate:
                 sweep_sample, spec, self._engine, drawn, threads=threads, max_memory=max_memory
             )
             if spec.grid.strategy.computes_signals:
-                sweeping.result()  # a user's function need not bear two threads at once
+                sweeping.result()  # a user's function may not be safe to call from two threads
             self._run(drawn.combo_ids[: drawn.n_certain], pool, 2 * workers)
             sample = sweeping.result()
             done = {combo_id for combo_id, _, _ in self._metrics}

@@ -1,4 +1,4 @@
-"""The sample that the parity gate looks at: where two engines would disagree first.
+"""The sample of the parity gate: combinations on which engines would disagree first.
 
 Corners of the grid, where parameters are extreme; combinations drawn at random, by splitmix64 from
 a seed; and those with the most ambiguous trades, of all whose numbers come at hardly any cost with
@@ -33,7 +33,7 @@ SAMPLE: Final = 64
 MAX_AMBIGUOUS: Final = 16
 MAX_CORNERS: Final = 20
 PROBED_ROWS: Final = 32
-"""Rows beside the others among which the most ambiguous are looked for, where none are shared."""
+"""Extra rows to search for ambiguous ones, where combinations share nothing."""
 
 _AMBIGUOUS: Final = METRICS.index("ambiguous_trades")
 
@@ -55,7 +55,7 @@ class Drawn:
 
     @property
     def n_certain(self) -> int:
-        """How many, the first ones, are in the sample whatever is ambiguous."""
+        """How many of them, from the first on, stay in the sample in any case."""
         return min(SAMPLE - MAX_AMBIGUOUS, len(self.combo_ids))
 
 
@@ -148,7 +148,7 @@ def _metrics(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _strata(
     drawn: Drawn, ids: NDArray[np.int64], metrics: NDArray[np.float64]
 ) -> dict[str, NDArray[np.int64]]:
-    """Replace the last that were drawn by the most ambiguous of all whose metrics are known."""
+    """Replace the last ones drawn by the most ambiguous of all whose metrics are known."""
     certain = drawn.combo_ids[: drawn.n_certain]
     ambiguous = metrics[:, :, _AMBIGUOUS].max(axis=(0, 1))
     ambiguous[np.isin(ids, certain)] = 0.0

@@ -1,7 +1,7 @@
 """Verdicts of the parity gate on disk, so that a question is settled once.
 
-One JSON file per question, under the hash of all that the answer depends on, in a directory of
-the user alone. A file that is damaged, or answers another question, counts as absent.
+One JSON file per question, under the hash of all that the answer depends on, in a directory
+private to the user. A damaged file, or one for another question, counts as absent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["recall", "remember"]
 KIND: Final = "parity"
 """Directory of the verdicts, beside that of the compiled kernels."""
 KEPT_SECONDS: Final = 90 * 86_400
-"""A verdict that nobody has asked for since is deleted: it takes a second to reach it again."""
+"""Verdicts unused for so long are deleted: it takes a second to reach one again."""
 
 
 def recall(key: str) -> dict[str, Any] | None:
@@ -51,7 +51,7 @@ def recall(key: str) -> dict[str, Any] | None:
         file.touch()
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, RecursionError):  # damaged, and written anew
+    except (ValueError, TypeError, KeyError, RecursionError):  # damaged; it will be written again
         return None
     except (OSError, RuntimeError) as error:
         _warn(error)
@@ -84,7 +84,7 @@ def _checksum(key: str, verdict: Mapping[str, Any]) -> str:
 
 
 def _prune(directory: Path) -> None:
-    """Delete what nobody has asked for in a long time, and what a killed process left."""
+    """Delete verdicts that have not been used for a long time, and files of killed processes."""
     limit = time.time() - KEPT_SECONDS
     for file in directory.iterdir():
         with suppress(FileNotFoundError):  # another process deletes it too

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Axis", "GridRange", "GridSpan", "GridSpec", "build_axis", "grid_spec"]
 
 MAX_VALUES: Final = 1_000_000
-"""Values of one axis are listed, unlike combinations; so many are surely a mistake."""
+"""Values of one axis are listed, unlike combinations; more than this must be a mistake."""
 
 RANGES: Final[Mapping[str, str]] = {
     "float": "finite numbers, as in { start = 0.5, stop = 3.0, step = 0.5 }",
@@ -262,5 +262,5 @@ def _too_many(key: str, count: int) -> ConfigError:
 
 
 def count_text(count: int) -> str:
-    """Return a count with separators, or as a power of ten where nobody could read it."""
+    """Return a count with separators, or as a power of ten where it would be too long to read."""
     return f"{count:,}" if count < 10**36 else f"about 10^{len(str(count)) - 1}"

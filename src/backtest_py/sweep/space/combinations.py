@@ -51,7 +51,7 @@ class Combinations(ParameterSpace, ABC):
     """The combinations that a sweep computes, whether all of a grid or a sample of them.
 
     A sweep works on boxes: a grid's box is a range of positions on every axis, a sample's box is
-    one range of rows. Whoever computes, checks or shows a sweep asks these methods, not the class.
+    one range of rows. Code that computes, checks or shows a sweep only uses these methods.
 
     Attributes
     ----------

@@ -40,13 +40,13 @@ OPERATORS: Final[Mapping[str, Callable[..., Any]]] = {
 
 
 class Value(NamedTuple):
-    """A step that puts down a constant."""
+    """A step that pushes a constant."""
 
     value: float | str | bool
 
 
 class Column(NamedTuple):
-    """A step that puts down a column."""
+    """A step that pushes a column."""
 
     key: str
     kind: Kind

@@ -491,7 +491,7 @@ class Grid(Combinations):
         """Return the axes that the rules of a section read, and which of their values are allowed.
 
         Which fields the rules read may depend on the values: when they read another one, the
-        table is started anew. It is None if it would have more than ``most`` entries.
+        table is started again. It is None if it would have more than ``most`` entries.
         """
         probe = RuleProbe(section)
         swept = dict(section.swept)

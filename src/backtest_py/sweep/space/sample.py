@@ -119,7 +119,7 @@ class Sample(Settings):
                 f"{counted(grid.size, 'combination')}; give a smaller n, or sweep the whole grid"
             )
         tables, others = grid.rules_for_rows(max(_TRIED, self.n))
-        # what would take too long to find in the whole grid is looked for in the sample
+        # what takes too long to find in the whole grid is searched for in the sample
         with suppress(Unsettled):
             grid.check_rules(tables, _BOXES)
         conditions = grid.conditions

@@ -1,4 +1,4 @@
-"""Count and find the combinations that meet constraints, without looking at each.
+"""Count and find the combinations that meet constraints, without checking each.
 
 A box of positions is taken as a whole where every constraint is decided there; where one is not,
 the box is halved. What lies along the border of a condition, and only that, is looked at one by
@@ -28,11 +28,11 @@ __all__ = ["Unsettled", "box_index", "count", "first"]
 Box: TypeAlias = "tuple[range, ...]"
 
 LEAF: Final = 2**14
-"""Combinations that are looked at one by one, together."""
+"""Combinations that are checked one by one in one batch."""
 
 
 class Unsettled(Exception):  # noqa: N818  # an answer, never shown
-    """The search has looked at as many boxes as it may."""
+    """The search has reached its limit of boxes."""
 
 
 def count(shape: Sequence[int], constraints: Sequence[Constraint]) -> int:
@@ -124,7 +124,7 @@ def _first_within(
 
 
 def _undecided(box: Box, constraints: Sequence[Constraint]) -> list[Constraint] | None:
-    """Return the constraints that some of a box may not meet; None if one is met nowhere."""
+    """Return the constraints that part of a box may fail; None if all of it fails one."""
     undecided = []
     for constraint in constraints:
         everywhere, somewhere = constraint.bounds(box)

@@ -146,7 +146,7 @@ class ParameterSpace:
     where : str
         The condition between parameters, ``""`` for none.
     invalid : {"refuse", "skip"}
-        What happens to combinations that the settings' own rules refuse.
+        What to do with combinations that the settings' own rules refuse.
     target_given : bool
         Whether ``rules.target`` was chosen, in the base or as an axis. If not, a ``target_r``
         above 0 turns the default off, combination by combination.

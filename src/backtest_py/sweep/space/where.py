@@ -111,7 +111,7 @@ def parse_condition(
 
 
 class _Part(NamedTuple):
-    """A part of a condition: what it stands for, and where it starts in the text."""
+    """A part of a condition: its meaning, and where it starts in the text."""
 
     steps: Steps
     kind: NameKind | Literal["string"]
@@ -290,7 +290,7 @@ class _Reader:
         for at, sign in enumerate(signs):
             if sign not in OPERATORS:
                 self._refuse(node)
-            # a text between two others takes its meaning from the left, and must keep it
+            # a text between two others takes its meaning from the left and must fit the right
             sides[at : at + 2] = self._comparable(sign, *sides[at : at + 2])
         return [_joined(*each) for each in zip(signs, pairwise(sides), strict=True)]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "Journal", "checksum"]
 
 MAX_BYTES: Final = 1 << 32
-"""What a journal may have: some thirty million shards."""
+"""Size limit of a journal, in bytes: some thirty million shards."""
 
 
 def checksum(content: bytes | memoryview) -> str:
@@ -155,7 +155,7 @@ class Journal:
         sync_directory(path.parent)
 
     def append(self, entry: Entry) -> None:
-        """Write a line and bring it to the disk; half a line is taken back.
+        """Write a line and bring it to the disk; an incomplete line is removed.
 
         Raises
         ------
@@ -174,7 +174,7 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Close the file; a second time does nothing."""
+        """Close the file; a second call does nothing."""
         self._file.close()
 
 

@@ -25,7 +25,7 @@ __all__ = ["DirectoryLock"]
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 
 _LOCKED_BYTE = 1 << 30
-"""Windows locks bytes, which nobody can read then: this one is far behind the process number."""
+"""Windows lets nobody read locked bytes, so the one locked lies far behind the process number."""
 
 _locks: WeakSet[DirectoryLock] = WeakSet()
 """The locks of this process."""
@@ -71,7 +71,7 @@ class DirectoryLock:
         return not self._file.closed
 
     def release(self) -> None:
-        """Give the directory back; a second time does nothing."""
+        """Release the directory; a second call does nothing."""
         self._file.close()
 
     def _acquire(self, directory: Path) -> None:

@@ -29,9 +29,9 @@ __all__ = [
 KIND: Final = "sweep"
 MANIFEST: Final = "manifest.json"
 MAX_MANIFEST: Final = 1 << 28
-"""Bytes that a manifest may have: a grid of ten million values."""
+"""Size limit of a manifest, in bytes: a grid of ten million values."""
 MAX_DEPTH: Final = 32
-"""Objects within objects that a manifest may have, several times more than any has."""
+"""Limit of nesting in a manifest, several times what any needs."""
 TYPES: Final[dict[str, type]] = {
     "status": str,
     "version": str,
@@ -49,7 +49,7 @@ TYPES: Final[dict[str, type]] = {
     "identity.bars_hash": str,
     "identity.engine": str,
 }
-"""What a manifest has to have where readers rely on it, if it has it."""
+"""Types of the values that readers rely on, where a manifest has them."""
 
 _ABSENT: Final = object()
 _MISREAD: Final = (
@@ -60,7 +60,7 @@ _MISREAD: Final = (
     TypeError,
     ValueError,
 )
-"""What it leads to when values are used that are not what they should be."""
+"""Exceptions that using a malformed value may raise."""
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
 
 @contextmanager
 def believing(path: object) -> Iterator[None]:
-    """Read values of a manifest as they should be, and say whose they are where they are not.
+    """Turn errors from malformed values of a manifest into one that names the manifest.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def is_sweep(file: Path) -> bool:
-    """Tell whether a manifest is of a sweep, be it damaged, and not of another command."""
+    """Tell whether a manifest, even a damaged one, is of a sweep and not of another command."""
     try:
         read_manifest(file.parent)
     except ConfigError:
@@ -151,12 +151,12 @@ def plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identity_hash(manifest: Mapping[str, Any]) -> str:
-    """Return what ties the lines of a journal to their sweep."""
+    """Return the mark that ties the lines of a journal to their sweep."""
     return sha256(canonical_json(manifest["identity"]))[:16]
 
 
 def _wrong_types(manifest: Mapping[str, Any]) -> str:
-    """Say what about a manifest cannot be, whatever its checksum says; empty where nothing is."""
+    """Say what is impossible in a manifest, whatever its checksum says; empty where nothing is."""
     if "identity" not in manifest:
         return "identity is missing"
     for place, kind in TYPES.items():

@@ -1,4 +1,4 @@
-"""The directory of a sweep: written while the sweep runs, never half, and resumed after anything.
+"""The directory of a sweep: written while it runs, and resumable after any interruption.
 
 ::
 
@@ -7,7 +7,7 @@
         results/shard-000000.parquet    rows of one box of the grid, sorted by combo_id
         .lock                           held by the process that writes
 
-A shard is done when its file stands under its name and the journal has its line. Whatever else a
+A shard is done when its file has its final name and the journal has its line. Whatever else a
 killed process, a full disk or a flipped bit leaves behind is found when the sweep is resumed, and
 computed again: to the same bytes, because a shard's file depends on its table alone.
 """
@@ -56,7 +56,7 @@ RESULTS: Final = "results"
 SHARD: Final = r"shard-[0-9]{6,}\.parquet"
 """Names of the files of shards; everything else in the directory of results is the user's."""
 MAX_SHARD: Final = 1 << 31
-"""Bytes that the file of a shard may have, twenty times what the largest has."""
+"""Size limit of a shard's file, in bytes: twenty times that of the largest."""
 _REMEDIES: Final = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
@@ -221,7 +221,7 @@ class SweepStore:
             self.manifest = manifest
 
     def close(self) -> None:
-        """Give the directory back; a second time does nothing."""
+        """Release the directory; a second call does nothing."""
         with self._mutex:
             if self._journal is not None:
                 self._journal.close()
@@ -243,7 +243,7 @@ class SweepStore:
 
     @contextmanager
     def _opening(self, refuse: Callable[[], None]) -> Iterator[None]:
-        """Hold the lock, and give it back if what follows fails.
+        """Hold the lock, and release it if what follows fails.
 
         ``refuse`` is asked before anything is made, so that a directory that is refused stays as it
         is, and again under the lock.

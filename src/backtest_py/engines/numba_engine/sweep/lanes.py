@@ -205,7 +205,7 @@ def join(signals, cells, capital, rf, same_day, ends, found, blocks):
         else:
             exit_at = splat(float(day)) + to_float(load(cells.days, row))
             later = take & open_day & (exit_at > exit_day)
-            # A branch would be a guess: closing no lane costs less than a wrong one.
+            # A branch would be mispredicted: closing no lane costs less than that.
             days = close_day(days, later, day_pnl, equity, rf_lanes, blocks)
             day_pnl = select(later, zero, day_pnl)
             exit_day = select(take, exit_at, exit_day)

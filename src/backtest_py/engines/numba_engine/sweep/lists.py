@@ -2,7 +2,7 @@
 
 Mirrors ``engine_rust/src/sweep/lists.rs``. Scores are cut by thresholds; neighbouring sets of one
 source share what passes the loosest of theirs. What differs: the sources lie behind each other in
-one array, and ``cut`` marks what passes, which ``pick`` then moves.
+one array, and ``cut`` marks what passes, and ``pick`` then gathers it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Evaluation(NamedTuple):
 
     @property
     def visits(self) -> int:
-        """How often a bar between first and last is visited, on average and rounded up."""
+        """How often each bar is visited, on average and rounded up."""
         lengths = self.ranges[:, 1] - self.ranges[:, 0]
         return max(1, -(-int(lengths.sum()) // max(1, self.last - self.first)))
 

@@ -2,7 +2,7 @@
 
 Mirrors ``engine_rust/src/sweep/outcomes.rs``. What differs is the cell: three cache lines, with the
 bars held and a tally as a word, where Rust packs an exit bar and the place of a field into two. So
-this engine bears more bars and days.
+this engine takes more bars and days.
 """
 
 from __future__ import annotations

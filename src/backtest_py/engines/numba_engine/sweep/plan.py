@@ -88,7 +88,7 @@ GROUP = 32
 MAX_BLOCKS = 16
 """Blocks of exits in one task, if it visits the bars once; with more ranges there are fewer.
 
-A thread that runs a task hears of nothing else, Ctrl-C included.
+A thread cannot be interrupted while it runs a task, not even by Ctrl-C.
 """
 
 _T = TypeVar("_T")
@@ -416,7 +416,7 @@ class SweepPlan:
         self._spread([partial(counted, size, task) for size, task in tasks])
 
     def _spread(self, tasks: Sequence[Callable[[], _T]]) -> list[_T]:
-        """Return what the tasks give, done by several threads that let go of the interpreter."""
+        """Return the results of the tasks, run by threads without the interpreter's lock."""
 
         def unless_stopped(task: Callable[[], _T]) -> _T:
             if self._stop[0]:
