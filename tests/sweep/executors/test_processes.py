@@ -133,7 +133,11 @@ def test_an_exception_that_cannot_travel_keeps_its_words(bars, small_shards):
         bt.sweep(bars, mine, GRID, gate=None, processes=2)
 
 
-def test_nothing_is_left_behind(bars, small_shards, tmp_path):
+def test_nothing_is_left_behind(bars, small_shards, tmp_path, monkeypatch):
+    # a folder of its own, because other sweeps on this machine have theirs in the usual one
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     parent = os.getpid()
 
     def killed(bars, *, shift: int = 0):
