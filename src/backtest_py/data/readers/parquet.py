@@ -130,6 +130,8 @@ def _read(
             raise DataError(f"{name}: several columns have the same name; rename them")
         roles.pop("date", None)
         roles.pop("clock", None)
+        for role, position in roles.items():
+            _refuse_odd_type(f"{name}: {role} in row 0", role, schema.field(position).type)
         return sorted(set(roles.values()))
 
     try:
@@ -146,6 +148,19 @@ def _read(
             f"{name}: the {kind} file is damaged or not what it seems ({reason[:200]}); write it "
             "again"
         ) from None
+
+
+def _refuse_odd_type(where: str, role: str, kind: pa.DataType) -> None:
+    """Refuse a column of bytes or nested values before it is read: a small file may hold much."""
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (
+        _is_text(plain)
+        or pa.types.is_primitive(plain)
+        or pa.types.is_decimal(plain)
+        or pa.types.is_null(plain)
+    ):
+        wanted = "timestamps, dates, whole numbers or text" if role == "time" else "numbers"
+        raise DataError(f"{where} is of type {kind}; give {wanted}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,15 +152,6 @@ def _arrays(folder: str) -> Path:
     return Path(folder) / "arrays"
 
 
-_PREFIX: Final = 8
-"""Bytes that say how long the hashes of signals are, which stand before the shard's file."""
-
-
-def _with_signals(rows: Packed) -> bytes:
-    signals = rows.signals.encode("ascii")
-    return len(signals).to_bytes(_PREFIX, "little") + signals + rows.content
-
-
 def _result(folder: str, shard: Shard) -> Path:
     return Path(folder) / f"shard-{shard.number}"
 

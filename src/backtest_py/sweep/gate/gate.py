@@ -233,7 +233,8 @@ class _Gate:
             self._run(drawn.combo_ids[: drawn.n_certain], pool, 2 * workers)
             sample = sweeping.result()
             done = {combo_id for combo_id, _, _ in self._metrics}
-            self._run(sample.combo_ids[~np.isin(sample.combo_ids, list(done))], pool, 2 * workers)
+            swept = np.unique(np.concatenate([rows.combo_ids for rows in sample.rows]))
+            self._run(swept[~np.isin(swept, list(done))], pool, 2 * workers)
         self._compare_sweep(sample)
         return {
             "verdict": "agreed",
@@ -243,7 +244,7 @@ class _Gate:
             "n_combos": len(sample.combo_ids),
             "n_trades": self._n_trades,
             "sample": sample.strata,
-            "paths": [path.value for path in sample.metrics],
+            "paths": [path.value for path in sample.paths],
         }
 
     def _run(self, combo_ids: NDArray[np.int64], pool: ThreadPoolExecutor, ahead: int) -> None:
@@ -298,13 +299,13 @@ class _Gate:
     def _compare_sweep(self, sample: Sampled) -> None:
         """Compare the rows of the sweep with the single runs of the same engine."""
         name = self._engine.name
-        for path, metrics in sample.metrics.items():
-            sides = (f"{name}'s single run", f"{name}'s sweep by {path.value}")
-            for row, combo_id in enumerate(sample.combo_ids.tolist()):
-                for scenario, number in np.ndindex(*metrics.shape[:2]):
+        for rows in sample.rows:
+            sides = (f"{name}'s single run", f"{name}'s {rows.how}")
+            for row, combo_id in enumerate(rows.combo_ids.tolist()):
+                for scenario, number in np.ndindex(*rows.metrics.shape[:2]):
                     place = (combo_id, scenario, number)
                     alone = EngineOutput(_NO_TRADES, self._metrics[place])
-                    values = np.ascontiguousarray(metrics[scenario, number, :, row])
+                    values = np.ascontiguousarray(rows.metrics[scenario, number, :, row])
                     swept = EngineOutput(_NO_TRADES, values)
                     self._note(place, _compared(alone, swept, sides))
 

@@ -17,14 +17,18 @@ from backtest_py.sweep.compute.evaluator import Evaluator, Path, possible_paths
 from backtest_py.sweep.compute.shards import Shards
 from backtest_py.sweep.space.boxes import united
 from backtest_py.sweep.space.sample import part_of
+from backtest_py.sweep.store.tables import COMBO_ID, scenario_column
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from backtest_py.engines.base import Engine
+    from backtest_py.sweep.space.combinations import SmallCopy
     from backtest_py.sweep.spec import SweepSpec
 
-__all__ = ["STRATA", "Drawn", "Sampled", "draw", "sweep_sample"]
+__all__ = ["STRATA", "Drawn", "Sampled", "SweptRows", "draw", "sweep_sample"]
 
 STRATA: Final = ("corners", "random", "ambiguous")
 
@@ -32,6 +36,8 @@ SAMPLE: Final = 64
 """Combinations of a sample; all, where there are fewer."""
 MAX_AMBIGUOUS: Final = 16
 MAX_CORNERS: Final = 20
+SMALL: Final = 32
+"""Combinations of the small shards whose tables are compared, too."""
 PROBED_ROWS: Final = 32
 """Extra rows to search for ambiguous ones, where combinations share nothing."""
 
@@ -60,6 +66,25 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
+class SweptRows:
+    """Rows of the sweep, computed in one way.
+
+    Attributes
+    ----------
+    how : str
+        The way, in words.
+    combo_ids : ndarray of int64, shape (n,)
+        Which combinations.
+    metrics : ndarray of float64, shape (n_scenarios, n_ranges, n_metrics, n)
+        Their metrics.
+    """
+
+    how: str
+    combo_ids: NDArray[np.int64]
+    metrics: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Sampled:
     """The sample, and what the sweep gives for it.
 
@@ -69,13 +94,17 @@ class Sampled:
         Ascending.
     strata : dict of str to list of int
         The same numbers by the reason why they are there.
-    metrics : dict of Path to ndarray of float64, shape (n_scenarios, n_ranges, n_metrics, n)
-        Rows of the sweep, in every way in which it may compute them.
+    rows : list of SweptRows
+        Rows of the sweep, in every way in which it may compute them: those of the sample, and those
+        of small shards, whose tables are made as the sweep makes them.
+    paths : tuple of Path
+        The ways.
     """
 
     combo_ids: NDArray[np.int64]
     strata: dict[str, list[int]]
-    metrics: dict[Path, NDArray[np.float64]]
+    rows: list[SweptRows]
+    paths: tuple[Path, ...]
 
 
 def draw(spec: SweepSpec, seed: int) -> Drawn:
@@ -130,14 +159,37 @@ def sweep_sample(
     metrics = _metrics(evaluator.values_by(first, digits))
     strata = _strata(drawn, ids, metrics)
     chosen = np.flatnonzero(np.isin(ids, np.concatenate(list(strata.values()))))
-    found = {first: metrics[..., chosen]}
+    found = [SweptRows(f"sweep by {first.value}", ids[chosen], metrics[..., chosen])]
     for path in others:
-        found[path] = _metrics(evaluator.values_by(path, digits[chosen]))
+        values = _metrics(evaluator.values_by(path, digits[chosen]))
+        found.append(SweptRows(f"sweep by {path.value}", ids[chosen], values))
+    for copy in grid.small_copies(drawn.combo_ids, SMALL):
+        small = replace(spec, grid=copy.grid)
+        for path in (first, *others):
+            found += _shards_of(small, copy, path, engine, threads, max_memory)
     return Sampled(
         combo_ids=ids[chosen],
         strata={name: numbers.tolist() for name, numbers in strata.items()},
-        metrics=found,
+        rows=found,
+        paths=(first, *others),
     )
+
+
+def _shards_of(
+    spec: SweepSpec, copy: SmallCopy, path: Path, engine: Engine, threads: int, max_memory: int
+) -> Iterator[SweptRows]:
+    """Yield the rows of a small copy from the tables of its shards, as the sweep makes them."""
+    evaluator = Evaluator(spec, engine, threads=threads, max_memory=max_memory)
+    evaluator.paths = (path,)
+    columns = [list(METRICS)]
+    if spec.scenarios:
+        columns.append([scenario_column(metric, spec.other_scenario) for metric in METRICS])
+    for shard in Shards(spec.grid).in_working_order():
+        table = evaluator.evaluate(shard)
+        values = [[table[name].to_numpy() for name in names] for names in columns]
+        metrics = np.array(values, np.float64)[:, None]
+        ids = copy.in_whole(table[COMBO_ID].to_numpy())
+        yield SweptRows(f"shard by {path.value}", ids, metrics)
 
 
 def _metrics(values: NDArray[np.float64]) -> NDArray[np.float64]:

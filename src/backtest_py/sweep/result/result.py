@@ -9,6 +9,7 @@ are those of the days before the ruin, so they may look good.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import cached_property
 from operator import index
@@ -23,7 +24,7 @@ from backtest_py.backtest.result import BacktestResult
 from backtest_py.contract import MetricSettings
 from backtest_py.data.source import load_source
 from backtest_py.engines import resolve
-from backtest_py.errors import BacktestError, ConfigError, DataError
+from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, DataError
 from backtest_py.parameters import counted, unknown_name
 from backtest_py.sweep.result.columns import any_true, ranking_keys, small_is_good, table_bytes
 from backtest_py.sweep.result.completeness import Completeness
@@ -261,7 +262,7 @@ class SweepResult:
         where: str = "",
         worst_case: bool = False,
     ) -> pd.DataFrame:
-        """Return the best combinations, best first.
+        """Return the best combinations, best first; warn where the sweep is not complete.
 
         Numbers come first, then undefined ones (``nan``), and ruined accounts last, whatever
         column decides and in either direction. Ties are ordered by ``combo_id``. To see ruined
@@ -295,6 +296,8 @@ class SweepResult:
             If a file is damaged.
         """
         best = self.top_table(n, by=by, ascending=ascending, where=where, worst_case=worst_case)
+        if not self.complete:
+            warnings.warn(f"{self.completeness}; resume the sweep", BacktestWarning, stacklevel=2)
         frame: pd.DataFrame = best.to_pandas()
         return frame
 

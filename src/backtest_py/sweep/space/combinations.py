@@ -47,6 +47,21 @@ class BoxRows(NamedTuple):
         return matrix
 
 
+class SmallCopy(NamedTuple):
+    """A few combinations as a grid or a sample of their own.
+
+    ``numbers`` are those in the whole of all that the copy counts, in its order; None where they
+    keep their numbers.
+    """
+
+    grid: Combinations
+    numbers: NDArray[np.int64] | None
+
+    def in_whole(self, combo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers in the whole of some combinations of the copy."""
+        return combo_ids if self.numbers is None else self.numbers[combo_ids]
+
+
 class Combinations(ParameterSpace, ABC):
     """The combinations that a sweep computes, whether all of a grid or a sample of them.
 
@@ -157,6 +172,18 @@ class Combinations(ParameterSpace, ABC):
         """Draw combinations at random, distinct, at most ``n``; arguments as elsewhere.
 
         Those of a grid share a few exits, because to follow trades under an exit costs most.
+        """
+
+    @abstractmethod
+    def small_copies(self, combo_ids: NDArray[np.int64], limit: int) -> list[SmallCopy]:
+        """Return small combinations of the same kind, whose shards are computed as these are.
+
+        Parameters
+        ----------
+        combo_ids : ndarray of int64, shape (n,)
+            Admitted combinations, the first of which is in every copy.
+        limit : int
+            Combinations of a copy at most.
         """
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -16,7 +16,7 @@ from backtest_py.parameters import counted, unknown_name
 from backtest_py.sweep.space import search
 from backtest_py.sweep.space.axis import Axis, GridRange, GridSpan, count_text
 from backtest_py.sweep.space.boxes import cut
-from backtest_py.sweep.space.combinations import BoxRows, Combinations
+from backtest_py.sweep.space.combinations import BoxRows, Combinations, SmallCopy
 from backtest_py.sweep.space.draws import corners, distinct_by, draw
 from backtest_py.sweep.space.space import (
     Constraint,
@@ -314,6 +314,50 @@ class Grid(Combinations):
         rows = self.digit_rows(combo_ids)
         sets, exits = (distinct_by(rows, axes) for axes in (self.strategy_axes, self.exit_axes))
         return self._numbers(self.crossed(sets, exits))
+
+    def small_copies(self, combo_ids: NDArray[np.int64], limit: int) -> list[SmallCopy]:
+        """Return grids of two values on some axes: one in which all is admitted, one of the rest.
+
+        The shards of a sweep are whole boxes or boxes with holes, so both are needed.
+        """
+        digits = self.digit_rows(combo_ids)
+        base = digits[0]
+        others = [next((d for d in column[1:] if d != column[0]), None) for column in digits.T]
+        # axes of signals and of exits in turn, because a table has the ones across the others
+        turns = itertools.zip_longest(self.strategy_axes, self.exit_axes)
+        order = [axis for turn in turns for axis in turn if axis is not None]
+        varied = [axis for axis in order if others[axis] is not None][: limit.bit_length() - 1]
+        whole: dict[int, int] = {}
+        for axis in varied:
+            wider = {**whole, axis: int(others[axis])}  # type: ignore[arg-type]
+            if self._small_copy(base, wider).grid.n_combos == 2 ** len(wider):
+                whole = wider
+        copies = [self._small_copy(base, whole)]
+        if len(whole) < len(varied):
+            every = {axis: int(others[axis]) for axis in varied}  # type: ignore[arg-type]
+            copies.append(self._small_copy(base, every))
+        return copies
+
+    def _small_copy(self, base: NDArray[np.int64], others: Mapping[int, int]) -> SmallCopy:
+        """Return the grid of one combination and of another position on some axes."""
+        positions = [sorted({int(at), others.get(axis, int(at))}) for axis, at in enumerate(base)]
+        axes = tuple(
+            replace(axis, values=tuple(axis.values[at] for at in places))
+            for axis, places in zip(self.axes, positions, strict=True)
+        )
+        copy = Grid(
+            self.strategy,
+            self.rules,
+            self.contract,
+            axes,
+            where=self.where,
+            invalid=self.invalid,
+            target_given=self.target_given,
+        )
+        numbers = np.zeros(1, np.int64)
+        for places, stride in zip(positions, self.strides, strict=True):
+            numbers = np.add.outer(numbers, np.array(places, np.int64) * stride).ravel()
+        return SmallCopy(copy, numbers)
 
     def crossed(self, sets: NDArray[np.int64], exits: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the digits of every set of signals with every exit that is admitted."""

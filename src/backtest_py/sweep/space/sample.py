@@ -22,7 +22,7 @@ from backtest_py._io.random_numbers import splitmix64, splitmix64_at
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, counted, parameter
 from backtest_py.sweep.space.boxes import distinct_rows, runs
-from backtest_py.sweep.space.combinations import BoxRows, Combinations
+from backtest_py.sweep.space.combinations import BoxRows, Combinations, SmallCopy
 from backtest_py.sweep.space.grid import Grid
 from backtest_py.sweep.space.search import Unsettled
 from backtest_py.sweep.space.space import (
@@ -310,6 +310,10 @@ class SampledGrid(Combinations):
     def draw(self, n: int, seed: int, boxes: Sequence[Sequence[range]]) -> NDArray[np.int64]:  # noqa: ARG002
         """Draw rows."""
         return self.combo_ids[np.argsort(splitmix64(seed, 0, self.size), kind="stable")[:n]]
+
+    def small_copies(self, combo_ids: NDArray[np.int64], limit: int) -> list[SmallCopy]:
+        """Return some of the rows as a sample of their own, under their numbers."""
+        return [SmallCopy(part_of(self, np.sort(combo_ids[:limit])), None)]
 
     def crossings(self, combo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the combinations themselves: rows share nothing."""
