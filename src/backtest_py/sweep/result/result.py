@@ -1,10 +1,8 @@
 """The result of a sweep: its combinations with parameters and metrics, and ways to look at them.
 
 Rows stay in the files of the shards, or in memory if the sweep was not written. Each question
-reads only the columns that it needs, shard by shard.
-
-One rule holds wherever rows are ranked: a ruined account is behind every other one. Its metrics
-are those of the days before the ruin, so they may look good.
+reads only the columns that it needs. Wherever rows are ranked, a ruined account is behind every
+other one: its metrics are those of the days before the ruin, so they may look good.
 """
 
 from __future__ import annotations
