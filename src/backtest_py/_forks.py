@@ -6,6 +6,8 @@ that another thread held stays locked for good, and what that thread was doing s
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - see below, where the hooks are registered
+import logging  # noqa: F401 - likewise
 import os
 import sys
 from functools import cached_property
@@ -119,6 +121,9 @@ def _renew_cached_properties() -> None:
                         each.lock = RLock()  # type: ignore[attr-defined]
 
 
+# The hooks that are registered last run first. Those of `logging` and of thread pools take locks
+# that a thread may want while it holds ours, as where it imports numba, so they must run after
+# ours: both modules are imported above.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,
