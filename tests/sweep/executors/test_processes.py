@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 import backtest_py as bt
 from backtest_py.sweep.compute import shards
@@ -66,13 +67,13 @@ def status_of(path):
 def left_behind():
     """Count what a sweep may leave in this process and on this machine."""
     temporary = [Path(tempfile.gettempdir()), Path("/dev/shm")]
-    ours = [
+    ours = sorted(
         entry.name
         for place in temporary
         if place.exists()
         for entry in place.iterdir()
         if entry.name.startswith("backtest-py-") or str(os.getpid()) in entry.name
-    ]
+    )
     children = subprocess.run(
         ["pgrep", "-P", str(os.getpid()), "-f", "loky.backend.popen"],
         capture_output=True,
@@ -163,7 +164,9 @@ def test_nothing_is_left_behind(bars, small_shards, tmp_path, monkeypatch):
         (failing, OverflowError, None),
         (fine, KeyboardInterrupt, stopped),
     )
-    before = left_behind()["files"]  # of other tests, which may use joblib too
+    # other tests use joblib's own workers, which live on until they are told to end
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    before = left_behind()
     seen = []
     for turn in range(3):
         for strategy, error, progress in ends:
@@ -176,8 +179,8 @@ def test_nothing_is_left_behind(bars, small_shards, tmp_path, monkeypatch):
                     bt.sweep(bars, strategy, GRID, out=out, **given)
         gc.collect()
         seen.append(left_behind())
-    assert seen[0]["files"] == before
-    assert seen[0]["children"] == []
+    assert set(seen[0]["files"]) <= set(before["files"])
+    assert set(seen[0]["children"]) <= set(before["children"])
     assert seen[1] == seen[0]  # the first turn starts what joblib keeps: its resource tracker
     assert seen[2] == seen[0]
 
