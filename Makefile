@@ -69,6 +69,10 @@ demo: build ## generate bars, backtest them on both engines, show that they agre
 docs: build ## write the generated pages of docs/
 	$(PY) -m backtest_py.report.metrics_page docs/metrics.md
 
+.PHONY: services
+services: ## PostgreSQL and promtool for the tests that need them, where this is root with apt
+	bash tools/services.sh
+
 # --- check ---------------------------------------------------------------------------------
 
 .PHONY: test
@@ -78,7 +82,7 @@ test: lint test-rust parity test-python ## everything: lint, types, cargo tests,
 test-python test-boundscheck parity parity-long: export BACKTEST_PY_REQUIRE_RUST := 1
 
 .PHONY: test-python
-test-python: build ## pytest: both engines, readers, command line, documentation, packaging
+test-python: build services ## pytest: both engines, readers, command line, documentation, packaging
 	$(PY) -m pytest src tests
 
 .PHONY: test-rust

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.config import Config
     from backtest_py.data.readers import load_bars
+    from backtest_py.data.settings import open_feed
     from backtest_py.data.synthetic import synthetic_bars
     from backtest_py.engines.registry import engine_status
     from backtest_py.strategies.user import register_strategy
@@ -73,6 +74,7 @@ __all__ = [
     "WorkerError",
     "engine_status",
     "load_bars",
+    "open_feed",
     "open_sweep",
     "plan_sweep",
     "register_strategy",
@@ -91,6 +93,7 @@ _LATER: Final = {
     "SweepResult": "backtest_py.sweep.result.result",
     "engine_status": "backtest_py.engines.registry",
     "load_bars": "backtest_py.data.readers",
+    "open_feed": "backtest_py.data.settings",
     "open_sweep": "backtest_py.sweep.result.result",
     "plan_sweep": "backtest_py.sweep.run",
     "register_strategy": "backtest_py.strategies.user",

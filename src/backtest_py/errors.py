@@ -4,13 +4,16 @@
     ├── ConfigError (ValueError)        a value, a key or a file name that the user wrote
     │   └── ArgumentError (TypeError)   an argument of a settings class that does not exist
     ├── DataError (ValueError)          the bars themselves
+    │   └── MissingDataError            market data that nobody has, or not yet
     ├── EngineError (RuntimeError)
     │   ├── EngineUnavailableError      the engine cannot be loaded here
     │   ├── UnsupportedError            the engine is there, but cannot do this
     │   └── WorkerError                 processes of a sweep died; it can be resumed
     ├── ParityError (AssertionError)    two engines disagree
     ├── SweepCancelled                  a sweep was asked to stop; it can be continued
-    └── StorageError (OSError)          results cannot be written: a full disk, for one
+    ├── StorageError (OSError)          results cannot be written: a full disk, for one
+    ├── CacheError (OSError)            a tier of the market data cache cannot be used
+    └── ExchangeError (ConnectionError) an exchange gave no usable answer
 
 Every message says what is wrong, where, with which value, and what to do.
 """
@@ -21,10 +24,13 @@ __all__ = [
     "ArgumentError",
     "BacktestError",
     "BacktestWarning",
+    "CacheError",
     "ConfigError",
     "DataError",
     "EngineError",
     "EngineUnavailableError",
+    "ExchangeError",
+    "MissingDataError",
     "ParityError",
     "StorageError",
     "SweepCancelled",
@@ -49,6 +55,10 @@ class DataError(BacktestError, ValueError):
     """Bars, or the file that holds them, break a rule."""
 
 
+class MissingDataError(DataError):
+    """Market data was asked for that nobody has, or that is not complete yet."""
+
+
 class EngineError(BacktestError, RuntimeError):
     """An engine could not do its work."""
 
@@ -71,6 +81,14 @@ class ParityError(BacktestError, AssertionError):
 
 class StorageError(BacktestError, OSError):
     """Results cannot be written; what was written before is whole and can be continued."""
+
+
+class CacheError(BacktestError, OSError):
+    """A tier of the market data cache cannot be used; the next one is asked instead."""
+
+
+class ExchangeError(BacktestError, ConnectionError):
+    """An exchange gave no answer that can be used."""
 
 
 class SweepCancelled(BacktestError):  # noqa: N818 - like KeyboardInterrupt, a request and not a fault

@@ -481,17 +481,19 @@ def build_bars(
     report: BarsReport,
     *,
     identical: str = "refuse",
+    owned: bool = False,
 ) -> Bars:
     """Validate columns that a reader made, oldest first, and return them as bars.
 
-    With ``identical="drop"`` rows that repeat the one before them are dropped and counted.
+    With ``identical="drop"`` rows that repeat the one before them are dropped and counted. Columns
+    that nobody else holds, ``owned``, are not copied.
 
     Raises
     ------
     DataError
         If a rule of valid bars is broken.
     """
-    return _restore(settle(columns, options, report, identical=identical))
+    return _restore(settle(columns, options, report, identical=identical, owned=owned))
 
 
 def warn_of(report: BarsReport) -> None:

@@ -114,6 +114,7 @@ def settle(
     report: BarsReport,
     *,
     identical: str = "refuse",
+    owned: bool = False,
 ) -> dict[str, Any]:
     """Return the attributes of valid bars, or refuse the columns.
 
@@ -127,6 +128,8 @@ def settle(
         What is known of the source; counts of dropped rows are added.
     identical : {"refuse", "drop"}
         What to do with rows that repeat the one before them.
+    owned : bool
+        Whether nobody else holds the columns, contiguous float64: then they are not copied.
 
     Raises
     ------
@@ -148,10 +151,13 @@ def settle(
     timezone, session_timezone = resolve_clocks(options, columns.times, columns.time_at)
     wall = wall_clock(instants, session_timezone, columns.time_at)
     minute, day = minutes_and_days(wall)
-    # Adding 0.0 makes a private copy of the column, and turns -0.0 into +0.0.
-    prices = {name: getattr(columns, name) + 0.0 for name in (*PRICES, "volume")}
+    # Adding 0.0 makes a private copy of the column, unless it is one, and turns -0.0 into +0.0.
+    prices = {}
+    for name in (*PRICES, "volume"):
+        values = getattr(columns, name)
+        prices[name] = np.add(values, 0.0, out=values if owned else None)
     return {
-        "time": instants.copy(),
+        "time": instants if owned else instants.copy(),
         **prices,
         "minute": minute,
         "day": day,

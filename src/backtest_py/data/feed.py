@@ -1,0 +1,356 @@
+"""One door to market data: memory, a database, an archive, and only then the exchange."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, cast
+
+import numpy as np
+
+from backtest_py.data.market.blocks import Block, periods
+from backtest_py.data.market.candles import Series
+from backtest_py.data.market.gathering import gathered_bars
+from backtest_py.data.market.spans import Span
+from backtest_py.errors import BacktestWarning, CacheError, ConfigError, MissingDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import date
+    from pathlib import Path
+
+    from backtest_py.bars import Bars
+    from backtest_py.data.cache.archive import Archive
+    from backtest_py.data.cache.database import Database
+    from backtest_py.data.cache.memory import Memory
+    from backtest_py.data.providers.exchange import Exchange
+
+    Moment = str | date | int
+    Place: TypeAlias = tuple[Series, Span]
+
+__all__ = ["Feed"]
+
+BYTES_OF_A_BAR: Final = 8 * 8
+"""What a bar takes in memory: time, five columns, minute and day, and some that are remembered."""
+
+
+class _Lacking(Exception):  # noqa: N818 - a question for the exchange, no error
+    """No tier knows all of what is wanted."""
+
+
+class Feed:
+    """Complete, closed, checked bars of an exchange, from the nearest tier that has them.
+
+    Parameters
+    ----------
+    exchange : Exchange
+        Who is asked for what no tier has.
+    memory : Memory
+        The first tier.
+    database : Database or None
+        The second tier.
+    archive : Archive or None
+        The third tier.
+    locks : Path
+        Folder of the locks by which processes fetch a range once.
+    workers : int
+        Threads that read and check blocks; 0 is one for each processor.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        memory: Memory,
+        database: Database | None,
+        archive: Archive | None,
+        locks: Path,
+        workers: int = 0,
+    ) -> None:
+        self.exchange = exchange
+        self.memory = memory
+        self.database = database
+        self.archive = archive
+        self._locks = locks
+        self._workers = workers
+
+    def bars(
+        self,
+        symbol: str,
+        interval: str,
+        start: Moment,
+        end: Moment,
+        *,
+        session_timezone: str = "UTC",
+    ) -> Bars:
+        """Return the bars that open in ``[start, end)``, all of them closed.
+
+        Raises
+        ------
+        ConfigError
+            If symbol, interval or time are not allowed.
+        MissingDataError
+            If a candle of the span is not closed yet, or nobody has it.
+        ExchangeError
+            If the exchange had to be asked and gave no usable answer.
+        """
+        series = Series.of(symbol, interval)
+        wanted = _span(start, end)
+        found = self.memory.get((series, wanted, session_timezone))
+        if found is not None:
+            return cast("Bars", found)
+        return self._gathered({series: wanted}, session_timezone)[series]
+
+    def bars_many(
+        self,
+        symbols: Iterable[str],
+        interval: str,
+        start: Moment,
+        end: Moment,
+        *,
+        session_timezone: str = "UTC",
+    ) -> dict[str, Bars]:
+        """Return the bars of several symbols; what is missing of all is fetched in parallel.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`bars`, for the first symbol that cannot be had.
+        """
+        wanted = _span(start, end)
+        series = {symbol: Series.of(symbol, interval) for symbol in symbols}
+        keys = {each: (each, wanted, session_timezone) for each in series.values()}
+        found = {each: self.memory.get(key) for each, key in keys.items()}
+        missed = {each: wanted for each, bars in found.items() if bars is None}
+        found |= self._gathered(missed, session_timezone)
+        return {symbol: found[each] for symbol, each in series.items()}
+
+    async def bars_async(
+        self,
+        symbol: str,
+        interval: str,
+        start: Moment,
+        end: Moment,
+        *,
+        session_timezone: str = "UTC",
+    ) -> Bars:
+        """Return what :meth:`bars` does, without holding up the event loop."""
+        from asyncio import to_thread  # noqa: PLC0415 - only for those who await
+
+        return await to_thread(
+            self.bars, symbol, interval, start, end, session_timezone=session_timezone
+        )
+
+    def chunks(
+        self,
+        symbol: str,
+        interval: str,
+        start: Moment,
+        end: Moment,
+        *,
+        session_timezone: str = "UTC",
+    ) -> Iterator[Bars]:
+        """Yield the bars of a span piece by piece: a month of minutes, a year of hours.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`bars`, when the piece is reached.
+        """
+        series = Series.of(symbol, interval)
+        aligned = _aligned(series, _span(start, end))
+        for period in periods(series, aligned):
+            part = _inside(period, aligned)
+            yield self._gathered({series: part}, session_timezone, keep=False)[series]
+
+    def close(self) -> None:
+        """Let go of connections; tiers on disk stay as they are."""
+        self.exchange.close()
+        if self.database is not None:
+            self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # from wanted spans to bars
+
+    def _gathered(
+        self, wanted: Mapping[Series, Span], session_timezone: str, *, keep: bool = True
+    ) -> dict[Series, Bars]:
+        """Return bars of several series: from the tiers, and what they lack from the exchange."""
+        aligned = {series: _aligned(series, span) for series, span in wanted.items()}
+        found: dict[Series, Bars] = {}
+        for series, span in aligned.items():
+            with suppress(_Lacking):
+                found[series] = self._bars_of(series, span, {}, session_timezone)
+        lacking = {series: span for series, span in aligned.items() if series not in found}
+        if lacking:
+            blocks = self._completed(lacking)
+            for series, span in lacking.items():
+                found[series] = self._bars_of(series, span, blocks, session_timezone)
+        for series, bars in found.items() if keep else ():
+            key = (series, wanted[series], session_timezone)
+            self.memory.put(key, bars, BYTES_OF_A_BAR * len(bars))
+        return found
+
+    def _bars_of(
+        self, series: Series, span: Span, blocks: Mapping[Place, Block], session_timezone: str
+    ) -> Bars:
+        """Return the bars of a span from blocks at hand, or else from the tiers.
+
+        Raises
+        ------
+        _Lacking
+            If no tier knows all of it.
+        """
+
+        def known(period: Span) -> Block:
+            inside = _inside(period, span)
+            block = blocks.get((series, period)) or self._kept(series, period, inside)
+            if block.missing(inside):
+                raise _Lacking
+            return block
+
+        return gathered_bars(
+            series, span, known, session_timezone=session_timezone, workers=self._workers
+        )
+
+    def _completed(self, wanted: Mapping[Series, Span]) -> dict[Place, Block]:
+        """Fetch what no tier knows, and return the blocks of all that is wanted."""
+        places = {
+            (series, period): _inside(period, span)
+            for series, span in wanted.items()
+            for period in periods(series, span)
+        }
+        with ExitStack() as locks:
+            for at in sorted(places, key=lambda at: (str(at[0]), at[1])):
+                locks.enter_context(self._locked(*at))
+            # whole blocks, since they are written back; another may have fetched some meanwhile
+            blocks = {at: self._kept(*at, at[1]) for at in places}
+            gaps = [
+                (at[0], gap) for at, inside in places.items() for gap in blocks[at].missing(inside)
+            ]
+            if gaps:
+                self._fetch(gaps, blocks)
+        for at, inside in places.items():
+            unknown = blocks[at].missing(inside)
+            if unknown:
+                raise self._absence(at[0], unknown[0])
+        return blocks
+
+    def _fetch(self, gaps: list[tuple[Series, Span]], blocks: dict[Place, Block]) -> None:
+        """Add what the exchange has of some spans to blocks, and keep them, even half-way."""
+        changed: set[Place] = set()
+        try:
+            for part in self.exchange.fetch_many(gaps):
+                at = (part.series, part.period)
+                blocks[at] = blocks[at].replaced_by(part)
+                changed.add(at)
+        finally:
+            for at in changed:
+                for tier in (self.archive, self.database):
+                    if tier is not None and not getattr(tier, "read_only", False):
+                        self._told(tier, blocks[at])
+
+    def _kept(self, series: Series, period: Span, inside: Span) -> Block:
+        """Return what the tiers know, asking no more of them than needed."""
+        block = Block.nothing(series, period)
+        for tier in (self.database, self.archive):
+            if tier is None:
+                continue
+            found = self._asked(tier, series, period, inside)
+            if found is None:
+                continue
+            for gap in block.missing(period) if block.known else ():
+                extra = found.restricted(gap)
+                if extra.known:
+                    block = block.replaced_by(extra)
+            if not block.known:
+                block = found
+            if not block.missing(inside):
+                if tier is not self.database and self.database is not None:
+                    self._told(self.database, block)
+                break
+        return block
+
+    def _asked(
+        self, tier: Database | Archive, series: Series, period: Span, inside: Span
+    ) -> Block | None:
+        try:
+            return tier.get(series, period, inside)
+        except CacheError as error:
+            warnings.warn(f"{error}; the next tier is asked", BacktestWarning, stacklevel=2)
+            return None
+
+    def _told(self, tier: Database | Archive, block: Block) -> None:
+        try:
+            tier.put(block)
+        except CacheError as error:
+            warnings.warn(f"{error}; it is not kept there", BacktestWarning, stacklevel=2)
+
+    def _absence(self, series: Series, gap: Span) -> MissingDataError:
+        """Return the error that says why a candle cannot be had."""
+        listed = self.exchange.listed_at(series.symbol)
+        if gap.start < listed:
+            return MissingDataError(
+                f"{series}: there is nothing before {_text(listed)}, when trading began; ask from "
+                "then on"
+            )
+        now = self.exchange.server_time()
+        if series.interval.after(gap.start) > now:
+            return MissingDataError(
+                f"{series}: the candle of {_text(gap.start)} is not closed yet (the exchange's "
+                f"clock says {_text(now)}); ask up to {_text(series.interval.floor(now))}"
+            )
+        return MissingDataError(
+            f"{series}: {self.exchange.name} has no candle from {_text(gap.start)} to "
+            f"{_text(gap.end)}; ask for another span"
+        )
+
+    @contextmanager
+    def _locked(self, series: Series, period: Span) -> Iterator[None]:
+        from filelock import FileLock  # noqa: PLC0415 - of the extra `data`
+
+        self._locks.mkdir(parents=True, exist_ok=True)
+        name = sha256(f"{series}|{period.start}".encode()).hexdigest()[:24]
+        with FileLock(self._locks / f"{name}.lock"):
+            yield
+
+
+def _span(start: Moment, end: Moment) -> Span:
+    span = Span(_instant(start, "start"), _instant(end, "end"))
+    if span.start >= span.end:
+        raise ConfigError(f"start = {start!s} is not before end = {end!s}; swap or correct them")
+    return span
+
+
+def _inside(period: Span, span: Span) -> Span:
+    return Span(max(period.start, span.start), min(period.end, span.end))
+
+
+def _aligned(series: Series, wanted: Span) -> Span:
+    aligned = Span(series.interval.ceil(wanted.start), series.interval.ceil(wanted.end))
+    if aligned.start >= aligned.end:
+        raise ConfigError(f"no candle of {series} opens in the span; give a longer one")
+    return aligned
+
+
+def _instant(moment: Moment, name: str) -> int:
+    try:
+        if isinstance(moment, int):
+            return moment
+        text = str(moment).removesuffix("Z").replace(" ", "T")
+        return int(np.datetime64(text, "ms").astype(np.int64))
+    except ValueError:
+        raise ConfigError(
+            f'{name} = {moment!r} is no time; give one in UTC, such as "2025-02-22" or '
+            '"2025-02-22 12:00"'
+        ) from None
+
+
+def _text(instant: int) -> str:
+    return str(np.int64(instant).astype("M8[ms]").astype("M8[s]")).replace("T", " ")

@@ -1,0 +1,1 @@
+"""Market data of an exchange: candles as they come, and what every tier of the cache agrees on."""
