@@ -46,11 +46,11 @@ class BarsReport:
     Attributes
     ----------
     source : str
-        Name of the file, or "".
+        Name of the file or of the exchange, or "".
     path : str
         The path of the file as it was given, or "".
     format : str
-        ``csv``, ``mt5``, ``profit``, ``parquet``, ``feather``, ``frame`` or ``arrays``.
+        ``csv``, ``mt5``, ``profit``, ``parquet``, ``feather``, ``frame``, ``arrays`` or ``feed``.
     encoding : str
         Encoding of a text file.
     rows_read : int
@@ -69,6 +69,10 @@ class BarsReport:
         Columns that were not used.
     notes, warnings : tuple of str
         What is worth knowing, and what often means a mistake.
+    symbol, interval : str
+        What was traded, and how long a bar is, such as "BTCUSDT" and "4h"; "" where not known.
+    certificate : str
+        SHA-256 of the certificate of the candles that the bars were made of, or "".
     """
 
     source: str = ""
@@ -85,6 +89,9 @@ class BarsReport:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     arguments: Mapping[str, Any] | None = None
+    symbol: str = ""
+    interval: str = ""
+    certificate: str = ""
 
     def __post_init__(self) -> None:
         """Keep read-only copies of the mappings."""

@@ -216,7 +216,12 @@ class Feed:
             return block
 
         return gathered_bars(
-            series, span, known, session_timezone=session_timezone, workers=self._workers
+            series,
+            span,
+            known,
+            source=self.exchange.name,
+            session_timezone=session_timezone,
+            workers=self._workers,
         )
 
     def _completed(self, wanted: Mapping[Series, Span]) -> dict[Place, Block]:

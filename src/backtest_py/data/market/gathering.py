@@ -38,6 +38,7 @@ def gathered_bars(
     wanted: Span,
     known: Callable[[Span], Block],
     *,
+    source: str = "",
     session_timezone: str = "UTC",
     workers: int = 0,
 ) -> Bars:
@@ -54,6 +55,8 @@ def gathered_bars(
         Aligned with the interval.
     known : callable
         Returns the block of a period, which knows all of its part of the span.
+    source : str
+        Name of the exchange.
     session_timezone : str
         As of :class:`~backtest_py.Bars`.
     workers : int
@@ -103,7 +106,14 @@ def gathered_bars(
             **{name: _closed_up(column, runs) for name, column in columns.items()},
         ),
         ReadOptions(session_timezone=session_timezone),
-        BarsReport(rows_read=len(time), volume_kind="volume"),
+        BarsReport(
+            source=source,
+            format="feed",
+            rows_read=len(time),
+            volume_kind="volume",
+            symbol=series.symbol,
+            interval=series.interval.name,
+        ),
         owned=True,
     )
 
