@@ -11,12 +11,20 @@ import numpy as np
 
 from backtest_py.data.market.blocks import Block, periods
 from backtest_py.data.market.candles import Series
+from backtest_py.data.market.certificates import certificate_of, part_of
 from backtest_py.data.market.gathering import gathered_bars
-from backtest_py.data.market.spans import Span
-from backtest_py.errors import BacktestWarning, CacheError, ConfigError, MissingDataError
+from backtest_py.data.market.spans import Span, instant_text, missing
+from backtest_py.data.rewrites import Journal, Merging
+from backtest_py.errors import (
+    BacktestWarning,
+    CacheError,
+    ConfigError,
+    DataError,
+    MissingDataError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
@@ -24,7 +32,9 @@ if TYPE_CHECKING:
     from backtest_py.data.cache.archive import Archive
     from backtest_py.data.cache.database import Database
     from backtest_py.data.cache.memory import Memory
+    from backtest_py.data.market.certificates import Certificate
     from backtest_py.data.providers.exchange import Exchange
+    from backtest_py.data.rewrites import Rewrite
 
     Moment = str | date | int
     Place: TypeAlias = tuple[Series, Span]
@@ -53,7 +63,8 @@ class Feed:
     archive : Archive or None
         The third tier.
     locks : Path
-        Folder of the locks by which processes fetch a range once.
+        Folder of the locks by which processes fetch a range once; the journal of what the
+        exchange has rewritten lies beside it.
     workers : int
         Threads that read and check blocks; 0 is one for each processor.
     """
@@ -72,6 +83,7 @@ class Feed:
         self.memory = memory
         self.database = database
         self.archive = archive
+        self.journal = Journal(locks.parent / "rewritten.jsonl")
         self._locks = locks
         self._workers = workers
 
@@ -97,7 +109,7 @@ class Feed:
         """
         series = Series.of(symbol, interval)
         wanted = _span(start, end)
-        found = self.memory.get((series, wanted, session_timezone))
+        found = self.memory.get(self._key(series, wanted, session_timezone))
         if found is not None:
             return cast("Bars", found)
         return self._gathered({series: wanted}, session_timezone)[series]
@@ -120,7 +132,7 @@ class Feed:
         """
         wanted = _span(start, end)
         series = {symbol: Series.of(symbol, interval) for symbol in symbols}
-        keys = {each: (each, wanted, session_timezone) for each in series.values()}
+        keys = {each: self._key(each, wanted, session_timezone) for each in series.values()}
         found = {each: self.memory.get(key) for each, key in keys.items()}
         missed = {each: wanted for each, bars in found.items() if bars is None}
         found |= self._gathered(missed, session_timezone)
@@ -164,6 +176,78 @@ class Feed:
             part = _inside(period, aligned)
             yield self._gathered({series: part}, session_timezone, keep=False)[series]
 
+    def certificate(self, symbol: str, interval: str, start: Moment, end: Moment) -> Certificate:
+        """Return the certificate of the bars of a span, which are fetched where they lack.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`bars`.
+        """
+        series = Series.of(symbol, interval)
+        aligned = _aligned(series, _span(start, end))
+        blocks = self._completed({series: aligned})
+        return certificate_of(series, [part_of(block, aligned) for block in blocks.values()])
+
+    def kept(self, series: Series, period: Span) -> Block:
+        """Return all that the tiers know of a month or year, without asking the exchange."""
+        return self._kept(series, period, period)
+
+    def add(self, block: Block) -> None:
+        """Keep what a block knows beyond what is known.
+
+        Raises
+        ------
+        DataError
+            If it says something else of a candle that is known; then nothing of it is kept.
+        CacheError
+            If no tier can keep it.
+        """
+        at = (block.series, block.period)
+        with self._locked(*at):
+            known = self._kept(*at, block.period)
+            other = known.differs_from(block)
+            if other:
+                raise DataError(
+                    f"{block.series}: other candles are known from {instant_text(other[0].start)} "
+                    f"to {instant_text(other[0].end)}; nothing is kept"
+                )
+            for gap in known.missing(block.period):
+                known = known.replaced_by(block.restricted(gap))
+            if not self._stored(known):
+                raise CacheError(f"{block.series}: no tier can keep it; see the warnings")
+
+    def ask_again(
+        self, series: Series, period: Span, doubted: Callable[[Block], list[Span]]
+    ) -> tuple[list[Rewrite], list[Span]]:
+        """Ask the exchange again for what is known; what it has rewritten takes its place.
+
+        Parameters
+        ----------
+        series, period : Series, Span
+            The month or year.
+        doubted : callable
+            Given all that is known of it, returns the spans to ask for.
+
+        Returns
+        -------
+        list of Rewrite
+            What was replaced in every tier.
+        list of Span
+            What the exchange said nothing of; it stays.
+
+        Raises
+        ------
+        ExchangeError
+            If it gave no usable answer.
+        """
+        at = (series, period)
+        with self._locked(*at):
+            blocks = {at: self._kept(*at, period)}
+            spans = doubted(blocks[at])
+            found = self._fetch([(series, span) for span in spans], blocks)
+        return found.rewrites, [gap for span in spans for gap in missing(span, found.told)]
+
     def close(self) -> None:
         """Let go of connections; tiers on disk stay as they are."""
         self.exchange.close()
@@ -183,6 +267,10 @@ class Feed:
     ) -> dict[Series, Bars]:
         """Return bars of several series: from the tiers, and what they lack from the exchange."""
         aligned = {series: _aligned(series, span) for series, span in wanted.items()}
+        # taken before anything is read: if it is rewritten meanwhile, nobody finds the old bars
+        keys = {
+            series: self._key(series, span, session_timezone) for series, span in wanted.items()
+        }
         found: dict[Series, Bars] = {}
         for series, span in aligned.items():
             with suppress(_Lacking):
@@ -193,9 +281,15 @@ class Feed:
             for series, span in lacking.items():
                 found[series] = self._bars_of(series, span, blocks, session_timezone)
         for series, bars in found.items() if keep else ():
-            key = (series, wanted[series], session_timezone)
-            self.memory.put(key, bars, BYTES_OF_A_BAR * len(bars))
+            self.memory.put(keys[series], bars, BYTES_OF_A_BAR * len(bars))
+        with suppress(CacheError):  # whoever reads or writes there is told
+            if self.database is not None:
+                self.database.sweep_daily()
         return found
+
+    def _key(self, series: Series, wanted: Span, session_timezone: str) -> Hashable:
+        """Return where bars are in memory: elsewhere once the exchange has rewritten the series."""
+        return (series, wanted, session_timezone, self.journal.generation(series))
 
     def _bars_of(
         self, series: Series, span: Span, blocks: Mapping[Place, Block], session_timezone: str
@@ -247,19 +341,35 @@ class Feed:
                 raise self._absence(at[0], unknown[0])
         return blocks
 
-    def _fetch(self, gaps: list[tuple[Series, Span]], blocks: dict[Place, Block]) -> None:
+    def _fetch(self, gaps: list[tuple[Series, Span]], blocks: dict[Place, Block]) -> Merging:
         """Add what the exchange has of some spans to blocks, and keep them, even half-way."""
-        changed: set[Place] = set()
+        merging = Merging(blocks)
         try:
             for part in self.exchange.fetch_many(gaps):
-                at = (part.series, part.period)
-                blocks[at] = blocks[at].replaced_by(part)
-                changed.add(at)
+                merging.take(part)
+            for part in self.exchange.fetch_many(merging.doubted()):
+                merging.take(part)
         finally:
-            for at in changed:
-                for tier in (self.archive, self.database):
-                    if tier is not None and not getattr(tier, "read_only", False):
-                        self._told(tier, blocks[at])
+            for at in merging.changed:
+                self._stored(blocks[at])
+            if merging.rewrites:
+                self._rewritten(merging.rewrites)
+        return merging
+
+    def _rewritten(self, rewrites: list[Rewrite]) -> None:
+        """Note what was rewritten, and forget the bars that were made of it."""
+        series = {each.series for each in rewrites}
+        try:
+            self.journal.add(rewrites)
+        except CacheError as error:
+            warnings.warn(f"{error}; other processes do not know", BacktestWarning, stacklevel=2)
+        self.memory.drop_where(lambda key: key[0] in series)
+
+    def _stored(self, block: Block) -> bool:
+        """Keep a block in every tier that can be written; return whether one did."""
+        tiers = [tier for tier in (self.archive, self.database) if tier is not None]
+        told = [self._told(tier, block) for tier in tiers if not tier.read_only]
+        return any(told)
 
     def _kept(self, series: Series, period: Span, inside: Span) -> Block:
         """Return what the tiers know, asking no more of them than needed."""
@@ -286,34 +396,38 @@ class Feed:
         self, tier: Database | Archive, series: Series, period: Span, inside: Span
     ) -> Block | None:
         try:
-            return tier.get(series, period, inside)
+            found = tier.get(series, period, inside)
+            return None if found is None else self.journal.fresh(found)
         except CacheError as error:
             warnings.warn(f"{error}; the next tier is asked", BacktestWarning, stacklevel=2)
             return None
 
-    def _told(self, tier: Database | Archive, block: Block) -> None:
+    def _told(self, tier: Database | Archive, block: Block) -> bool:
         try:
             tier.put(block)
         except CacheError as error:
             warnings.warn(f"{error}; it is not kept there", BacktestWarning, stacklevel=2)
+            return False
+        return True
 
     def _absence(self, series: Series, gap: Span) -> MissingDataError:
         """Return the error that says why a candle cannot be had."""
         listed = self.exchange.listed_at(series.symbol)
         if gap.start < listed:
             return MissingDataError(
-                f"{series}: there is nothing before {_text(listed)}, when trading began; ask from "
-                "then on"
+                f"{series}: there is nothing before {instant_text(listed)}, when trading began; "
+                "ask from then on"
             )
         now = self.exchange.server_time()
         if series.interval.after(gap.start) > now:
             return MissingDataError(
-                f"{series}: the candle of {_text(gap.start)} is not closed yet (the exchange's "
-                f"clock says {_text(now)}); ask up to {_text(series.interval.floor(now))}"
+                f"{series}: the candle of {instant_text(gap.start)} is not closed yet (the "
+                f"exchange's clock says {instant_text(now)}); ask up to "
+                f"{instant_text(series.interval.floor(now))}"
             )
         return MissingDataError(
-            f"{series}: {self.exchange.name} has no candle from {_text(gap.start)} to "
-            f"{_text(gap.end)}; ask for another span"
+            f"{series}: {self.exchange.name} has no candle from {instant_text(gap.start)} to "
+            f"{instant_text(gap.end)}; ask for another span"
         )
 
     @contextmanager
@@ -355,7 +469,3 @@ def _instant(moment: Moment, name: str) -> int:
             f'{name} = {moment!r} is no time; give one in UTC, such as "2025-02-22" or '
             '"2025-02-22 12:00"'
         ) from None
-
-
-def _text(instant: int) -> str:
-    return str(np.int64(instant).astype("M8[ms]").astype("M8[s]")).replace("T", " ")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from backtest_py.data.market.blocks import Block, Hole, Source
-from backtest_py.data.market.candles import COLUMNS, SCHEMA_VERSION, Candles
+from backtest_py.data.market.candles import BARS, COLUMNS, SCHEMA_VERSION, Candles, Findings
 from backtest_py.data.market.spans import Span, covered
 from backtest_py.errors import CacheError, DataError
 
@@ -34,7 +34,7 @@ __all__ = [
 CODEC: Final = "arrow-ipc-zstd"
 LEVEL: Final = -1
 """Of candles as large as at level 1, and read a fifth faster."""
-_BARS: Final = list(COLUMNS)[:6]
+_BARS: Final = list(BARS)
 _DETAILS: Final = list(COLUMNS)[6:]
 """Columns that bars take, and the rest, which is unpacked when it is asked for."""
 FACTS: Final = b"backtest_py.block"
@@ -82,6 +82,7 @@ def facts_of(block: Block) -> dict[str, Any]:
         "known": block.known,
         "holes": block.holes,
         "sources": block.sources,
+        "findings": block.candles.findings,
     }
 
 
@@ -120,6 +121,9 @@ def block_of(
             known = covered(read, known)
             holes = [h._replace(span=part) for h in holes for part in covered(read, (h.span,))]
             sources = [s._replace(span=part) for s in sources for part in covered(read, (s.span,))]
+        elif "findings" in facts:
+            *found, broken = facts["findings"]
+            candles.believe(Findings(*found, tuple((rule, n) for rule, n in broken)))
         return Block(series, period, tuple(known), candles, tuple(holes), tuple(sources))
     except CacheError:
         raise

@@ -147,16 +147,8 @@ def check_candles(candles: Candles, closes: NDArray[np.int64], series: Series) -
     strange = interval.off(times)
     if len(strange):
         raise DataError(f"a candle at {strange[0]}, off the interval")
-    prices = (candles.open, candles.high, candles.low, candles.close)
-    amounts = (candles.volume, candles.quote_volume, candles.taker_base, candles.taker_quote)
-    for rule, broken in (
-        ("closes at another time than its interval says", closes != _closes(times, series)),
-        ("has a number that is not finite", ~np.isfinite(sum((*prices, *amounts)))),
-        ("has a price that is not above 0", np.minimum.reduce(prices) <= 0),
-        ("has a price above its high", np.maximum.reduce(prices) > candles.high),
-        ("has a price below its low", np.minimum.reduce(prices) < candles.low),
-        ("has a negative amount", np.minimum.reduce((*amounts, candles.trades)) < 0),
-    ):
+    late = ("closes at another time than its interval says", closes != _closes(times, series))
+    for rule, broken in (late, *candles.broken_rules()):
         if np.any(broken):
             raise DataError(f"the candle at {times[int(np.argmax(broken))]} {rule}")
 
