@@ -189,6 +189,12 @@ class Feed:
         blocks = self._completed({series: aligned})
         return certificate_of(series, [part_of(block, aligned) for block in blocks.values()])
 
+    @contextmanager
+    def holding(self, series: Series, period: Span) -> Iterator[None]:
+        """Keep every process from writing a month or year while it is looked at."""
+        with self._locked(series, period):
+            yield
+
     def kept(self, series: Series, period: Span) -> Block:
         """Return all that the tiers know of a month or year, without asking the exchange."""
         return self._kept(series, period, period)
@@ -216,6 +222,22 @@ class Feed:
                 known = known.replaced_by(block.restricted(gap))
             if not self._stored(known):
                 raise CacheError(f"{block.series}: no tier can keep it; see the warnings")
+
+    def restore(self, series: Series, period: Span) -> None:
+        """Bring all that is known of a month or year to every tier; fetch it where nothing is.
+
+        Raises
+        ------
+        ExchangeError
+            If the exchange had to be asked and gave no usable answer.
+        """
+        at = (series, period)
+        with self._locked(*at):
+            blocks = {at: self._kept(*at, period)}
+            if blocks[at].known:
+                self._stored(blocks[at])
+            else:
+                self._fetch([at], blocks)
 
     def ask_again(
         self, series: Series, period: Span, doubted: Callable[[Block], list[Span]]

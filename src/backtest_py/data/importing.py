@@ -145,7 +145,7 @@ def _wrong_times(file: KlineFile, series: Series) -> str:
             f"{interval.name}; correct the interval"
         )
     closes = file.columns.get("close_time")
-    late = np.zeros(0, np.bool_) if closes is None else closes + 1 != _closes(times, series)
+    late = np.zeros(0, np.bool_) if closes is None else closes + 1 != interval.closes(times)
     if closes is None or not np.any(late):
         return ""
     row = int(np.argmax(late))
@@ -153,13 +153,6 @@ def _wrong_times(file: KlineFile, series: Series) -> str:
         f"{file.row(row)} closes at {instant_text(int(closes[row]))}, another time than "
         f"{interval.name} says"
     )
-
-
-def _closes(times: NDArray[np.int64], series: Series) -> NDArray[np.int64]:
-    """Return when the next candle opens after each."""
-    if series.interval.ms:
-        return times + series.interval.ms
-    return np.array([series.interval.after(int(each)) for each in times], np.int64)
 
 
 def _broken(file: KlineFile) -> list[str]:
@@ -258,11 +251,10 @@ def _unknown_unit(file: KlineFile, volume: NDArray[np.float64]) -> str:
         looks = "fractions as fine as price times quantity, as of the quote asset"
     return (
         "so nothing shows whether volume is that of the base or of the quote asset: "
-        f"{file.row(0)} has volume = {volume[0]!s} at a high "
-        f"of {price!s}, which is {volume[0] * price:,.10g} of the quote asset or {volume[0]:,.10g} "
-        f"of it; its volumes are {looks}. Nor does "
-        f"anything show that {file.row(len(volume) - 1)} was closed. Give files with quote_volume, trades and the taker's "
-        "volumes, such as the exchange's own"
+        f"{file.row(0)} has volume = {volume[0]!s} at a high of {price!s}, which is "
+        f"{volume[0] * price:,.10g} of the quote asset or {volume[0]:,.10g} of it; its volumes are "
+        f"{looks}. Nor does anything show that {file.row(len(volume) - 1)} is no open candle. Give "
+        "files with quote_volume, trades and the taker's volumes, such as the exchange's own"
     )
 
 
@@ -333,7 +325,7 @@ def _known(file: KlineFile, series: Series) -> tuple[list[Span], list[Hole]]:
             raise DataError(f"{file.path}: its certificate cannot be read ({error!r})") from error
         return spans, [each._replace(evidence=f"{file.path.name}: {each[1]}") for each in holes]
     times = file.columns["open_time"]
-    closes = _closes(times, series)
+    closes = series.interval.closes(times)
     breaks = np.flatnonzero(times[1:] != closes[:-1])
     starts, ends = np.append(0, breaks + 1), np.append(breaks, len(times) - 1)
     return [Span(int(times[a]), int(closes[b])) for a, b in zip(starts, ends, strict=True)], []

@@ -244,7 +244,10 @@ def _values(column: pa.ChunkedArray, given: str, name: str) -> NDArray[Any]:
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
     if column.null_count:
-        raise DataError(f"column {given} lacks {column.null_count:,} values")
+        row = int(np.argmax(column.is_null().to_numpy()))
+        raise DataError(
+            f"column {given} lacks {column.null_count:,} values, the first in row {row}"
+        )
     kind = column.type
     if name in {"open_time", "close_time"}:
         if pa.types.is_timestamp(kind):

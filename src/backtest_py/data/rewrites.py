@@ -109,6 +109,7 @@ class Merging:
     def __init__(self, blocks: dict[tuple[Series, Span], Block]) -> None:
         self._blocks = blocks
         self._checksums: dict[str, str] = {}
+        self._fetched: set[tuple[Series, Span]] = set()
         self.changed: set[tuple[Series, Span]] = set()
         self.rewrites: list[Rewrite] = []
         self.told: list[Span] = []
@@ -122,6 +123,7 @@ class Merging:
         at = (fetched.series, fetched.period)
         block = self._blocks[at]
         self.told += fetched.known
+        self._fetched.add(at)
         self._checksums |= {each.name: each.checksum for each in fetched.sources if each.checksum}
         rewrites = _rewrites(block, fetched, self._replaced(block))
         if rewrites:
@@ -138,7 +140,7 @@ class Merging:
         """Return what came from files that are others now: all of it is to be asked for again."""
         return [
             (at[0], span)
-            for at in sorted(self.changed, key=str)
+            for at in sorted(self._fetched, key=str)
             for span in joined(each.span for each in self._replaced(self._blocks[at]))
         ]
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CODEC",
+    "DamagedError",
     "Encoded",
     "NewerError",
     "block_of",
@@ -43,6 +44,10 @@ FACTS: Final = b"backtest_py.block"
 
 class NewerError(CacheError):
     """A newer version of the program wrote it: it is left as it is."""
+
+
+class DamagedError(CacheError):
+    """What was read is no block, or another one than was written."""
 
 
 class Encoded(NamedTuple):
@@ -122,8 +127,9 @@ def block_of(
             holes = [h._replace(span=part) for h in holes for part in covered(read, (h.span,))]
             sources = [s._replace(span=part) for s in sources for part in covered(read, (s.span,))]
         elif "findings" in facts:
-            *found, broken = facts["findings"]
-            candles.believe(Findings(*found, tuple((rule, n) for rule, n in broken)))
+            digest, duplicates, zero_volume, flat, broken = facts["findings"]
+            rules = tuple((rule, n) for rule, n in broken)
+            candles.believe(Findings(digest, duplicates, zero_volume, flat, rules))
         return Block(series, period, tuple(known), candles, tuple(holes), tuple(sources))
     except CacheError:
         raise

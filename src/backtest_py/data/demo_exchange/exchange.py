@@ -289,7 +289,9 @@ class DemoExchange:
     def _through(self, stage: Stage, thing: Any) -> Any:
         """Pass something through the faults of a stage, which strike always or never."""
         for fault in list(self.faults):
-            kind = FAULTS[fault.name].stage if isinstance(fault, ActiveFault) else None
+            if not isinstance(fault, ActiveFault):
+                continue
+            kind = FAULTS[fault.name].stage
             if kind == stage:
                 thing = fault.change(thing)
             elif (kind, stage) == ("history", "table"):

@@ -157,6 +157,7 @@ class Certificate:
             "expected_rows": self.n_expected,
             "missing": self.n_expected - self.n_rows,
             "holes": self.holes,
+            "unexplained": self.n_unexplained,
             "duplicates": sum(part.findings.duplicates for part in certified),
             "broken_rules": self.broken,
             "zero_volume": sum(part.findings.zero_volume for part in certified),

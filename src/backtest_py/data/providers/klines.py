@@ -147,14 +147,7 @@ def check_candles(candles: Candles, closes: NDArray[np.int64], series: Series) -
     strange = interval.off(times)
     if len(strange):
         raise DataError(f"a candle at {strange[0]}, off the interval")
-    late = ("closes at another time than its interval says", closes != _closes(times, series))
+    late = ("closes at another time than its interval says", closes != interval.closes(times) - 1)
     for rule, broken in (late, *candles.broken_rules()):
         if np.any(broken):
             raise DataError(f"the candle at {times[int(np.argmax(broken))]} {rule}")
-
-
-def _closes(times: NDArray[np.int64], series: Series) -> NDArray[np.int64]:
-    """Return the last millisecond of each candle."""
-    if series.interval.ms:
-        return times + (series.interval.ms - 1)
-    return np.array([series.interval.after(int(t)) - 1 for t in times], np.int64)
