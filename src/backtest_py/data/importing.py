@@ -13,6 +13,7 @@ from backtest_py.data.market.blocks import Block, Hole, Source, periods
 from backtest_py.data.market.candles import Candles, Series
 from backtest_py.data.market.certificates import IMPORT
 from backtest_py.data.market.differences import as_table, differences
+from backtest_py.data.market.findings import BARS, broken_rules
 from backtest_py.data.market.spans import Span, covered, instant_text, joined, missing
 from backtest_py.errors import DataError
 
@@ -157,13 +158,11 @@ def _wrong_times(file: KlineFile, series: Series) -> str:
 
 def _broken(file: KlineFile) -> list[str]:
     """Return the first row that breaks each rule, for the columns that there are."""
-    zeros = np.zeros(len(file.columns["open_time"]))
-    columns = {name: file.columns.get(name, zeros) for name in as_table(Candles.empty())}
-    if not {"open", "high", "low", "close", "volume"} <= set(file.columns):
+    if not set(BARS) <= set(file.columns):
         return []
     return [
         f"{file.row(int(np.argmax(rows)))} {rule}"
-        for rule, rows in Candles(**columns).broken_rules()
+        for rule, rows in broken_rules(file.columns)
         if np.any(rows)
     ]
 

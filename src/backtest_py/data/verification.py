@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from backtest_py.data.cache.encoding import DamagedError, NewerError
 from backtest_py.data.market.blocks import Block, in_order
 from backtest_py.data.market.certificates import IMPORT, certificate_of, part_of
+from backtest_py.data.market.differences import as_table
+from backtest_py.data.market.findings import broken_rules
 from backtest_py.data.market.spans import Span, instant_text, joined, missing
 from backtest_py.errors import BacktestError, CacheError, DataError, ExchangeError
 
@@ -178,7 +180,7 @@ def _checked(tier: Database | Archive, at: Place, found: Verification) -> Block 
 
 def _faults(block: Block) -> Iterator[tuple[Kind, str]]:
     """Yield what a block breaks of its own rules and of its certificate."""
-    for rule, rows in block.candles.broken_rules():
+    for rule, rows in broken_rules(as_table(block.candles)):
         n_broken = int(rows.sum())
         if n_broken:
             first = instant_text(int(block.candles.open_time[int(rows.argmax())]))

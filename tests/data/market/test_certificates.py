@@ -13,8 +13,10 @@ from tests.market_blocks import MINUTE, PERIOD, SERIES, market_block
 from backtest_py.data.cache.archive import Archive
 from backtest_py.data.cache.database import Database
 from backtest_py.data.market.blocks import Hole, Source, period_of
-from backtest_py.data.market.candles import BARS, COLUMNS, Candles
+from backtest_py.data.market.candles import COLUMNS, Candles
 from backtest_py.data.market.certificates import certificate_of, part_of
+from backtest_py.data.market.differences import as_table
+from backtest_py.data.market.findings import BARS, broken_rules
 from backtest_py.data.market.spans import Span
 
 BLOCK = market_block(5_000)
@@ -118,7 +120,7 @@ def test_broken_rules_are_counted():
     }
     other = with_column(BLOCK, "taker_quote", 0, -1.0)
     assert certified(other).broken == {}  # bars do not take it
-    rules = {rule for rule, rows in other.candles.broken_rules() if rows.any()}
+    rules = {rule for rule, rows in broken_rules(as_table(other.candles)) if rows.any()}
     assert rules == {"has a negative amount"}
 
 

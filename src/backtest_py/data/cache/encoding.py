@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from backtest_py.data.market.blocks import Block, Hole, Source
-from backtest_py.data.market.candles import BARS, COLUMNS, SCHEMA_VERSION, Candles, Findings
+from backtest_py.data.market.candles import COLUMNS, SCHEMA_VERSION, Candles
+from backtest_py.data.market.findings import BARS, Findings
 from backtest_py.data.market.spans import Span, covered
 from backtest_py.errors import CacheError, DataError
 

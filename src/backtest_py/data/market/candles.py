@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from backtest_py.data.market.findings import BARS, Findings, findings_of
 from backtest_py.data.market.intervals import interval_of
 from backtest_py.data.market.symbols import check_symbol
 from backtest_py.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from backtest_py.data.market.intervals import Interval
     from backtest_py.data.market.spans import Span
 
-__all__ = ["BARS", "COLUMNS", "SCHEMA_VERSION", "Candles", "Findings", "Series"]
+__all__ = ["COLUMNS", "SCHEMA_VERSION", "Candles", "Series"]
 
 SCHEMA_VERSION: Final = 1
 """Version of names, types and order of the columns in every tier."""
@@ -45,28 +46,6 @@ class Series(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.interval.name}"
-
-
-class Findings(NamedTuple):
-    """What there is to find out of candles by looking at the columns that bars take.
-
-    Attributes
-    ----------
-    sha256 : str
-        Hash of these columns: times, prices and volume.
-    duplicates : int
-        Candles that do not open after the one before.
-    zero_volume, flat : int
-        Candles in which nothing was traded; those with one price from open to close.
-    broken : tuple of (str, int)
-        Rules that are broken, and by how many candles.
-    """
-
-    sha256: str
-    duplicates: int
-    zero_volume: int
-    flat: int
-    broken: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,40 +169,13 @@ class Candles:
             digest.update(column.astype(column.dtype.newbyteorder("<"), copy=False).data)
         return digest.hexdigest()
 
-    def broken_rules(self, *, bars_only: bool = False) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-        """Yield every rule that a candle keeps by itself, and which candles break it."""
-        prices = (self.open, self.high, self.low, self.close)
-        amounts = (self.volume,) if bars_only else (self.volume, *self._details())
-        finite = np.logical_and.reduce([np.isfinite(column) for column in (*prices, *amounts)])
-        yield "has a number that is not finite", ~finite
-        yield "has a price that is not above 0", np.minimum.reduce(prices) <= 0
-        yield "has a price above its high", np.maximum.reduce(prices) > self.high
-        yield "has a price below its low", np.minimum.reduce(prices) < self.low
-        yield "has a negative amount", np.minimum.reduce(amounts) < 0
-
-    def _details(self) -> tuple[NDArray[Any], ...]:
-        return self.quote_volume, self.trades, self.taker_base, self.taker_quote
-
-    def examined(self) -> Findings:
-        """Look at all candles, at the columns that bars take; return what was found."""
-        rules = self.broken_rules(bars_only=True)
-        counts = ((rule, int(np.count_nonzero(rows))) for rule, rows in rules)
-        one_price = (self.open == self.high) & (self.high == self.low) & (self.low == self.close)
-        digest = sha256(f"bars|{len(self)}".encode())
-        for name in BARS:
-            column: NDArray[Any] = getattr(self, name)
-            digest.update(column.astype(column.dtype.newbyteorder("<"), copy=False).data)
-        return Findings(
-            digest.hexdigest(),
-            int(np.count_nonzero(np.diff(self.open_time) <= 0)),
-            int(np.count_nonzero(self.volume == 0)),
-            int(np.count_nonzero(one_price)),
-            tuple((rule, count) for rule, count in counts if count),
-        )
+    def examined(self, start: int = 0, stop: int | None = None) -> Findings:
+        """Look at the candles from row ``start`` up to ``stop``, at the columns that bars take."""
+        return findings_of({name: getattr(self, name)[start:stop] for name in BARS})
 
     @property
     def findings(self) -> Findings:
-        """What :meth:`examined` finds, looked for once."""
+        """What :meth:`examined` finds in all of them, looked for once."""
         if self._findings is None:
             self.believe(self.examined())
         assert self._findings is not None
@@ -240,5 +192,3 @@ COLUMNS: Final = {
     if not item.name.startswith("_")
 }
 """Names and types of the columns, in order."""
-BARS: Final = tuple(COLUMNS)[:6]
-"""The columns that bars take: times, prices and volume."""

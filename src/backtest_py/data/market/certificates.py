@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
+
 from backtest_py.data.market.spans import covered, instant_text, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from backtest_py.data.market.blocks import Block, Hole, Source
-    from backtest_py.data.market.candles import Findings, Series
+    from backtest_py.data.market.candles import Series
+    from backtest_py.data.market.findings import Findings
     from backtest_py.data.market.spans import Span
 
 __all__ = ["IMPORT", "Certificate", "Part", "certificate_of", "part_of"]
@@ -61,15 +64,17 @@ class Part(NamedTuple):
 
 def part_of(block: Block, wanted: Span | None = None) -> Part:
     """Return what a certificate needs of a block, or of its part in a span."""
-    if wanted is not None:
-        block = block.restricted(wanted)
+    span = block.period if wanted is None else wanted
+    candles, known = block.candles, tuple(covered(span, block.known))
+    first, last = np.searchsorted(candles.open_time, np.array(span, np.int64)).tolist()
+    whole = last - first == len(candles)
     return Part(
         block.period.start,
-        block.known,
-        len(block.candles),
-        block.candles.findings,
-        block.holes,
-        block.sources,
+        known,
+        last - first,
+        candles.findings if whole else candles.examined(first, last),
+        tuple(each._replace(span=s) for each in block.holes for s in covered(span, [each.span])),
+        tuple(each._replace(span=s) for each in block.sources for s in covered(span, [each.span])),
     )
 
 

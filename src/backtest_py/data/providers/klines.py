@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.data.market.candles import Candles
+from backtest_py.data.market.candles import COLUMNS, Candles
+from backtest_py.data.market.findings import broken_rules
 from backtest_py.errors import DataError
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ def check_candles(candles: Candles, closes: NDArray[np.int64], series: Series) -
     strange = interval.off(times)
     if len(strange):
         raise DataError(f"a candle at {strange[0]}, off the interval")
+    columns = {name: getattr(candles, name) for name in COLUMNS}
     late = ("closes at another time than its interval says", closes != interval.closes(times) - 1)
-    for rule, broken in (late, *candles.broken_rules()):
+    for rule, broken in (late, *broken_rules(columns)):
         if np.any(broken):
             raise DataError(f"the candle at {times[int(np.argmax(broken))]} {rule}")
