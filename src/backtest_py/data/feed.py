@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
@@ -311,7 +312,13 @@ class Feed:
 
     def _key(self, series: Series, wanted: Span, session_timezone: str) -> Hashable:
         """Return where bars are in memory: elsewhere once the exchange has rewritten the series."""
-        return (series, wanted, session_timezone, self.journal.generation(series))
+        mark: Hashable
+        try:
+            mark = self.journal.generation(series)
+        except CacheError as error:
+            warnings.warn(f"{error}; memory is not used", BacktestWarning, stacklevel=2)
+            mark = time.monotonic_ns()  # which nobody finds
+        return (series, wanted, session_timezone, mark)
 
     def _bars_of(
         self, series: Series, span: Span, blocks: Mapping[Place, Block], session_timezone: str
