@@ -369,6 +369,7 @@ class TestExport:
         assert stated["sha256"] == found.certificate.hash
         assert stated["rows"] == found.n_candles
         export_series(filled, "BTCUSDT", "1h", tmp_path / "x.csv")
+        assert (tmp_path / "x.csv").read_text().startswith(f"{HEADER}\n1")
         beside = json.loads((tmp_path / "x.csv.certificate.json").read_text())
         assert beside["sha256"] == stated["sha256"]
 

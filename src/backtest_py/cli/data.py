@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - typer reads it
+from time import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,10 +75,13 @@ def status(*, profile: Profile = "", json: Json = False) -> None:
         return
     from backtest_py.report.tables import rows_table, show  # noqa: PLC0415 - only for a table
 
-    names = ("series", "from", "to", "spans", "candles", "holes", "database", "archive", "used")
+    names = ("series", "from", "to", "candles", "holes", "MB", "unused")
     show(rows_table(names, map(_status_row, found), n_texts=3))
+    typer.echo("MB in database + archive; unused: days since the database was asked for it")
     for each in found:
-        typer.echo(f"{each.series}: from {', '.join(sorted(each.sources)) or 'nowhere'}")
+        spans = "1 span" if len(each.known) == 1 else f"{len(each.known):,} spans"
+        sources = ", ".join(sorted(each.sources)) or "nowhere"
+        typer.echo(f"{each.series}: {spans} from {sources}")
     for each in found:
         for rewrite in each.rewrites:
             typer.echo(str(rewrite))
@@ -87,16 +91,15 @@ def _status_row(kept: KeptSeries) -> tuple[object, ...]:
     from backtest_py.data.market.spans import instant_text  # noqa: PLC0415 - of the extra `data`
 
     edges = [kept.known[0].start, kept.known[-1].end] if kept.known else []
+    unused = "" if kept.last_access is None else int((time() - kept.last_access) // 86_400)
     return (
         str(kept.series),
-        *(instant_text(each)[:16] for each in edges or ()),
+        *(instant_text(each)[:10] for each in edges),
         *("",) * (2 - len(edges)),
-        f"{len(kept.known):,}",
         f"{kept.n_candles:,}",
         f"{kept.n_holes:,}",
-        f"{kept.database_bytes:,}",
-        f"{kept.archive_bytes:,}",
-        kept.accessed[:10],
+        f"{kept.database_bytes / 1e6:,.1f} + {kept.archive_bytes / 1e6:,.1f}",
+        unused,
     )
 
 

@@ -148,5 +148,6 @@ def _write_csv(file: IO[bytes], table: pa.Table, certificate: bytes) -> None:
 
     del certificate  # it lies beside
     names = [CSV_NAMES.get(name, name) for name in table.column_names]
-    table = table.rename_columns(names).append_column("ignore", pa.array([0] * len(table)))
-    csv.write_csv(table, file, csv.WriteOptions(quoting_style="none"))
+    table = table.append_column("ignore", pa.repeat(0, len(table)))
+    file.write(f"{','.join([*names, 'ignore'])}\n".encode())  # Arrow would put names into quotes
+    csv.write_csv(table, file, csv.WriteOptions(include_header=False))

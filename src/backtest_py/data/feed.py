@@ -382,6 +382,7 @@ class Feed:
             for at in merging.changed:
                 self._stored(blocks[at])
             if merging.rewrites:
+                merging.rewrites.sort(key=lambda each: (str(each.series), each.span))
                 self._rewritten(merging.rewrites)
         return merging
 

@@ -57,6 +57,7 @@ class KeptSeries:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it for JSON."""
+        accessed = None if self.last_access is None else instant_text(1_000 * self.last_access)
         return {
             "symbol": self.series.symbol,
             "interval": self.series.interval.name,
@@ -66,14 +67,9 @@ class KeptSeries:
             "sources": sorted(self.sources),
             "database_bytes": self.database_bytes,
             "archive_bytes": self.archive_bytes,
-            "last_access": None if self.last_access is None else self.accessed,
+            "last_access": accessed,
             "rewrites": [each.to_dict() for each in self.rewrites],
         }
-
-    @property
-    def accessed(self) -> str:
-        """When the database was last asked for it, as text."""
-        return "" if self.last_access is None else instant_text(1_000 * self.last_access)
 
     def add(self, block: Block) -> None:
         """Count a block."""
