@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from backtest_py.bars.validation import BarsReport
 
-__all__ = ["Resampling", "resampled"]
+__all__ = ["Resampling", "resampled", "smallest_step"]
 
 _SECOND: Final = 1_000_000_000
 _MINUTE: Final = 60 * _SECOND
@@ -208,6 +208,22 @@ def _name(length: int) -> str:
     return f"{length / _SECOND:g}s"
 
 
+def smallest_step(
+    time: NDArray[np.int64], wall: NDArray[np.int64], day: NDArray[np.int32]
+) -> tuple[int, int]:
+    """Return the smallest step between two bars of a day, in nanoseconds, and its first row.
+
+    The step is 0 where no day has two bars. Bars that were made on a clock are as far apart on it
+    where it is set forward.
+    """
+    steps = np.maximum(np.diff(time), np.diff(wall))
+    steps = np.where(day[1:] == day[:-1], steps, np.iinfo(np.int64).max)
+    row = int(steps.argmin()) if steps.size else 0
+    if steps.size == 0 or day[row] != day[row + 1]:
+        return 0, 0
+    return int(steps[row]), row
+
+
 def _source_length(
     rule: Resampling,
     report: BarsReport,
@@ -217,23 +233,19 @@ def _source_length(
 ) -> int:
     """Return how long the bars are: as is said, or their smallest step within a day."""
     named = rule.source or report.interval
-    # on the clock, bars of four hours are as far apart where one has only three
-    steps = np.maximum(np.diff(time), np.diff(wall))
-    steps = np.where(day[1:] == day[:-1], steps, np.iinfo(np.int64).max)
-    row = int(steps.argmin()) if steps.size else 0
-    within_days = steps.size > 0 and int(steps[row]) < _DAY + _HOUR
-    if not named:
-        if not within_days:
-            raise ConfigError(
-                "no day has two bars, so their interval is not known; name it, as in "
-                'resample("1d", source="1h")'
-            )
-        return int(steps[row])
-    length = _length(named, "source" if rule.source else "bars.report.interval")
-    if within_days and int(steps[row]) < length:
+    step, row = smallest_step(time, wall, day)
+    if not named and not step:
         raise ConfigError(
-            f"the bars are said to be of {named}, but bars[{row + 1}] opens "
-            f"{_name(int(steps[row]))} after the one before; correct source, or the bars"
+            "no day has two bars, so their interval is not known; name it, as in "
+            'resample("1d", source="1h")'
+        )
+    if not named:
+        return step
+    length = _length(named, "source" if rule.source else "bars.report.interval")
+    if 0 < step < length:
+        raise ConfigError(
+            f"the bars are said to be of {named}, but bars[{row + 1}] opens {_name(step)} after "
+            "the one before; correct source, or the bars"
         )
     return length
 
