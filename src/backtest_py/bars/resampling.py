@@ -165,11 +165,7 @@ def resampled(
         )
     if int(time[-1]) + source < groups.closes[-1]:
         dropped = rule.incomplete == "drop"
-        notes.append(
-            f"the last bar of {name}, from {time_text(int(groups.start[-1]))}, "
-            f"{'was dropped' if dropped else 'may still be open'}: the bars that make it end at "
-            f"{time_text(int(wall[-1]) + source)}, it ends at {time_text(int(groups.end[-1]))}"
-        )
+        notes.append(_last_note(groups, name, int(wall[-1]) + source, dropped=dropped))
         if dropped and len(groups.first) == 1:
             raise DataError(f'{notes[-1]}; no bar is left; give more, or choose incomplete="keep"')
         if dropped:
@@ -187,6 +183,14 @@ def resampled(
             arguments=None,
         ),
     }
+
+
+def _last_note(groups: _Groups, name: str, until: int, *, dropped: bool) -> str:
+    return (
+        f"the last bar of {name}, from {time_text(int(groups.start[-1]))}, "
+        f"{'was dropped' if dropped else 'may still be open'}: the bars that make it end at "
+        f"{time_text(until)}, it ends at {time_text(int(groups.end[-1]))}"
+    )
 
 
 def _length(text: object, name: str) -> int:

@@ -300,8 +300,7 @@ def check_sessions(bars: Bars, *, market: str) -> SessionCheck:
     Examples
     --------
     >>> from backtest_py import synthetic_bars
-    >>> bars = synthetic_bars(n_days=3, start="2023-02-16")  # Thursday, Friday, Monday
-    >>> found = check_sessions(bars, market="win")
+    >>> found = check_sessions(synthetic_bars(n_days=3, start="2023-02-16"), market="win")
     >>> found.unexpected, found.early_ends[0].found
     (('2023-02-20',), '18:05')
     """
