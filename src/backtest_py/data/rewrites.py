@@ -112,6 +112,7 @@ class Merging:
         self._fetched: set[tuple[Series, Span]] = set()
         self.changed: set[tuple[Series, Span]] = set()
         self.rewrites: list[Rewrite] = []
+        self._n_told = 0
         self.told: list[Span] = []
 
     def take(self, fetched: Block) -> None:
@@ -135,6 +136,11 @@ class Merging:
         if block is not self._blocks[at]:
             self._blocks[at] = block
             self.changed.add(at)
+
+    def news(self) -> list[Rewrite]:
+        """Return the rewrites since this was last asked, in order of time."""
+        news, self._n_told = self.rewrites[self._n_told :], len(self.rewrites)
+        return sorted(news, key=lambda each: (str(each.series), each.span))
 
     def doubted(self) -> list[tuple[Series, Span]]:
         """Return what came from files that are others now: all of it is to be asked for again."""
