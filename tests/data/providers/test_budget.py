@@ -213,7 +213,7 @@ def test_a_client_can_be_used_on_both_sides_of_a_fork(open_exchange, open_client
         found = Fetched(client.fetch(series("1m"), span)).candles
         client.server_time()
         # neither a connection to the exchange nor one to the ledger may be the parent's
-        mine = client._rest._session.pid == client._budget._local.opened[0] == os.getpid()
+        mine = client._rest._session.pid == client._budget._opened[0] == os.getpid()
         answers.put(found == expected and mine)
 
     with warnings.catch_warnings():
