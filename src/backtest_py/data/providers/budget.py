@@ -217,11 +217,12 @@ class Budget:
             connection.execute("UPDATE spent SET at = ? WHERE at > ?", (now, now + 2 * FLIGHT_MS))
 
     def _stated(self, connection: sqlite3.Connection) -> list[Rule]:
-        """Return the rules that the exchange stated."""
+        """Return the rules that the exchange stated; until they are asked for, those of others."""
         found = connection.execute(
-            "SELECT limited, window FROM rules WHERE host = ? AND scope = ?", self._heard
+            "SELECT scope, limited, window FROM rules WHERE host = ?", self._heard[:1]
         ).fetchall()
-        return [Rule(*row) for row in found]
+        own = [row for row in found if row[0] == self._heard[1]]
+        return [Rule(*row[1:]) for row in own or found]
 
     def _sum(self, connection: sqlite3.Connection, since: int, *, own: bool) -> int:
         found = connection.execute(
