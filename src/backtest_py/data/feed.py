@@ -49,8 +49,8 @@ BYTES_OF_A_BAR: Final = 8 * 8
 
 LOCKED: Final = 128
 """Blocks that are locked and fetched at a time: each lock is an open file."""
-KEEP_SECONDS: Final = 0.5
-"""What has arrived is kept at least so often, or in a tenth of the time where that is slow."""
+KEEP_SECONDS: Final = 0.25
+"""So long after the last time, what has arrived is kept: a process may be killed."""
 _DATES: Final = Span(631_152_000_000, 4_102_444_800_000)
 """From 1990 to 2100: what lies outside is no time in milliseconds, or a mistake."""
 
@@ -430,18 +430,16 @@ class Feed:
         """
         merging = Merging(blocks)
         n_wanted = sum(series.interval.count(*gap) for series, gap in gaps)
-        n_candles, kept_at, took = 0, time.monotonic(), 0.0
+        n_candles, kept_at = 0, time.monotonic()
         try:
             for n_answers, part in enumerate(self.exchange.fetch_many(gaps), 1):
                 merging.take(part)
                 n_candles += len(part.candles)
                 if progress is not None:
                     progress(Fetching(part.series.symbol, n_candles, n_answers, n_wanted))
-                began = time.monotonic()
-                if began - kept_at > max(KEEP_SECONDS, 10 * took):
+                if time.monotonic() - kept_at > KEEP_SECONDS:
                     self._keep(merging, blocks)
                     kept_at = time.monotonic()
-                    took = kept_at - began
             doubted = merging.doubted()
             for part in self.exchange.fetch_many(doubted) if doubted else ():
                 merging.take(part)

@@ -290,9 +290,13 @@ class Database:
 
     @property
     def _insert(self) -> Any:
-        from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415 - of the extra `data`
+        if self._address.is_sqlite:
+            from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - of the extra `data`
 
-        return sqlite.insert if self._address.is_sqlite else postgresql.insert
+            return insert
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - as above
+
+        return postgresql.insert
 
     def _touch(self, series: Series, period: Span, last_access: object) -> None:
         """Note that a block was asked for, unless that was done lately or another one writes."""

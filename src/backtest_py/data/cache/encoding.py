@@ -150,7 +150,16 @@ def table_of(candles: Candles) -> pa.Table:
     """Return candles as a table."""
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-    return pa.table({name: pa.array(getattr(candles, name)) for name in COLUMNS})
+    # out of buffers: `pa.array` imports pandas, which takes longer than all the rest
+    columns = {name: np.ascontiguousarray(getattr(candles, name)) for name in COLUMNS}
+    return pa.table(
+        {
+            name: pa.Array.from_buffers(
+                pa.from_numpy_dtype(column.dtype), len(column), [None, pa.py_buffer(column)]
+            )
+            for name, column in columns.items()
+        }
+    )
 
 
 def candles_of(table: pa.Table) -> Candles:
