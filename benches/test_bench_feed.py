@@ -29,8 +29,8 @@ def candles_at(times, random):
     return Candles(
         times,
         opens,
-        np.maximum(opens, close) + np.round(random.exponential(5, n), 1),
-        np.minimum(opens, close) - np.round(random.exponential(5, n), 1),
+        np.round(np.maximum(opens, close) + random.exponential(5, n), 1),
+        np.round(np.minimum(opens, close) - random.exponential(5, n), 1),
         close,
         volume,
         np.round(volume * close, 5),

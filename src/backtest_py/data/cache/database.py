@@ -31,7 +31,7 @@ TTL_SECONDS: Final = 7 * DAY_SECONDS
 """How long a block is kept after it was last asked for."""
 TOUCH_SECONDS: Final = 3_600
 """A block's last access is noted at most so often, so that most reads write nothing."""
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Version of the database's tables."""
 _LOCK: Final = 4_207_849_484
 """PostgreSQL's lock under which one process at a time makes the tables."""
@@ -89,7 +89,9 @@ class Database:
     def __repr__(self) -> str:
         return f"Database({self._address!r})"
 
-    def get(self, series: Series, period: Span, wanted: Span | None = None) -> Block | None:
+    def get(
+        self, series: Series, period: Span, wanted: Span | None = None, *, details: bool = True
+    ) -> Block | None:
         """Return a block, None where there is none; one that is damaged is dropped.
 
         Parameters
@@ -98,6 +100,8 @@ class Database:
             Which block.
         wanted : Span, optional
             The part that is needed; here all of it comes.
+        details : bool
+            Without them only the columns of bars are read, and none of the block can be stored.
 
         Raises
         ------
@@ -106,10 +110,10 @@ class Database:
         """
         del wanted
         with self._using("DEFERRED") as connection:
-            row = connection.execute(self._select(series, period)).one_or_none()
+            row = connection.execute(self._select(series, period, details=details)).one_or_none()
         if row is None:
             return None
-        *stored, last_access = row
+        last_access, *stored = row
         try:
             block = decode(_encoded(stored), series, period)
         except NewerError as error:
@@ -137,6 +141,7 @@ class Database:
             "sha256": encoded.sha256,
             "n_rows": len(block.candles),
             "payload": encoded.payload,
+            "details": encoded.details,
             "written": now,
             "last_access": now,
         }
@@ -168,7 +173,9 @@ class Database:
         """Return how many bytes all blocks have, as they are stored."""
         import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
 
-        query = sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(self._blocks.c.payload)), 0))
+        blocks = self._blocks.c
+        length = sa.func.length(blocks.payload) + sa.func.length(blocks.details)
+        query = sa.select(sa.func.coalesce(sa.func.sum(length), 0))
         with self._using("DEFERRED") as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -237,14 +244,18 @@ class Database:
         columns = self._blocks.c
         return [columns[name] == value for name, value in self._key(series, period).items()]
 
-    def _select(self, series: Series, period: Span) -> Any:
-        """Return the query of a block, its payload as the driver gives it: it may be damaged."""
+    def _select(self, series: Series, period: Span, *, details: bool = True) -> Any:
+        """Return the query of a block, its bytes as the driver gives them: they may be damaged."""
         import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
 
         columns = self._blocks.c
-        payload = sa.type_coerce(columns.payload, sa.types.NullType())
+        stored = [columns.payload, *([columns.details] if details else [])]
         return sa.select(
-            columns.codec, columns.schema_version, columns.sha256, payload, columns.last_access
+            columns.last_access,
+            columns.codec,
+            columns.schema_version,
+            columns.sha256,
+            *(sa.type_coerce(column, sa.types.NullType()) for column in stored),
         ).where(*self._at(series, period))
 
     @property
@@ -359,7 +370,8 @@ class Database:
         self._blocks.create(connection)
         if not self._address.is_sqlite:  # the payload is compressed already
             connection.exec_driver_sql(
-                f"ALTER TABLE {self._blocks.name} ALTER COLUMN payload SET STORAGE EXTERNAL"
+                f"ALTER TABLE {self._blocks.name} ALTER COLUMN payload SET STORAGE EXTERNAL, "
+                "ALTER COLUMN details SET STORAGE EXTERNAL"
             )
         connection.execute(facts.delete())
         connection.execute(facts.insert(), [{"name": "layout", "value": LAYOUT}])
@@ -409,10 +421,11 @@ def _encoded(stored: list[Any]) -> Encoded:
     CacheError
         If its values are not of their types: the row is damaged.
     """
-    kinds = (str, int, str, bytes)
+    kinds = (str, int, str, bytes, bytes)[: len(stored)]
     if not all(isinstance(value, kind) for value, kind in zip(stored, kinds, strict=True)):
         raise CacheError("the row is damaged")
-    return Encoded(*stored)
+    codec, version, checksum, payload, *details = stored
+    return Encoded(codec, version, checksum, payload, details[0] if details else None)
 
 
 def _tables() -> tuple[Any, Any]:
@@ -437,6 +450,7 @@ def _tables() -> tuple[Any, Any]:
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("n_rows", sa.Integer, nullable=False),
         sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("details", sa.LargeBinary, nullable=False),
         sa.Column("written", sa.BigInteger, nullable=False),
         sa.Column("last_access", sa.BigInteger, nullable=False, index=True),
     )
