@@ -18,7 +18,10 @@ __all__ = ["LISTED", "NOW", "SYMBOLS", "ExchangeProcess"]
 NOW: Final = int(np.datetime64("2026-01-05T12:34:56.789", "ms").astype(np.int64))
 """What its clock says, for ever."""
 LISTED: Final = NOW // DAY * DAY - 375 * DAY
-SYMBOLS: Final = tuple(f"{name}USDT" for name in "BTC ETH BNB SOL XRP ADA DOGE LINK LTC DOT".split())
+SYMBOLS: Final = tuple(
+    f"{name}USDT"
+    for name in ["BTC", "ETH", "BNB", "SOL", "XRP", "ADA", "DOGE", "LINK", "LTC", "DOT"]
+)
 
 
 class ExchangeProcess:

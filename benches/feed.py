@@ -1,7 +1,7 @@
 """Market data from each tier, and from the exchange to metrics: `python -m benches.feed`.
 
-Every request of a tier on disk goes through a new feed with an empty memory, whose nearest tier with
-the data is the one that is timed. What all tiers give is compared before anything is timed.
+Every request of a tier on disk goes through a new feed with an empty memory, whose nearest tier
+with the data is the one that is timed. What a tier gives is compared with what came first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +29,7 @@ from benches.exchange_process import SYMBOLS, ExchangeProcess
 from benches.sweep import facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from backtest_py.data.feed import Feed
 
@@ -40,6 +41,8 @@ INTERVALS: Final = {"4h": 2_190, "1m": 525_600}
 N_CANDLES: Final = 100_000
 LATENCY: Final = 0.2
 PACKAGES: Final = ("pyarrow", "SQLAlchemy", "cachetools", "httpx2", "filelock", "psycopg")
+_numbers = count()
+"""Names of new folders."""
 _STRATEGY: Final = bt.BarraElefante(min_range_mult=1.5)
 _RULES: Final = bt.ExitRules(stop=2.0, target=3.0)
 _CONTRACT: Final = bt.Contract(tick_size=0.1, initial_capital=100_000)
@@ -49,7 +52,7 @@ _METRICS: Final = bt.MetricSettings(periods_per_year=365)
 def measure(*, quick: bool = False, rounds: int = 31) -> dict[str, Any]:
     """Measure everything; ``quick`` does a little of each kind, to see that it works."""
     load = os.getloadavg()[0]
-    rounds = 5 if quick else rounds
+    rounds = 4 if quick else rounds
     with ExitStack() as stack:
         exchange = stack.enter_context(ExchangeProcess())
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="backtest-py-bench-")))
@@ -91,16 +94,15 @@ def tiers(interval: str, url: str, folder: Path, rounds: int) -> list[dict[str, 
         def from_database(database: Database) -> float:
             return ask(_feed(warm, database=database))
 
-        def promoted(numbers: Iterator[int] = iter(range(10**6))) -> float:
-            database = Database(f"sqlite:///{folder}/empty-{interval}-{next(numbers)}.sqlite")
+        def promoted() -> float:
+            database = Database(f"sqlite:///{folder}/empty-{interval}-{next(_numbers)}.sqlite")
             database.periods()  # its tables are made
             seconds = ask(_feed(warm, database=database, archive=warm.archive))
             database.close()
             return seconds
 
-        def cold(numbers: Iterator[int] = iter(range(10**6))) -> float:
-            place = folder / f"cold-{interval}-{next(numbers)}"
-            with open_feed(settings=settings(url, place)) as feed:
+        def cold() -> float:
+            with open_feed(settings=settings(url, folder / f"cold-{next(_numbers)}")) as feed:
                 return ask(feed)
 
         clocks: dict[str, tuple[Callable[[], float], int]] = {
@@ -122,7 +124,7 @@ def _databases(stack: ExitStack, folder: Path, warm: Feed) -> dict[str, Database
     """Return the databases that hold what a feed has fetched, PostgreSQL where there is one."""
     found = {"SQLite": warm.database}
     try:
-        from tests.services import PostgreSQL  # noqa: PLC0415 - only where tests are
+        from tests.services import PostgreSQL
 
         server = PostgreSQL()
     except (pytest.skip.Exception, ImportError):
@@ -137,10 +139,9 @@ def _databases(stack: ExitStack, folder: Path, warm: Feed) -> dict[str, Database
 
 def _feed(warm: Feed, *, database: Any = None, archive: Any = None) -> Feed:
     """Return a feed that remembers nothing, on some of the tiers of another."""
-    feed = type(warm)(
+    return type(warm)(
         warm.exchange, memory=Memory(), database=database, archive=archive, locks=warm._locks
     )
-    return feed
 
 
 def candles_to_metrics(rounds: int) -> list[dict[str, Any]]:
@@ -164,28 +165,21 @@ def candles_to_metrics(rounds: int) -> list[dict[str, Any]]:
 
 
 def _result(bars: bt.Bars, engine: str) -> Any:
-    return bt.run(
-        bars, _STRATEGY, _RULES, contract=_CONTRACT, metrics=_METRICS, engine=engine
-    )
+    return bt.run(bars, _STRATEGY, _RULES, contract=_CONTRACT, metrics=_METRICS, engine=engine)
 
 
 def cold_to_metrics(url: str, folder: Path, rounds: int) -> list[dict[str, Any]]:
     """Time a year of 4h bars from the exchange, with nothing kept, to metrics."""
 
-    def clock(engine: str, numbers: Iterator[int]) -> float:
-        place = folder / f"metrics-{engine}-{next(numbers)}"
+    def clock(engine: str) -> float:
+        place = folder / f"metrics-{next(_numbers)}"
         start = time.perf_counter()
         with open_feed(settings=settings(url, place)) as feed:
             _result(feed.bars("ETHUSDT", "4h", *YEAR), engine)
             return time.perf_counter() - start
 
     return [
-        _row(
-            "exchange to metrics",
-            engine,
-            lambda engine=engine, numbers=iter(range(10**6)): clock(engine, numbers),
-            rounds,
-        )
+        _row("exchange to metrics", engine, lambda engine=engine: clock(engine), rounds)
         for engine in ("rust", "numba")
     ]
 
@@ -194,10 +188,9 @@ def parallel(folder: Path, rounds: int) -> list[dict[str, Any]]:
     """Time ten symbols at once and one after the other, when every answer takes 200 ms."""
     with ExitStack() as stack:
         exchange = stack.enter_context(ExchangeProcess(LATENCY))
-        numbers = iter(range(10**6))
 
         def feed() -> Feed:
-            place = folder / f"many-{next(numbers)}"
+            place = folder / f"many-{next(_numbers)}"
             return stack.enter_context(open_feed(settings=settings(exchange.url, place)))
 
         def together() -> float:

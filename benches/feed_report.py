@@ -58,9 +58,7 @@ def verdicts_of(report: Mapping[str, Any]) -> list[Verdict]:
         )
         for what, seconds, bound in limits
     ]
-    sequence, together = (
-        rows["ten symbols", who] for who in ("one after the other", "at once")
-    )
+    sequence, together = (rows["ten symbols", who] for who in ("one after the other", "at once"))
     times = median(sequence) / median(together)
     what = "ten symbols at once, answers after 200 ms: times as fast as in sequence"
     found.append(Verdict(what, f"at least {TIMES:g}", f"{times:.1f}", times >= TIMES))

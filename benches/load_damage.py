@@ -8,13 +8,13 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backtest_py.data.demo_exchange import FAULTS, DemoExchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["Damage", "Mischief"]
 

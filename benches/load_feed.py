@@ -1,4 +1,4 @@
-"""Many requests at once, with faults and damage, over simulated days: `python -m benches.load_feed`.
+"""Many requests at once, with faults, over simulated days: `python -m benches.load_feed`.
 
 Four processes of eight threads ask one local exchange through tiers that they share. Meanwhile the
 exchange misbehaves, blocks and files are damaged, and its clock moves on by days. No bar may be
@@ -55,7 +55,8 @@ TTL_DAYS: Final = 8
 MOST_DAYS: Final = 40
 WEIGHT, WINDOW = 2_400, 60.0
 GROWTH_BYTES: Final = 200 << 20
-"""Memory that a process may take beyond what it has after the first phase: caches fill."""
+GROWTH_OBJECTS: Final = 250_000
+"""What a process may have beyond the first phase: the latency of each request is kept."""
 WAL_BYTES: Final = 64 << 20
 PACKAGES: Final = ("pyarrow", "SQLAlchemy", "cachetools", "httpx2", "filelock")
 
@@ -73,9 +74,7 @@ def measure(
     return found
 
 
-def _run(
-    place: Path, seconds: float, seed: int, processes: int, window: float
-) -> dict[str, Any]:
+def _run(place: Path, seconds: float, seed: int, processes: int, window: float) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     clock, phase = context.Value("q", BASE), context.Value("i", 0)
     ready = context.Barrier(processes + 1)
@@ -106,7 +105,9 @@ def _run(
             chance.stop()
         for worker in workers:
             worker.join(STUCK_SECONDS + 30)
-        hung = [plan.number for plan, worker in zip(plans, workers, strict=True) if worker.is_alive()]
+        hung = [
+            plan.number for plan, worker in zip(plans, workers, strict=True) if worker.is_alive()
+        ]
         for worker in workers:
             worker.kill()
             worker.join()
@@ -235,10 +236,14 @@ def problems_of(found: dict[str, Any]) -> list[str]:
         before, after = worker["before"], worker["after"]
         for name in ("threads", "files"):
             if after[name] > before[name] + 2:
-                problems.append(f"process {number}: {name} {before[name]} before, {after[name]} after")
-        first = [rss for at, rss, *_ in worker["curve"] if at == 0]
-        if first and after["rss"] > first[-1] + GROWTH_BYTES:
-            problems.append(f"process {number}: {after['rss']:,} bytes, {first[-1]:,} at first")
+                problems.append(
+                    f"process {number}: {name} {before[name]} before, {after[name]} after"
+                )
+        first = [sample for sample in worker["curve"] if sample[0] == 0][-1:]
+        for name, at, more in (("rss", 1, GROWTH_BYTES), ("objects", 4, GROWTH_OBJECTS)):
+            if first and after[name] > first[0][at] + more:
+                text = f"{first[0][at]:,} in the first phase, {after[name]:,} at the end"
+                problems.append(f"process {number}: {name} {text}")
         if not worker["evictions"]:
             problems.append(f"process {number}: its first tier was never full")
     weight = found["weight"]

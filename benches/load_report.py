@@ -45,8 +45,8 @@ def memory_curve(found: Mapping[str, Any]) -> list[list[str]]:
         for phase in range(len(PHASES) - 1):
             samples = [rss for at, rss, *_ in worker["curve"] if at == phase]
             row.append(_mega(samples[-1]) if samples else "")
-        most = max((threads for _, _, threads, _ in worker["curve"]), default=0)
-        files = max((files for *_, files in worker["curve"]), default=0)
+        most = max((sample[2] for sample in worker["curve"]), default=0)
+        files = max((sample[3] for sample in worker["curve"]), default=0)
         after = worker["after"]
         row += [
             _mega(after["rss"]),

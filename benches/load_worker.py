@@ -1,7 +1,7 @@
-"""One process of the load test: threads that ask one feed, and compare every answer with the truth.
+"""One process of the load test: threads that ask one feed, and hold every answer to the truth.
 
-A worker knows nothing of the faults and the damage around it. It may be refused with an error of the
-package's own tree; it may not get a bar that the exchange does not have, nor miss one that it has.
+A worker knows nothing of the faults and the damage around it. It may be refused with an error of
+the package's own tree; it may not get a bar that the exchange does not have, nor miss one.
 """
 
 from __future__ import annotations
@@ -352,13 +352,15 @@ def _possessions(process: psutil.Process) -> dict[str, int]:
         "threads": threading.active_count(),
         "files": process.num_fds(),
         "rss": process.memory_info().rss,
+        "objects": sys.getallocatedblocks(),
     }
 
 
 def _kind_of(message: str) -> str:
     """Return what a warning is about, without the names in it."""
-    for mark in ("the block was dropped", "locked", "not asked again", "damaged", "cannot be read",
-                 "hash", "is not used", "cannot be used"):  # fmt: skip
+    for mark in ("the block was dropped", "locked", "not asked again", "damaged", "the hash",
+                 "is not used", "cannot be used", "cannot be read", "holds no block",
+                 "other end of the file", "row groups"):  # fmt: skip
         if mark in message:
             return mark
     return message[:60]
@@ -376,7 +378,10 @@ def work(plan: Plan, clock: Any, phase: Any, ready: Any, out: str) -> None:
 
     def sample() -> None:
         while not stop.wait(0.5):
-            curve.append([phase.value, me.memory_info().rss, me.num_threads(), me.num_fds()])
+            threads, files = me.num_threads(), me.num_fds()
+            curve.append(
+                [phase.value, me.memory_info().rss, threads, files, sys.getallocatedblocks()]
+            )
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()

@@ -16,6 +16,7 @@ from backtest_py.data.cache.encoding import (
     NewerError,
     bars_block,
     block_of,
+    check_schema,
     check_version,
     columns_of,
     facts_of,
@@ -295,7 +296,7 @@ def _facts(file: Any, series: Series, period: Span) -> tuple[dict[str, Any], lis
     expected = [group.n_rows for group in groups] or found[:1]  # no candle may be one group of none
     if found != expected or sum(found) > series.interval.count(*period):
         raise CacheError("the file does not hold the row groups that were written")
-    columns_of(file.schema_arrow.empty_table(), tuple(COLUMNS))
+    check_schema(file.schema_arrow, tuple(COLUMNS))
     return facts, groups
 
 

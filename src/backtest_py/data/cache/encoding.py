@@ -30,6 +30,7 @@ __all__ = [
     "NewerError",
     "bars_block",
     "block_of",
+    "check_schema",
     "check_version",
     "columns_of",
     "decode",
@@ -156,12 +157,36 @@ def table_of(candles: Candles) -> pa.Table:
     """Return candles as a table."""
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-    arrays = [pa.array(getattr(candles, name)) for name in COLUMNS]
+    arrays = [_array(getattr(candles, name)) for name in COLUMNS]
     fields = [
         pa.field(name, array.type, nullable=False)  # which is faster to read
         for name, array in zip(COLUMNS, arrays, strict=True)
     ]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _array(values: NDArray[Any]) -> pa.Array:
+    """Return a column of Arrow that shares memory with one of NumPy."""
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    # out of a buffer: `pa.array` imports pandas, which takes longer than all the rest
+    kept = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, kept])
+
+
+def check_schema(schema: pa.Schema, names: Sequence[str]) -> None:
+    """Refuse a schema whose columns are not these columns of candles.
+
+    Raises
+    ------
+    CacheError
+        If one is missing, too many, or of another type.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    expected = [(name, pa.from_numpy_dtype(COLUMNS[name])) for name in names]
+    if [(field.name, field.type) for field in schema] != expected:
+        raise CacheError(f"its columns are not those of candles: {schema.names}")
 
 
 def columns_of(table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
@@ -172,22 +197,21 @@ def columns_of(table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
     CacheError
         If its columns are not those.
     """
-    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-
-    expected = [(name, pa.from_numpy_dtype(COLUMNS[name])) for name in names]
-    if [(field.name, field.type) for field in table.schema] != expected:
-        raise CacheError(f"its columns are not those of candles: {table.schema.names}")
+    check_schema(table.schema, names)
     if any(column.null_count for column in table.columns):
         raise CacheError("values are missing in its columns")
     return {name: _values(table.column(name), COLUMNS[name]) for name in names}
 
 
-def _values(column: pa.ChunkedArray, kind: np.dtype[Any]) -> Any:
-    """Return a column's values, without a copy where they lie in one piece."""
-    if column.num_chunks == 1:
-        return column.chunk(0).to_numpy()
-    parts = [chunk.to_numpy() for chunk in column.chunks]
-    values = np.concatenate(parts) if parts else np.empty(0, kind)
+def _values(column: pa.ChunkedArray, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Return a column's values, read-only, without a copy where they lie in one piece."""
+    # by their buffers: `to_numpy` imports pandas, as `pa.array` does
+    parts = [
+        np.frombuffer(chunk.buffers()[1], kind, len(chunk), chunk.offset * kind.itemsize)
+        for chunk in column.chunks
+        if len(chunk)
+    ]
+    values = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, kind)])
     values.flags.writeable = False
     return values
 
@@ -292,7 +316,7 @@ def _packed(
     for name in names:
         values, places = to_decimals(getattr(candles, name))
         noted = None if places is None else {_PLACES: str(places).encode()}
-        arrays.append(pa.array(values))
+        arrays.append(_array(values))
         schema.append(pa.field(name, arrays[-1].type, metadata=noted))
     table = pa.Table.from_arrays(arrays, schema=pa.schema(schema, metadata=metadata))
     sink = pa.BufferOutputStream()
@@ -324,6 +348,9 @@ def _numbers(table: pa.Table, name: str) -> Any:
     field, column = table.schema.field(name), table.column(name)
     if column.null_count:
         raise CacheError("values are missing in its columns")
-    values = _values(column, field.type.to_pandas_dtype())
+    width = {"int32": np.int32, "int64": np.int64, "double": np.float64}.get(str(field.type))
+    if width is None:
+        raise CacheError(f"its column {name} is of type {field.type}")
+    values = _values(column, np.dtype(width))
     places = (field.metadata or {}).get(_PLACES)
     return from_decimals(values, None if places is None else int(places), COLUMNS[name])
