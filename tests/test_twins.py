@@ -22,6 +22,7 @@ PAIRS = {
     "indicators": (["indicators.rs"], ["indicators.py"]),
     "strategy": (["strategy.rs"], [f"{ENGINE}/strategy.py"]),
     "backtest_engine": (["backtest_engine.rs"], [f"{ENGINE}/backtest_engine.py"]),
+    "stream": (["stream.rs"], [f"{ENGINE}/stream.py"]),
     "contract": (["contract.rs"], [f"{ENGINE}/contract.py"]),
     "metrics": (["metrics.rs"], [f"{ENGINE}/metrics.py"]),
     "series_metrics": (["series_metrics.rs"], [f"{ENGINE}/series_metrics.py"]),
@@ -47,6 +48,8 @@ HABITS_OF_RUST = {
 HABITS_OF_NUMBA = {
     # checks of a strategy's parameters are made in Python, once for both engines
     *("validate", "uses_volume"),
+    # which bars a chunk is given is declared once, and Python cuts them for both engines
+    "history",
 }
 
 # By pair: why only one engine has these names.

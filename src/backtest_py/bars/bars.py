@@ -15,7 +15,7 @@ import numpy as np
 from backtest_py._forks import FreshLock
 from backtest_py.bars.clocks import wall_clock
 from backtest_py.bars.columns import PRICES, Columns, columns_from_arrays, columns_from_frame
-from backtest_py.bars.hashing import HASHED, ContentHash
+from backtest_py.bars.hashing import HASHED, ContentHash, hash_of_version_1
 from backtest_py.bars.options import ReadOptions
 from backtest_py.bars.timestamps import Times, as_times, parse_times, time_text
 from backtest_py.bars.validation import BarsReport, settle
@@ -351,8 +351,17 @@ class Bars:
 
     def _content_hash(self) -> str:
         content = ContentHash()
-        content.update({name: getattr(self, name) for name in HASHED})
+        content.update(self._hashed())
         return content.hexdigest(self.timezone, self.session_timezone)
+
+    def has_hash(self, expected: str) -> bool:
+        """Return whether this is the :attr:`content_hash`, or what it was in version 0.1.0."""
+        if expected == self.content_hash:
+            return True
+        return expected == hash_of_version_1(self._hashed(), self.timezone, self.session_timezone)
+
+    def _hashed(self) -> dict[str, NDArray[Any] | None]:
+        return {name: getattr(self, name) for name in HASHED}
 
     def remember(self, key: Hashable, compute: Callable[[], _T]) -> _T:
         """Return what ``compute`` gave when it was first called for this key.

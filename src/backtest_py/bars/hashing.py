@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["HASHED", "ContentHash"]
+__all__ = ["HASHED", "ContentHash", "hash_of_version_1"]
 
 HASHED: Final = ("time", *PRICES, "volume", "atr_column")
 """The columns that are hashed, each for itself: so bars can come piece by piece."""
@@ -42,8 +42,7 @@ class ContentHash:
         n_bars = 0
         for name, column in columns.items():
             if column is not None:
-                little_endian = column.dtype.newbyteorder("<")
-                self._digests[name].update(column.astype(little_endian, copy=False))
+                self._digests[name].update(_bytes_of(column))
                 n_bars = len(column)
         self._n_bars += n_bars
 
@@ -52,3 +51,20 @@ class ContentHash:
         lines = [f"bars 2|{self._n_bars}|{timezone}|{session_timezone}"]
         lines += [f"{name}|{digest.hexdigest()}" for name, digest in self._digests.items()]
         return sha256("\n".join(lines).encode()).hexdigest()
+
+
+def hash_of_version_1(
+    columns: Mapping[str, NDArray[Any] | None], timezone: str, session_timezone: str
+) -> str:
+    """Return the hash that version 0.1.0 wrote into its sweeps: one column after another."""
+    n_bars = len(columns["open"]) if columns["open"] is not None else 0
+    digest = sha256(f"bars 1|{n_bars}|{timezone}|{session_timezone}|".encode())
+    for name, column in columns.items():
+        digest.update(f"|{name}|".encode())
+        if column is not None:
+            digest.update(_bytes_of(column))
+    return digest.hexdigest()
+
+
+def _bytes_of(column: NDArray[Any]) -> Any:
+    return column.astype(column.dtype.newbyteorder("<"), copy=False)

@@ -84,7 +84,7 @@ class StreamedBars(Bars):
         facts = self._facts
         places = np.minimum(np.searchsorted(facts.rows, rows), len(facts.rows) - 1)
         if not np.array_equal(facts.rows[places], rows):
-            _ = self.time
+            _ = self.time  # which is refused
         return facts.times[places]
 
     @property
@@ -99,6 +99,8 @@ class StreamedBars(Bars):
 
     def off_grid(self, tick_size: float) -> int:
         """Return how many prices are not multiples of the tick."""
+        if tick_size not in self._facts.off_grid:
+            _ = self.close  # which is refused
         return self._facts.off_grid[tick_size]
 
 

@@ -148,10 +148,11 @@ def _truncation(source: str, n_rows: int) -> tuple[str, ...]:
     """Warn of a number of rows at which exports are cut off."""
     if n_rows not in _TRUNCATED_AT:
         return ()
-    return (
+    warning = (
         f"{source}: exactly {n_rows:,} rows, at which platforms cut exports off; check that the "
-        "first bar is the one you asked for",
+        "first bar is the one you asked for"
     )
+    return (warning,)
 
 
 def stream_bars(path: str | PathLike[str], options: ReadOptions, chunk_rows: int) -> Iterator[Bars]:

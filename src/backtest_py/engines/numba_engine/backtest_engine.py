@@ -145,7 +145,17 @@ def enter(bars, atr, signal_risk, rules, contract, i, side):
             stop = to_tick(stop, side < 0, contract.tick_size, denominator)
             target = to_tick(target, side > 0, contract.tick_size, denominator)
     return Position(
-        e, e, np.int64(side), signal_risk, entry, stop, target, stop, -np.inf, np.inf, moved=False
+        e,
+        e,
+        1 if side > 0 else -1,
+        signal_risk,
+        entry,
+        stop,
+        target,
+        stop,
+        -np.inf,
+        np.inf,
+        moved=False,
     )
 
 

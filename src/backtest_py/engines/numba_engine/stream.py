@@ -76,10 +76,10 @@ class Stream:
             return np.empty((3, 0), np.int64)
         trades = first_trades(room, count)
         self._exit_days.append(days_of(trades.exit_bar, bars.day))
-        for column in (trades.signal_bar, trades.entry_bar, trades.exit_bar):
-            column += base
+        bars_of = np.array([trades.signal_bar, trades.entry_bar, trades.exit_bar]) + base
+        trades = trades._replace(signal_bar=bars_of[0], entry_bar=bars_of[1], exit_bar=bars_of[2])
         self._closed.append(trades)
-        return np.array([trades.signal_bar, trades.entry_bar, trades.exit_bar])
+        return bars_of
 
     def _atr(self, window: Window) -> NDArray[np.float64]:
         """Return the average true range at the new bars of a window, as the rules ask for it."""
