@@ -303,7 +303,8 @@ pub fn begin(contract: &Contract, first: usize) -> Course {
 
 /// Go on from a course through the signals before `last`, and append the trades that end.
 ///
-/// The course is then that at bar `until`, see [`hold`].
+/// The course is then that at bar `until`, which is as in [`hold`].
+#[allow(clippy::too_many_arguments)]
 pub fn simulate(
     bars: &Bars<'_>,
     atr: &[f64],

@@ -95,7 +95,9 @@ impl Stream {
         self.course = moved(&course, base as i64);
         self.exit_days.extend(days_of(&trades.exit_bar, bars.day));
         for bars in [&mut trades.signal_bar, &mut trades.entry_bar, &mut trades.exit_bar] {
-            bars.iter_mut().for_each(|bar| *bar += base as i64);
+            for bar in bars {
+                *bar += base as i64;
+            }
         }
         self.trades.append(&mut trades);
         Ok(before)
