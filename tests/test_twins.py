@@ -60,6 +60,7 @@ ONLY_RUST = {
             *("SEMANTICS_VERSION", "Unit", "is_empty", "len"),
         ),
         "arguments that Numba takes apart": ("Range", "SignalColumns", "push"),
+        "vectors that grow; Numba joins arrays at the end": ("append",),
         "checks that keep a wrong call from reading out of bounds": ("check", "check_length"),
     },
     "indicators": {"loops that are worth wider instructions": ("TrueRange", "WindowMeans")},
@@ -74,6 +75,11 @@ ONLY_RUST = {
         ),
     },
     "backtest_engine": {"a tuple in Numba": ("Backtest",)},
+    "stream": {
+        "declared in engines/base.py": ("Window",),
+        "a check that keeps a wrong call from reading out of bounds": ("check",),
+        "attributes of the class in Python": ("new", "trades"),
+    },
     "contract": {"declared in contract.py of the package": ("Contract",)},
     "metrics": {
         "a comparison that Numba writes in place": ("larger",),
@@ -142,6 +148,7 @@ ONLY_NUMBA = {
     },
     "strategy": {"Strategy::scores": ("scored",)},
     "backtest_engine": {
+        "None": ("no_outcome",),
         "a vector that grows": ("count_signals", "empty_trades", "first_trades", "set_trade"),
     },
     "metrics": {
