@@ -37,6 +37,7 @@ from backtest_py.rules import ExitRules
 from backtest_py.strategies import *  # noqa: F403 - a strategy is named there alone
 
 if TYPE_CHECKING:
+    from backtest_py.backtest.many import ManyResults, run_many
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.config import Config
     from backtest_py.data.readers import load_bars
@@ -64,6 +65,7 @@ __all__ = [
     "EngineError",
     "EngineUnavailableError",
     "ExitRules",
+    "ManyResults",
     "MetricSettings",
     "ParityError",
     "Progress",
@@ -79,6 +81,7 @@ __all__ = [
     "plan_sweep",
     "register_strategy",
     "run",
+    "run_many",
     "run_signals",
     "sweep",
     "synthetic_bars",
@@ -88,6 +91,7 @@ __all__ += strategies.__all__
 _LATER: Final = {
     "BacktestResult": "backtest_py.backtest.result",
     "Config": "backtest_py.config",
+    "ManyResults": "backtest_py.backtest.many",
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
     "SweepResult": "backtest_py.sweep.result.result",
@@ -97,6 +101,7 @@ _LATER: Final = {
     "open_sweep": "backtest_py.sweep.result.result",
     "plan_sweep": "backtest_py.sweep.run",
     "register_strategy": "backtest_py.strategies.user",
+    "run_many": "backtest_py.backtest.many",
     "sweep": "backtest_py.sweep.run",
     "synthetic_bars": "backtest_py.data.synthetic",
 }

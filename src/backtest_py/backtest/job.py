@@ -34,8 +34,12 @@ def prepare(
     contract: Contract | None,
     metrics: MetricSettings | None,
     span: tuple[Moment, Moment] | None,
+    *,
+    market: str = "",
 ) -> Job:
     """Check that bars and settings fit together, warn of likely mistakes, and return the job.
+
+    Warnings name the market where several are run.
 
     Raises
     ------
@@ -55,7 +59,7 @@ def prepare(
     first, last = (0, len(bars)) if span is None else bars.bounds(*_pair(span))
     job = Job(bars, strategy, signals, rules, contract, metrics, first, last)
     check_job(job)
-    _warn(job)
+    _warn(job, f"{market}: " if market else "")
     return job
 
 
@@ -127,20 +131,21 @@ def _no_volume(strategy: Strategy) -> str:
     )
 
 
-def _warn(job: Job) -> None:
+def _warn(job: Job, prefix: str) -> None:
     bars, tick_size = job.bars, job.contract.tick_size
     share = bars.off_grid_share(tick_size)
     if share > OFF_GRID_SHARE:
         warnings.warn(
-            f"{100 * share:.1f} % of the prices are off the tick grid of {tick_size:g}: the tick "
-            "size is wrong, or the series is ratio-adjusted, so that percentages are right but "
-            "points and money are not",
+            f"{prefix}{100 * share:.1f} % of the prices are off the tick grid of {tick_size:g}: "
+            "the tick size is wrong, or the series is ratio-adjusted, so that percentages are "
+            "right but points and money are not",
             BacktestWarning,
             stacklevel=4,
         )
     if job.metrics.periods_per_year == 252 and bars.trades_weekends:
         warnings.warn(
-            "metrics.periods_per_year = 252, but the market trades on weekends; 365 is usual there",
+            f"{prefix}metrics.periods_per_year = 252, but the market trades on weekends; 365 is "
+            "usual there",
             BacktestWarning,
             stacklevel=4,
         )

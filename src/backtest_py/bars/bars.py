@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Bars", "BarsReport", "ReadOptions", "build_bars", "read_only", "warn_of"]
+__all__ = [
+    "Bars",
+    "BarsReport",
+    "ReadOptions",
+    "build_bars",
+    "read_only",
+    "restored",
+    "warn_of",
+]
 
 _T = TypeVar("_T")
 _ArrayT = TypeVar("_ArrayT", bound="NDArray[Any]")
@@ -201,7 +209,7 @@ class Bars:
         """Hand worker processes the columns, without what was remembered."""
         skipped = {"__weakref__", "_memo"}
         names = (name for name in self.__slots__ if name not in skipped)
-        return _restore, ({name: getattr(self, name) for name in names},)
+        return restored, ({name: getattr(self, name) for name in names},)
 
     @staticmethod
     def from_frame(
@@ -294,12 +302,13 @@ class Bars:
         values["has_volume"] = bool(values["volume"].any())
         for name in ("timezone", "session_timezone", "report"):
             values[name] = getattr(self, name)
-        return _restore(values)
+        return restored(values)
 
     def __repr__(self) -> str:
         clock = self.session_timezone or "no zone"
+        market = self.report.market and f"{self.report.market}, "
         return (
-            f"Bars({counted(len(self), 'bar')}, {self.time_text(0)} to "
+            f"Bars({market}{counted(len(self), 'bar')}, {self.time_text(0)} to "
             f"{self.time_text(len(self) - 1)}, {counted(int(self.day[-1]) + 1, 'day')}, {clock})"
         )
 
@@ -468,7 +477,7 @@ def read_only(array: _ArrayT) -> _ArrayT:
     return array.view()
 
 
-def _restore(values: dict[str, Any]) -> Bars:
+def restored(values: dict[str, Any]) -> Bars:
     """Make bars of columns that were validated before."""
     bars = Bars.__new__(Bars)
     bars._fill(values)  # noqa: SLF001 - a second constructor
@@ -493,7 +502,7 @@ def build_bars(
     DataError
         If a rule of valid bars is broken.
     """
-    return _restore(settle(columns, options, report, identical=identical, owned=owned))
+    return restored(settle(columns, options, report, identical=identical, owned=owned))
 
 
 def warn_of(report: BarsReport) -> None:
