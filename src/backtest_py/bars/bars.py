@@ -29,15 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "Bars",
-    "BarsReport",
-    "ReadOptions",
-    "build_bars",
-    "read_only",
-    "restored",
-    "warn_of",
-]
+__all__ = ["Bars", "BarsReport", "ReadOptions", "build_bars", "read_only", "warn_of"]
 
 _T = TypeVar("_T")
 _ArrayT = TypeVar("_ArrayT", bound="NDArray[Any]")
@@ -209,7 +201,7 @@ class Bars:
         """Hand worker processes the columns, without what was remembered."""
         skipped = {"__weakref__", "_memo"}
         names = (name for name in self.__slots__ if name not in skipped)
-        return restored, ({name: getattr(self, name) for name in names},)
+        return _restore, ({name: getattr(self, name) for name in names},)
 
     @staticmethod
     def from_frame(
@@ -302,7 +294,7 @@ class Bars:
         values["has_volume"] = bool(values["volume"].any())
         for name in ("timezone", "session_timezone", "report"):
             values[name] = getattr(self, name)
-        return restored(values)
+        return _restore(values)
 
     def __repr__(self) -> str:
         clock = self.session_timezone or "no zone"
@@ -477,7 +469,7 @@ def read_only(array: _ArrayT) -> _ArrayT:
     return array.view()
 
 
-def restored(values: dict[str, Any]) -> Bars:
+def _restore(values: dict[str, Any]) -> Bars:
     """Make bars of columns that were validated before."""
     bars = Bars.__new__(Bars)
     bars._fill(values)  # noqa: SLF001 - a second constructor
@@ -502,7 +494,7 @@ def build_bars(
     DataError
         If a rule of valid bars is broken.
     """
-    return restored(settle(columns, options, report, identical=identical, owned=owned))
+    return _restore(settle(columns, options, report, identical=identical, owned=owned))
 
 
 def warn_of(report: BarsReport) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from backtest_py.bars.bars import restored
+from backtest_py.bars.bars import _restore
 from backtest_py.bars.clocks import minutes_and_days, wall_clock
 from backtest_py.bars.columns import PRICES
 from backtest_py.bars.timestamps import time_text
-from backtest_py.bars.validation import BarsReport
+from backtest_py.bars.validation import BarsReport, settled
 from backtest_py.errors import DataError
 from backtest_py.parameters import counted
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.bars.bars import Bars
+    from backtest_py.bars.columns import Columns
+    from backtest_py.bars.options import ReadOptions
 
 __all__ = ["Part", "merged_bars"]
 
@@ -35,6 +37,18 @@ class Part(NamedTuple):
     name: str
     bars: Bars
     at: Callable[[str, int], str]
+
+    @classmethod
+    def of(cls, name: str, columns: Columns, options: ReadOptions, report: BarsReport) -> Part:
+        """Validate the columns of a file; rows that repeat the one before them are dropped.
+
+        Raises
+        ------
+        DataError
+            If a rule of valid bars is broken.
+        """
+        values, kept = settled(columns, options, report, identical="drop")
+        return cls(name, _restore(values), kept.at)
 
 
 def merged_bars(parts: Sequence[Part]) -> Bars:
@@ -63,7 +77,7 @@ def merged_bars(parts: Sequence[Part]) -> Bars:
     first, kept = parts[0].bars, order[~again]
     values = {name: column[kept] for name, column in columns.items()}
     minute, day = minutes_and_days(wall_clock(values["time"], first.session_timezone))
-    return restored(
+    return _restore(
         {
             "atr_column": None,
             **values,

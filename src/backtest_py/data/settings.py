@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, parameter, unknown_name
@@ -76,6 +77,18 @@ class FeedSettings(Settings):
     weight_limit: int = parameter(
         1_200, "int", "request weight in any sliding minute", minimum=10, maximum=2_400
     )
+
+    def validate(self) -> None:
+        """Refuse addresses that are none, in words that show no password."""
+        for name in ("exchange_url", "bulk_url", "s3_endpoint"):
+            value = getattr(self, name)
+            if value and not _is_address(value, with_user=name != "s3_endpoint"):
+                shown = "holds a user or more, and" if "@" in value else f"= {value[:80]!r}"
+                raise ConfigError(
+                    f"feed.{name} ({ENVIRONMENT[name]}) {shown} is no address; give http:// or "
+                    "https://, a host and a port, such as http://127.0.0.1:8700"
+                    + ("; write @ and / of a password as %40 and %2F" if "@" in value else "")
+                )
 
     def __repr__(self) -> str:
         """Return the settings without what may hold a password."""
@@ -252,6 +265,18 @@ def open_feed(profile: str = "", *, settings: FeedSettings | None = None) -> Fee
         locks=folder / "locks",
         workers=chosen.workers,
     )
+
+
+def _is_address(text: str, *, with_user: bool) -> bool:
+    """Tell whether a text is an http address, of which only the host may follow a user."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    user, _, host = parts.netloc.rpartition("@")
+    known = parts.scheme in {"http", "https"} and bool(host)
+    return known and "@" not in user + text.partition(parts.netloc)[2] and (with_user or not user)
 
 
 def _holds_secret(name: str, value: object) -> bool:

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from backtest_py.bars import Bars, ReadOptions, build_bars, warn_of
-from backtest_py.bars.bars import restored
 from backtest_py.bars.merging import Part, merged_bars
-from backtest_py.bars.validation import settled
 from backtest_py.data.readers._open import data_file, magic_of, read_text
 from backtest_py.errors import ConfigError, DataError
 
@@ -172,8 +170,7 @@ def read_several(files: Sequence[tuple[str, Path]], options: ReadOptions) -> Bar
     parts = []
     for name, file in files:
         columns, report = read_columns(file, options)
-        values, kept = settled(columns, options, report, identical="drop")
-        parts.append(Part(name, restored(values), kept.at))
+        parts.append(Part.of(name, columns, options, report))
     return merged_bars(parts)
 
 
