@@ -124,7 +124,7 @@ class FeedSettings(Settings):
         ConfigError
             If a profile, key or value is not allowed, or production lacks what it needs.
         """
-        given = cls.checked(section or {})
+        given = cls.checked({} if section is None else section)
         named = given.pop("profile", "")
         profile = profile or environment.get(PROFILE, "") or str(named) or "development"
         if profile not in PROFILES:
