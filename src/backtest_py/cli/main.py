@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from backtest_py.bars import ReadOptions  # noqa: TC001 - the decorator of inspect reads it
-from backtest_py.cli import data, many, sweep
+from backtest_py.cli import data, sweep
 from backtest_py.cli.options import (
     ConfigFile,
     EngineName,
@@ -207,7 +207,9 @@ def run(
 
         check_image(plot)
     if config.markets:
-        many.run_markets(config, engine, out=out, groups=groups, plot=plot, as_json=as_json)
+        from backtest_py.cli.many import run_markets  # noqa: PLC0415
+
+        run_markets(config, engine, out=out, groups=groups, plot=plot, as_json=as_json)
         return
     result = config.backtest(engine=engine)
     if out is not None:

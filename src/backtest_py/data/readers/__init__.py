@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from backtest_py.bars import Bars, ReadOptions, build_bars, warn_of
-from backtest_py.bars.merging import Part, merged_bars
 from backtest_py.data.readers._open import data_file, magic_of, read_text
 from backtest_py.errors import ConfigError, DataError
 
@@ -165,6 +164,8 @@ def read_several(files: Sequence[tuple[str, Path]], options: ReadOptions) -> Bar
     ConfigError, DataError
         As :func:`load_bars`.
     """
+    from backtest_py.bars.merging import Part, merged_bars  # noqa: PLC0415 - seldom needed
+
     if not files:
         raise ConfigError("load_bars: path = [] names no file; give one at least")
     parts = []
