@@ -179,8 +179,8 @@ def _joined(directory: object, path: object) -> Path:
     for name, value in (("directory", directory), ("path", path)):
         if not isinstance(value, (str, PathLike)):
             raise ConfigError(
-                f"load_bars: {name} is of type {type(value).__name__}; give a text or a "
-                "pathlib.Path, and a DataFrame to bt.Bars.from_frame"
+                f"load_bars: {name} is of type {type(value).__name__}; give a text, a "
+                "pathlib.Path or a list of them, and a DataFrame to bt.Bars.from_frame"
             )
     return Path(cast("str", directory), cast("str", path))
 
