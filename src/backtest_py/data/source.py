@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["history_change", "load_source", "market_of_manifest", "other_bars", "source_of"]
 
+EXCHANGE: Final = "binance"
+"""Whom a feed asks; a manifest names it."""
 _MILLISECOND: Final = 1_000_000
 _BEFORE_ZONES: Final = "dayfirst"
 """An option that sweeps did not note while a column's own zone was not yet the session's: theirs
@@ -47,13 +49,13 @@ def source_of(bars: Bars) -> dict[str, Any]:
     {}
     """
     report = bars.report
-    if report.format == "feed" and report.source:
+    if report.format == "feed":
         from backtest_py.data.market.candles import Series  # noqa: PLC0415 - of a feed alone
 
         interval = Series.of(report.symbol, report.interval).interval
         first, last = (int(bars.time[row]) // _MILLISECOND for row in (0, -1))
         return {
-            "source": report.source,
+            "source": EXCHANGE,  # whom the feed asks, even where candles were imported
             "symbol": report.symbol,
             "interval": report.interval,
             "start": _text(first),
@@ -161,7 +163,7 @@ def load_source(source: Mapping[str, Any]) -> Bars:
 def _from_feed(source: Mapping[str, Any]) -> Bars:
     from backtest_py.data.settings import FeedSettings, open_feed  # noqa: PLC0415 - of `data`
 
-    if source["source"] != "binance":
+    if source["source"] != EXCHANGE:
         raise ConfigError(
             f"source = {source['source']!r} is no exchange that is known here; give the bars: "
             "open_sweep(path, bars=bars)"

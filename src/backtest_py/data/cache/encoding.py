@@ -10,6 +10,7 @@ import numpy as np
 
 from backtest_py.data.market.blocks import Block, Hole, Source
 from backtest_py.data.market.candles import COLUMNS, SCHEMA_VERSION, Candles
+from backtest_py.data.market.findings import BARS, Findings
 from backtest_py.data.market.spans import Span, covered
 from backtest_py.errors import CacheError, DataError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CODEC",
+    "DamagedError",
     "Encoded",
     "NewerError",
     "block_of",
@@ -34,7 +36,7 @@ __all__ = [
 CODEC: Final = "arrow-ipc-zstd"
 LEVEL: Final = -1
 """Of candles as large as at level 1, and read a fifth faster."""
-_BARS: Final = list(COLUMNS)[:6]
+_BARS: Final = list(BARS)
 _DETAILS: Final = list(COLUMNS)[6:]
 """Columns that bars take, and the rest, which is unpacked when it is asked for."""
 FACTS: Final = b"backtest_py.block"
@@ -43,6 +45,10 @@ FACTS: Final = b"backtest_py.block"
 
 class NewerError(CacheError):
     """A newer version of the program wrote it: it is left as it is."""
+
+
+class DamagedError(CacheError):
+    """What was read is no block, or another one than was written."""
 
 
 class Encoded(NamedTuple):
@@ -82,6 +88,7 @@ def facts_of(block: Block) -> dict[str, Any]:
         "known": block.known,
         "holes": block.holes,
         "sources": block.sources,
+        "findings": block.candles.findings,
     }
 
 
@@ -120,6 +127,10 @@ def block_of(
             known = covered(read, known)
             holes = [h._replace(span=part) for h in holes for part in covered(read, (h.span,))]
             sources = [s._replace(span=part) for s in sources for part in covered(read, (s.span,))]
+        elif "findings" in facts:
+            digest, duplicates, zero_volume, flat, broken = facts["findings"]
+            rules = tuple((rule, n) for rule, n in broken)
+            candles.believe(Findings(digest, duplicates, zero_volume, flat, rules))
         return Block(series, period, tuple(known), candles, tuple(holes), tuple(sources))
     except CacheError:
         raise
@@ -139,7 +150,16 @@ def table_of(candles: Candles) -> pa.Table:
     """Return candles as a table."""
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-    return pa.table({name: pa.array(getattr(candles, name)) for name in COLUMNS})
+    # out of buffers: `pa.array` imports pandas, which takes longer than all the rest
+    columns = {name: np.ascontiguousarray(getattr(candles, name)) for name in COLUMNS}
+    return pa.table(
+        {
+            name: pa.Array.from_buffers(
+                pa.from_numpy_dtype(column.dtype), len(column), [None, pa.py_buffer(column)]
+            )
+            for name, column in columns.items()
+        }
+    )
 
 
 def candles_of(table: pa.Table) -> Candles:

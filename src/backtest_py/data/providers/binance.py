@@ -12,7 +12,7 @@ empty page means that nothing has traded since; that is not known to stay so, an
 
 from __future__ import annotations
 
-import re
+import os
 import threading
 import time
 import warnings
@@ -51,6 +51,7 @@ __all__ = ["BULK_URL", "EXCHANGE_URL", "Binance"]
 EXCHANGE_URL: Final = "https://fapi.binance.com"
 BULK_URL: Final = "https://data.binance.vision"
 KLINES: Final = "/fapi/v1/klines"
+LEDGER: Final = "request-weight.sqlite"
 WEIGHTS: Final = ((99, 1), (499, 2), (1000, 5), (1500, 10))
 """Most candles of a page, and what it weighs."""
 PAGE: Final = 499
@@ -61,9 +62,12 @@ EARLIEST: Final = 1_000_000_000_000
 """Before any market: a page from here on begins with the first candle there is."""
 BULK_LAG: Final = 2 * 86_400_000
 """So long after its end a month or day is looked for in the archive."""
+MONTH_LAG: Final = 40 * 86_400_000
+"""So long after its end a month's file is there, if there is ever one."""
 PAGE_ATTEMPTS: Final = 3
 RULES_SECONDS: Final = 3_600.0
 UNKNOWN_SYMBOL: Final = -1121
+_LIMITING: Final = ("REQUEST_WEIGHT", "RAW_REQUESTS")
 ARCHIVE_PAUSE: Final = 60.0
 """So long the archive is left alone after it could not be reached."""
 
@@ -83,6 +87,8 @@ class Binance:
         Whether history is taken from the archive.
     connections : int
         Most requests at a time.
+    scope : str
+        Who shares what the exchange said: its limits and its bans.
     tell : callable, optional
         For metrics; see :class:`Transport`.
 
@@ -105,10 +111,11 @@ class Binance:
         weight_limit: int = 2_400,
         use_bulk: bool = True,
         connections: int = 16,
+        scope: str = "",
         tell: Callable[[str, str, float], None] | None = None,
     ) -> None:
-        host = re.sub("[^a-z0-9.-]", "_", urlsplit(exchange_url).netloc.rpartition("@")[2].lower())
-        self._budget = Budget(folder / f"weight-{host}.sqlite", weight_limit)
+        host = urlsplit(exchange_url).netloc.rpartition("@")[2].lower()
+        self._budget = Budget(folder / LEDGER, weight_limit, host=host, scope=scope)
         self._rest = Transport(exchange_url, self._budget, connections=connections, tell=tell)
         self._bulk = None
         if use_bulk:
@@ -116,10 +123,12 @@ class Binance:
         self._bulk_asleep_until = 0.0
         self._connections = connections
         self._first: dict[Series, int] = {}
+        self._asking: dict[tuple[int, Series], threading.Lock] = {}
 
     def close(self) -> None:
         """Let go of all connections."""
         self._rest.close()
+        self._budget.close()
         if self._bulk is not None:
             self._bulk.close()
 
@@ -150,6 +159,17 @@ class Binance:
                 "be written otherwise, such as BTCUSDT"
             )
         return first
+
+    def checksum(self, series: Series, source: Source) -> str:
+        """Return the checksum that a source's file has now; see :meth:`Exchange.checksum`."""
+        if self._bulk is None:
+            return ""
+        try:
+            return self._bulk.checksum(series, source)
+        except NotThere:
+            return ""
+        except DataError as error:
+            raise ExchangeError(f"{self.name}: {error}") from error
 
     def fetch(
         self, series: Series, wanted: Span, *, progress: Callable[[int], None] | None = None
@@ -264,7 +284,9 @@ class Binance:
                 found += blocks
                 rest = missing(part, [span for block in blocks for span in block.known])
         except NotThere:
-            if unit == "monthly":
+            # of a market that REST does not know, days are worth asking for only where the file of
+            # their month may still be to come: else a name that is wrong would cost thousands
+            if unit == "monthly" and not (forced and part.end < now - MONTH_LAG):
                 return Done([], self._files(series, part, now, forced=forced, days=True))
         except Stopped:
             raise
@@ -370,13 +392,15 @@ class Binance:
 
     def _first_of(self, series: Series, stop: threading.Event) -> int | None:
         """Return when the first candle opens that REST has, or None if it has none."""
-        first = self._first.get(series)
-        if first is None:
-            rows = self._rows(series, EARLIEST, 1, stop)
-            if not len(rows):
-                return None
-            first = self._first[series] = int(rows.open_time[0])
-        return first
+        # once for all threads of a process; after a fork, the parent's lock may be held
+        with self._asking.setdefault((os.getpid(), series), threading.Lock()):
+            first = self._first.get(series)
+            if first is None:
+                rows = self._rows(series, EARLIEST, 1, stop)
+                if not len(rows):
+                    return None
+                first = self._first[series] = int(rows.open_time[0])
+            return first
 
     def _learn_rules(self) -> None:
         """Read the exchange's own limits, unless a process of this machine did so lately."""
@@ -398,7 +422,8 @@ def _rules(found: Any) -> list[Rule]:
     stated = found.get("rateLimits")
     rules = []
     for each in stated if isinstance(stated, list) else ():
-        if not isinstance(each, dict) or each.get("rateLimitType") != "REQUEST_WEIGHT":
+        # no request weighs less than 1: a limit of their number is one of their weight as well
+        if not isinstance(each, dict) or each.get("rateLimitType") not in _LIMITING:
             continue
         unit = UNIT_MS.get(str(each.get("interval"))[:1], 0)
         count, limit = each.get("intervalNum", 1), each.get("limit")
