@@ -15,12 +15,15 @@ from backtest_py.bars import ReadOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
+
 __all__ = [
     "MOST_WORKERS",
     "ConfigFile",
     "EngineName",
     "Json",
     "Threads",
+    "json_table",
     "json_value",
     "print_json",
     "with_read_options",
@@ -74,6 +77,12 @@ def json_value(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0.0:
         return str(value)
     return value
+
+
+def json_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame, its index first, ready for strict JSON."""
+    rows = frame.reset_index().to_dict("records")
+    return [{str(name): json_value(value) for name, value in row.items()} for row in rows]
 
 
 def print_json(value: object) -> None:
