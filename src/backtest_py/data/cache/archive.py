@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from backtest_py.data.cache.encoding import (
-    BARS,
+    VALUES,
+    DamagedError,
     NewerError,
     bars_block,
     block_of,
@@ -107,19 +108,23 @@ class Archive:
 
         Raises
         ------
+        DamagedError
+            If the file holds no such block. It is left as it is, to be replaced by the next
+            :meth:`put`.
         CacheError
-            If the file cannot be read or holds no such block. It is left as it is, to be replaced
-            by the next :meth:`put`.
+            If it cannot be read.
         """
         path = _path(series, period)
-        names = tuple(COLUMNS) if details else BARS
+        names = tuple(COLUMNS) if details else VALUES
         with self._rest.watched():
             try:
                 return self._found(path, series, period, wanted, names)
-            except NewerError as error:
-                raise NewerError(f"{self!r}, {path}: {error}") from None
             except CacheError as error:
-                raise CacheError(f"{self!r}, {path}: {error}") from error
+                raise type(error)(f"{self!r}, {path}: {error}") from error
+
+    def look(self, series: Series, period: Span) -> Block | None:
+        """Return a whole block as :meth:`get` does."""
+        return self.get(series, period)
 
     def _found(
         self,
@@ -140,10 +145,10 @@ class Archive:
                 return _read(content, series, period, wanted, names)
             except NewerError:
                 raise
-            except CacheError:
+            except CacheError as error:
                 took = time.monotonic() - began
                 if attempt + 1 == self._files.attempts or took > SLOW_SECONDS:
-                    raise
+                    raise DamagedError(str(error)) from error
                 time.sleep(0.01 * attempt)
         raise AssertionError  # the loop returns or raises
 
@@ -166,17 +171,20 @@ class Archive:
         with self._rest.watched():
             self._files.delete(_path(series, period))
 
-    def periods(self) -> list[tuple[Series, Span]]:
-        """Return what is kept, in order of symbol, length of interval and time."""
+    def entries(self) -> dict[tuple[Series, Span], int]:
+        """Return the bytes of every block, as it is stored, in no order."""
         with self._rest.watched():
             paths = self._files.paths()
-        found = (_parsed(path) for path, _ in paths)
-        return in_order(each for each in found if each is not None)
+        found = ((_parsed(path), size) for path, size in paths)
+        return {at: size for at, size in found if at is not None}
+
+    def periods(self) -> list[tuple[Series, Span]]:
+        """Return what is kept, in order of symbol, length of interval and time."""
+        return in_order(self.entries())
 
     def n_bytes(self) -> int:
         """Return how many bytes all blocks have, as they are stored."""
-        with self._rest.watched():
-            return sum(size for path, size in self._files.paths() if _parsed(path) is not None)
+        return sum(self.entries().values())
 
 
 def _path(series: Series, period: Span) -> str:
@@ -237,8 +245,8 @@ def _groups_of(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _hashes(columns: Mapping[str, Any]) -> list[str]:
     """Return the hash of the columns of bars, and that of the others where they are there."""
-    others = [name for name in columns if name not in BARS]
-    parts = [BARS, others] if others else [BARS]
+    others = [name for name in columns if name not in VALUES]
+    parts = [VALUES, others] if others else [VALUES]
     return [columns_hash({name: columns[name] for name in part}) for part in parts]
 
 
@@ -270,7 +278,7 @@ def _read(
             raise CacheError("the candles do not have the hash that was written with them")
     edges = [period.start, *(group.opens for group in groups[1:]), period.end]
     read = None if whole else Span(edges[first], edges[last])
-    if names == BARS:
+    if names == VALUES:
         return bars_block(facts, columns, series, period, read=read)
     return block_of(facts, Candles(**columns), series, period, read=read)
 
