@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, cast
 
 import numpy as np
 
+from backtest_py.data.cache.encoding import BarsOnlyError
 from backtest_py.data.market.blocks import Block, periods
 from backtest_py.data.market.candles import Series
 from backtest_py.data.market.certificates import certificate_of, part_of
@@ -510,6 +511,8 @@ class Feed:
         try:
             found = tier.get(series, period, inside, details=details)
             return None if found is None else self.journal.fresh(found)
+        except BarsOnlyError:  # what was rewritten is cut out of a whole block
+            return self._asked(tier, series, period, inside)
         except CacheError as error:
             warnings.warn(f"{error}; the next tier is asked", BacktestWarning, stacklevel=2)
             return None
