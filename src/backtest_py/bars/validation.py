@@ -64,7 +64,8 @@ class BarsReport:
     columns : mapping of str to str
         The source's name of each column that was used.
     arguments : mapping of str to object
-        Arguments of :func:`backtest_py.load_bars` that read the file again, its path in full.
+        Arguments of :func:`backtest_py.load_bars` that read the file again, its path in full; or
+        ``source``, ``symbol`` and ``interval`` of an exchange. None where there is no way back.
     ignored : tuple of str
         Columns that were not used.
     notes, warnings : tuple of str
