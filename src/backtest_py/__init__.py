@@ -37,6 +37,7 @@ from backtest_py.rules import ExitRules
 from backtest_py.strategies import *  # noqa: F403 - a strategy is named there alone
 
 if TYPE_CHECKING:
+    from backtest_py.backtest.chunked import run_chunked
     from backtest_py.backtest.many import ManyResults, run_many
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.config import Config
@@ -81,6 +82,7 @@ __all__ = [
     "plan_sweep",
     "register_strategy",
     "run",
+    "run_chunked",
     "run_many",
     "run_signals",
     "sweep",
@@ -101,6 +103,7 @@ _LATER: Final = {
     "open_sweep": "backtest_py.sweep.result.result",
     "plan_sweep": "backtest_py.sweep.run",
     "register_strategy": "backtest_py.strategies.user",
+    "run_chunked": "backtest_py.backtest.chunked",
     "run_many": "backtest_py.backtest.many",
     "sweep": "backtest_py.sweep.run",
     "synthetic_bars": "backtest_py.data.synthetic",

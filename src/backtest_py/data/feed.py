@@ -376,7 +376,8 @@ class Feed:
 
         def known(period: Span) -> Block:
             inside = _inside(period, span)
-            block = blocks.get((series, period)) or self._kept(series, period, inside)
+            at = (series, period)
+            block = blocks.get(at) or self._kept(*at, inside, details=False)
             if block.missing(inside):
                 raise _Lacking
             return block
@@ -468,13 +469,21 @@ class Feed:
         told = [self._told(tier, block) for tier in tiers if not tier.read_only]
         return any(told)
 
-    def _kept(self, series: Series, period: Span, inside: Span) -> Block:
-        """Return what the tiers know, asking no more of them than needed."""
+    def _kept(self, series: Series, period: Span, inside: Span, *, details: bool = True) -> Block:
+        """Return what the tiers know, asking no more of them than needed.
+
+        Without details a block may hold only the columns of bars, where the nearest tier knows all
+        that is wanted: what has to be merged or stored is whole.
+        """
         block = Block.nothing(series, period)
-        for tier in (self.database, self.archive):
-            if tier is None:
-                continue
-            found = self._asked(tier, series, period, inside)
+        tiers = [tier for tier in (self.database, self.archive) if tier is not None]
+        for tier in tiers:
+            nearest = not details and tier is tiers[0]
+            found = self._asked(tier, series, period, inside, details=not nearest)
+            if nearest and found is not None:
+                if not found.missing(inside):
+                    return found
+                found = self._asked(tier, series, period, inside)
             if found is None:
                 continue
             for gap in block.missing(period) if block.known else ():
@@ -490,10 +499,16 @@ class Feed:
         return block
 
     def _asked(
-        self, tier: Database | Archive, series: Series, period: Span, inside: Span
+        self,
+        tier: Database | Archive,
+        series: Series,
+        period: Span,
+        inside: Span,
+        *,
+        details: bool = True,
     ) -> Block | None:
         try:
-            found = tier.get(series, period, inside)
+            found = tier.get(series, period, inside, details=details)
             return None if found is None else self.journal.fresh(found)
         except CacheError as error:
             warnings.warn(f"{error}; the next tier is asked", BacktestWarning, stacklevel=2)
