@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backtest_py.cli.options import Json, print_json
+from backtest_py.cli.options import Json, MetricsPort, print_json
 
 __all__ = ["commands"]
 
@@ -25,6 +25,7 @@ def fetch(
     end: Annotated[str, typer.Option(help="The day or time before which it ends, UTC.")],
     *,
     profile: Profile = "",
+    metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     json: Json = False,
 ) -> None:
     """Fetch complete, closed, checked bars, and keep them."""

@@ -13,7 +13,9 @@ from backtest_py.data.market.blocks import Block, periods
 from backtest_py.data.market.candles import Series
 from backtest_py.data.market.gathering import gathered_bars
 from backtest_py.data.market.spans import Span
+from backtest_py.data.recording import Looks, fetched
 from backtest_py.errors import BacktestWarning, CacheError, ConfigError, MissingDataError
+from backtest_py.monitoring.catalogue import DEGRADATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from backtest_py.data.cache.database import Database
     from backtest_py.data.cache.memory import Memory
     from backtest_py.data.providers.exchange import Exchange
+    from backtest_py.monitoring import MetricsServer
 
     Moment = str | date | int
     Place: TypeAlias = tuple[Series, Span]
@@ -56,6 +59,8 @@ class Feed:
         Folder of the locks by which processes fetch a range once.
     workers : int
         Threads that read and check blocks; 0 is one for each processor.
+    metrics : MetricsServer, optional
+        The page of metrics that ends with the feed.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Feed:
         archive: Archive | None,
         locks: Path,
         workers: int = 0,
+        metrics: MetricsServer | None = None,
     ) -> None:
         self.exchange = exchange
         self.memory = memory
@@ -74,6 +80,7 @@ class Feed:
         self.archive = archive
         self._locks = locks
         self._workers = workers
+        self._metrics = metrics
 
     def bars(
         self,
@@ -169,6 +176,8 @@ class Feed:
         self.exchange.close()
         if self.database is not None:
             self.database.close()
+        if self._metrics is not None:
+            self._metrics.close()
 
     def __enter__(self) -> Self:
         return self
@@ -207,15 +216,16 @@ class Feed:
         _Lacking
             If no tier knows all of it.
         """
+        looks = Looks()
 
         def known(period: Span) -> Block:
             inside = _inside(period, span)
-            block = blocks.get((series, period)) or self._kept(series, period, inside)
+            block = blocks.get((series, period)) or self._kept(series, period, inside, looks=looks)
             if block.missing(inside):
                 raise _Lacking
             return block
 
-        return gathered_bars(
+        bars = gathered_bars(
             series,
             span,
             known,
@@ -223,6 +233,8 @@ class Feed:
             session_timezone=session_timezone,
             workers=self._workers,
         )
+        looks.count()  # not where something lacks: all of it is looked up again
+        return bars
 
     def _completed(self, wanted: Mapping[Series, Span]) -> dict[Place, Block]:
         """Fetch what no tier knows, and return the blocks of all that is wanted."""
@@ -235,12 +247,16 @@ class Feed:
             for at in sorted(places, key=lambda at: (str(at[0]), at[1])):
                 locks.enter_context(self._locked(*at))
             # whole blocks, since they are written back; another may have fetched some meanwhile
-            blocks = {at: self._kept(*at, at[1]) for at in places}
+            locks.callback((looks := Looks(places)).count)
+            blocks = {at: self._kept(*at, at[1], looks=looks) for at in places}
             gaps = [
                 (at[0], gap) for at, inside in places.items() for gap in blocks[at].missing(inside)
             ]
             if gaps:
+                asked = [at for at, inside in places.items() if blocks[at].missing(inside)]
                 self._fetch(gaps, blocks)
+                for at in asked:
+                    looks.note("exchange", *at, places[at], blocks[at])
         for at, inside in places.items():
             unknown = blocks[at].missing(inside)
             if unknown:
@@ -251,7 +267,7 @@ class Feed:
         """Add what the exchange has of some spans to blocks, and keep them, even half-way."""
         changed: set[Place] = set()
         try:
-            for part in self.exchange.fetch_many(gaps):
+            for part in fetched(self.exchange.name, self.exchange.fetch_many(gaps)):
                 at = (part.series, part.period)
                 blocks[at] = blocks[at].replaced_by(part)
                 changed.add(at)
@@ -261,13 +277,17 @@ class Feed:
                     if tier is not None and not getattr(tier, "read_only", False):
                         self._told(tier, blocks[at])
 
-    def _kept(self, series: Series, period: Span, inside: Span) -> Block:
+    def _kept(
+        self, series: Series, period: Span, inside: Span, *, looks: Looks | None = None
+    ) -> Block:
         """Return what the tiers know, asking no more of them than needed."""
         block = Block.nothing(series, period)
         for tier in (self.database, self.archive):
             if tier is None:
                 continue
             found = self._asked(tier, series, period, inside)
+            if looks is not None:
+                looks.note(tier.name, series, period, inside, found)
             if found is None:
                 continue
             for gap in block.missing(period) if block.known else ():
@@ -288,6 +308,7 @@ class Feed:
         try:
             return tier.get(series, period, inside)
         except CacheError as error:
+            DEGRADATIONS.add(tier.name, error.reason)
             warnings.warn(f"{error}; the next tier is asked", BacktestWarning, stacklevel=2)
             return None
 
@@ -295,6 +316,7 @@ class Feed:
         try:
             tier.put(block)
         except CacheError as error:
+            DEGRADATIONS.add(tier.name, "unwritable")
             warnings.warn(f"{error}; it is not kept there", BacktestWarning, stacklevel=2)
 
     def _absence(self, series: Series, gap: Span) -> MissingDataError:

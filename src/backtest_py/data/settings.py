@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from backtest_py.data.feed import Feed
 from backtest_py.errors import ConfigError
+from backtest_py.monitoring.endpoint import LOOPBACK, serve_metrics_unless_served
 from backtest_py.parameters import Settings, parameter, unknown_name
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ ENVIRONMENT: Final = {
     "s3_endpoint": "BACKTEST_PY_S3_ENDPOINT",
     "exchange_url": "BACKTEST_PY_EXCHANGE_URL",
     "bulk_url": "BACKTEST_PY_BULK_URL",
+    "metrics_port": "BACKTEST_PY_METRICS_PORT",
+    "metrics_host": "BACKTEST_PY_METRICS_HOST",
 }
 """Variables that take the place of a setting. A password stands nowhere else."""
 SECRET: Final = ("database_url",)
@@ -65,6 +68,10 @@ class FeedSettings(Settings):
     weight_limit: int = parameter(
         1_200, "int", "request weight in any sliding minute", minimum=10, maximum=2_400
     )
+    metrics_port: int = parameter(
+        0, "int", "port of the page of metrics; 0 is none", minimum=0, maximum=65_535
+    )
+    metrics_host: str = parameter(LOOPBACK, "text", "address on which that page is served")
 
     def __repr__(self) -> str:
         """Return the settings without what may hold a password."""
@@ -104,6 +111,8 @@ class FeedSettings(Settings):
             for name, variable in ENVIRONMENT.items()
             if environment.get(variable)
         }
+        if str(given.get("metrics_port", "")).isdecimal():  # the environment's are texts
+            given["metrics_port"] = int(str(given["metrics_port"]))
         settings = cls.from_mapping(given)
         if profile == "production":
             for name, wanted in (("database_url", "postgresql"), ("archive_url", "s3://")):
@@ -159,6 +168,9 @@ def open_feed(profile: str = "", *, settings: FeedSettings | None = None) -> Fee
 
     chosen = FeedSettings.of(profile) if settings is None else settings
     folder = chosen.folder
+    metrics = None
+    if chosen.metrics_port:
+        metrics = serve_metrics_unless_served(chosen.metrics_port, chosen.metrics_host)
     exchange = Binance(
         _user_folder() / "exchange" if not chosen.data_dir else folder / "exchange",
         exchange_url=chosen.exchange_url or EXCHANGE_URL,
@@ -172,6 +184,7 @@ def open_feed(profile: str = "", *, settings: FeedSettings | None = None) -> Fee
         archive=Archive(chosen.archive_url or folder / "archive", endpoint=chosen.s3_endpoint),
         locks=folder / "locks",
         workers=chosen.workers,
+        metrics=metrics,
     )
 
 

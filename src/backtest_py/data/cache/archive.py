@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from backtest_py.data.cache.encoding import (
+    DamagedError,
     NewerError,
     block_of,
     candles_of,
@@ -25,6 +26,7 @@ from backtest_py.data.market.blocks import in_order, is_long, period_of
 from backtest_py.data.market.candles import COLUMNS, Series
 from backtest_py.data.market.intervals import INTERVALS
 from backtest_py.data.market.spans import Span
+from backtest_py.data.recording import reads, writes
 from backtest_py.errors import CacheError, ConfigError
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ class Archive:
         """Whether nothing can be written there."""
         return self._files.read_only
 
+    @reads
     def get(self, series: Series, period: Span, wanted: Span | None = None) -> Block | None:
         """Return a block, None where there is none.
 
@@ -110,7 +113,7 @@ class Archive:
             except NewerError as error:
                 raise NewerError(f"{self!r}, {path}: {error}") from None
             except CacheError as error:
-                raise CacheError(f"{self!r}, {path}: {error}") from error
+                raise type(error)(f"{self!r}, {path}: {error}") from error
 
     def _found(self, path: str, series: Series, period: Span, wanted: Span | None) -> Block | None:
         """Read a file, again where it seems damaged and may only have been replaced meanwhile."""
@@ -124,13 +127,16 @@ class Archive:
                 return _read(content, series, period, wanted)
             except NewerError:
                 raise
-            except CacheError:
+            except CacheError as error:
                 took = time.monotonic() - began
-                if attempt + 1 == self._files.attempts or took > SLOW_SECONDS:
+                if took > SLOW_SECONDS:
                     raise
+                if attempt + 1 == self._files.attempts:
+                    raise DamagedError(str(error)) from error
                 time.sleep(0.01 * attempt)
         raise AssertionError  # the loop returns or raises
 
+    @writes
     def put(self, block: Block) -> None:
         """Keep a block in the place of the one of its period: whole, or not at all.
 

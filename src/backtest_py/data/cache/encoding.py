@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CODEC",
+    "DamagedError",
     "Encoded",
     "NewerError",
     "block_of",
@@ -43,6 +44,14 @@ FACTS: Final = b"backtest_py.block"
 
 class NewerError(CacheError):
     """A newer version of the program wrote it: it is left as it is."""
+
+    reason = "newer"
+
+
+class DamagedError(CacheError):
+    """What is kept is not what was written, or was never a block."""
+
+    reason = "damaged"
 
 
 class Encoded(NamedTuple):
