@@ -207,24 +207,28 @@ def _client(module: str = "prometheus_client") -> Any:
 def _registry() -> Any:
     client = _client()
     registry = client.CollectorRegistry(auto_describe=False)
-    registry.register(_Collector())
+    registry.register(_Collector(_client("prometheus_client.core")))
     client.ProcessCollector(registry=registry)
     return registry
 
 
 class _Collector:
-    """Gives prometheus-client what was recorded."""
+    """Gives prometheus-client what was recorded.
 
-    def collect(self) -> Iterator[Any]:
-        """Yield every metric of the catalogue with its samples."""
-        core = _client("prometheus_client.core")
-        families = {
+    Reading the page imports nothing: a fork in the midst of an import would leave its lock held.
+    """
+
+    def __init__(self, core: Any) -> None:
+        self._families = {
             "counter": core.CounterMetricFamily,
             "gauge": core.GaugeMetricFamily,
             "histogram": core.HistogramMetricFamily,
         }
+
+    def collect(self) -> Iterator[Any]:
+        """Yield every metric of the catalogue with its samples."""
         for metric in METRICS:
-            family = families[metric.kind](metric.name, metric.about, labels=[*metric.labels])
+            family = self._families[metric.kind](metric.name, metric.about, labels=[*metric.labels])
             if isinstance(metric, Histogram):
                 for labels, sums in metric.values().items():
                     family.add_metric(labels, _buckets(metric, sums.counts), sums.total)

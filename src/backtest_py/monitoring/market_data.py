@@ -11,7 +11,7 @@ from backtest_py.monitoring.instruments import recording
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["exchange_events", "fetched", "looked_up", "read", "result_of", "wrote"]
+__all__ = ["answered", "exchange_events", "fetched", "looked_up", "read", "result_of", "wrote"]
 
 
 def looked_up(looks: Iterable[tuple[str, bool]]) -> None:
@@ -19,6 +19,13 @@ def looked_up(looks: Iterable[tuple[str, bool]]) -> None:
     if recording():
         for tier, full in looks:
             (metrics.HITS if full else metrics.MISSES).add(tier)
+
+
+def answered(tier: str, began: float, n_bytes: int | None) -> None:
+    """Record a question that began at a time of ``time.perf_counter``; None is a miss."""
+    if recording():
+        looked_up(((tier, n_bytes is not None),))
+        read(tier, began, n_bytes or 0)
 
 
 def read(tier: str, began: float, n_bytes: int) -> None:
@@ -86,13 +93,12 @@ def exchange_events(
         Takes an event, a label, an amount and a path, see
         :class:`~backtest_py.data.providers.transport.Transport`.
     """
+    _begin(exchange)
+    metrics.WEIGHT_LIMIT.set(weight_limit, exchange)
 
     def tell(event: str, label: str, amount: float, path: str) -> None:
         if not recording():
             return
-        if (exchange,) not in metrics.WEIGHT_LIMIT.values():
-            _begin(exchange)
-            metrics.WEIGHT_LIMIT.set(weight_limit, exchange)
         endpoint = endpoint_of(path)
         if event == "request":
             metrics.REQUESTS.add(exchange, endpoint, result_of(label), amount=amount)
@@ -104,6 +110,7 @@ def exchange_events(
             metrics.RECEIVED_BYTES.add(exchange, endpoint, amount=amount)
         elif event == "weight":
             metrics.WEIGHT.add(exchange, amount=amount)
+            metrics.WEIGHT_LIMIT.set(weight_limit, exchange)
         elif event == "used":
             metrics.WEIGHT_USED.set(amount, exchange)
         elif event == "wait":
@@ -115,7 +122,7 @@ def exchange_events(
 
 
 def _begin(exchange: str) -> None:
-    """Show zeros for an exchange, so that the first ban is seen as a rise."""
+    """Show zeros for an exchange before its first request, so that a first ban is a rise."""
     for metric in metrics.METRICS:
         if next(iter(metric.labels), "") == "exchange":
             metric.begin(exchange)

@@ -12,11 +12,20 @@ from backtest_py.monitoring.instruments import recording
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["kept", "progressed", "watched", "with_verdict"]
+__all__ = ["counted", "kept", "progressed", "watched", "with_verdict"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Verdict = TypeVar("Verdict", bound=dict[str, Any])
+
+
+Shard = TypeVar("Shard")
+Rows = TypeVar("Rows", bound="_Rows")
+
+
+class _Rows(Protocol):
+    @property
+    def num_rows(self) -> int: ...
 
 
 class Standing(Protocol):
@@ -51,6 +60,16 @@ def kept(n_combos: int, n_shards: int = 1) -> None:
     """Count combinations and shards whose results are kept."""
     metrics.SWEEP_COMBINATIONS.add(amount=n_combos)
     metrics.SWEEP_SHARDS.add(amount=n_shards)
+
+
+def counted(keep: Callable[[Shard, Rows], None]) -> Callable[[Shard, Rows], None]:
+    """Count what a function keeps, once it is kept."""
+
+    def keeping(shard: Shard, rows: Rows) -> None:
+        keep(shard, rows)
+        kept(rows.num_rows)
+
+    return keeping
 
 
 def watched(sweep: Callable[P, T]) -> Callable[P, T]:

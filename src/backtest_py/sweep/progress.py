@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backtest_py.monitoring.instruments import recording
-from backtest_py.monitoring.sweeps import kept, progressed
+from backtest_py.monitoring.sweeps import progressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,7 +77,6 @@ class Meter:
         """Count a shard as done; :meth:`tell` says so."""
         self._finished += rows
         self._shards += 1
-        kept(rows)
 
     def tell(self, computed: int) -> None:
         """Tell the callback; ``computed`` combinations of this run may not be written yet."""

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from backtest_py.data.extras import required
 from backtest_py.monitoring import catalogue as metrics
-from backtest_py.monitoring.market_data import looked_up, read
+from backtest_py.monitoring.market_data import answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -79,8 +79,7 @@ class Memory:
                 self._misses += 1
             else:
                 self._hits += 1
-        read("memory", began, 0 if found is None else found[1])
-        looked_up((("memory", found is not None),))
+        answered("memory", began, None if found is None else found[1])
         return None if found is None else found[0]
 
     def put(self, key: Hashable, value: object, n_bytes: int) -> None:
