@@ -9,6 +9,14 @@ import pytest
 from backtest_py.cli import main
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_user_folder(tmp_path_factory):
+    """Keep what belongs to the user, such as the count of request weight, out of the real one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("user")))
+        yield
+
+
 @pytest.fixture(params=["numba", "rust"])
 def engine(request):
     """Name of an engine; a test that takes it runs on both."""

@@ -156,8 +156,11 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def web_server(folder, handler=_Handler):
-    """Give the address of a server of a folder's files."""
+def web_server(folder, handler=_Handler, tls=None):
+    """Give the address of a server of a folder's files; with ``tls``, it speaks that."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+    if tls is not None:
+        server.handle_error = lambda *_: None  # a client that hangs up
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     with _serving(server) as address:
         yield address

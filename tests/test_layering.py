@@ -24,6 +24,7 @@ FLOW = (
     ("bars.options", "bars.timestamps"),
     ("bars.clocks", "bars.columns"),
     ("bars.validation",),
+    ("bars.resampling",),
     ("bars",),
     ("signals",),
     ("contract", "rules", "data"),

@@ -417,6 +417,54 @@ class Bars:
             off += len(self) - int(np.count_nonzero(on_grid))
         return off / (4 * len(self))
 
+    def resample(
+        self,
+        interval: str,
+        *,
+        origin: str = "midnight",
+        incomplete: str = "drop",
+        label: str = "open",
+        closed: str = "left",
+        source: str = "",
+    ) -> Bars:
+        """Return coarser bars, none of which crosses a trading day; gaps are not filled.
+
+        Parameters
+        ----------
+        interval : str
+            Length, such as "15m", "4h" or "1d": a multiple of that of the bars.
+        origin : str
+            Where each day's bars start: "midnight" of the session's clock, "session" (the day's
+            first bar), or a time of day such as "09:00".
+        incomplete : {"drop", "keep"}
+            What becomes of a last bar that ends after the last bar it is made of.
+        label, closed : {"open"}, {"left"}
+            A bar carries the time at which it opens, and takes the bars that open from then on,
+            and before it ends; nothing else is no look-ahead, and is refused.
+        source : str
+            Length of these bars; "" is ``report.interval``, or else their smallest step in a day.
+
+        Raises
+        ------
+        ConfigError
+            If a choice is unknown, the interval is not a multiple of the bars' own, does not
+            divide the day (with "midnight"), or bars lie across the edge of a coarser one.
+        DataError
+            If no bar is complete.
+
+        Examples
+        --------
+        >>> from backtest_py.data import synthetic_bars
+        >>> bars = synthetic_bars(n_days=1).resample("15m")
+        >>> bars.time_text(1), bars.report.interval
+        ('2019-01-02 09:15', '15m')
+        """
+        from backtest_py.bars.resampling import Resampling, resampled  # noqa: PLC0415 - seldom used
+
+        rule = Resampling(interval, source, origin, incomplete, label, closed)
+        values = {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
+        return _restore(resampled(values, self.wall, rule))
+
     @property
     def trades_weekends(self) -> bool:
         """Whether most weekend days in the span have bars: a market of seven days a week."""

@@ -27,12 +27,14 @@ def fetch(
     profile: Profile = "",
     metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Fetch complete, closed, checked bars, and keep them."""
+    from backtest_py.cli.download import download_bar  # noqa: PLC0415 - as the next one
     from backtest_py.data.settings import open_feed  # noqa: PLC0415 - of the extra `data`
 
-    with open_feed(profile) as feed:
-        found = feed.bars_many(symbols, interval, start, end)
+    with open_feed(profile) as feed, download_bar(silent=json or quiet) as progress:
+        found = feed.bars_many(symbols, interval, start, end, progress=progress)
     rows = [
         {
             "symbol": symbol,

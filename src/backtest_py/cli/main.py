@@ -316,6 +316,9 @@ def inspect(
     tick_size: Annotated[
         float | None, typer.Option(help="Also count the prices that are not on this tick grid.")
     ] = None,
+    calendar: Annotated[
+        str, typer.Option(help="Also compare with the sessions of a market: win, wdo, crypto.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Show what a file of bars holds.
@@ -334,12 +337,22 @@ def inspect(
         bars = load_bars(file, **options.to_mapping())
     facts = inspect_bars(bars)
     off_grid = None if tick_size is None else bars.off_grid_share(tick_size)
+    check = None
+    if calendar:
+        from backtest_py.data import check_sessions  # noqa: PLC0415
+
+        check = check_sessions(bars, market=calendar)
     if as_json:
-        print_json({"kind": "inspect", **facts.to_mapping(), "off_grid_share": off_grid})
+        kept = {} if check is None else {"calendar": check.to_mapping()}
+        print_json({"kind": "inspect", **facts.to_mapping(), "off_grid_share": off_grid, **kept})
         return
     from backtest_py.report.inspection import print_inspection  # noqa: PLC0415
 
     print_inspection(facts, tick_size=tick_size, off_grid_share=off_grid)
+    if check is not None:
+        from backtest_py.report.sessions import print_sessions  # noqa: PLC0415
+
+        print_sessions(check)
 
 
 @app.command()

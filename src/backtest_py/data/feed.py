@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import time
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, cast
 
 import numpy as np
 
@@ -18,7 +21,7 @@ from backtest_py.errors import BacktestWarning, CacheError, ConfigError, Missing
 from backtest_py.monitoring.catalogue import DEGRADATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
@@ -32,10 +35,41 @@ if TYPE_CHECKING:
     Moment = str | date | int
     Place: TypeAlias = tuple[Series, Span]
 
-__all__ = ["Feed"]
+__all__ = ["Feed", "Fetching"]
 
 BYTES_OF_A_BAR: Final = 8 * 8
 """What a bar takes in memory: time, five columns, minute and day, and some that are remembered."""
+
+LOCKED: Final = 128
+"""Blocks that are locked and fetched at a time: each lock is an open file."""
+KEEP_SECONDS: Final = 0.5
+"""What has arrived is kept at least so often, or in a tenth of the time where that is slow."""
+_DATES: Final = Span(631_152_000_000, 4_102_444_800_000)
+"""From 1990 to 2100: what lies outside is no time in milliseconds, or a mistake."""
+
+_OFFSET: Final = re.compile(r"T.*[+-][0-9]{2}:?[0-9]{2}$")
+"""The end of a time that says how far its clock is from UTC."""
+
+
+class Fetching(NamedTuple):
+    """How far a download is.
+
+    Attributes
+    ----------
+    symbol : str
+        Of what has just arrived.
+    n_candles : int
+        How many candles have arrived so far, of all symbols.
+    n_answers : int
+        In how many pages and files.
+    n_wanted : int
+        How many candles no tier had; fewer arrive where the market is younger than the span.
+    """
+
+    symbol: str
+    n_candles: int
+    n_answers: int
+    n_wanted: int
 
 
 class _Lacking(Exception):  # noqa: N818 - a question for the exchange, no error
@@ -117,20 +151,25 @@ class Feed:
         end: Moment,
         *,
         session_timezone: str = "UTC",
+        progress: Callable[[Fetching], None] | None = None,
     ) -> dict[str, Bars]:
         """Return the bars of several symbols; what is missing of all is fetched in parallel.
+
+        ``progress`` is called for every page and file that arrives from the exchange.
 
         Raises
         ------
         BacktestError
             As :meth:`bars`, for the first symbol that cannot be had.
         """
+        if isinstance(symbols, str):
+            raise ConfigError(f"symbols = {symbols[:40]!r} is one text; give a list of symbols")
         wanted = _span(start, end)
         series = {symbol: Series.of(symbol, interval) for symbol in symbols}
         keys = {each: (each, wanted, session_timezone) for each in series.values()}
         found = {each: self.memory.get(key) for each, key in keys.items()}
         missed = {each: wanted for each, bars in found.items() if bars is None}
-        found |= self._gathered(missed, session_timezone)
+        found |= self._gathered(missed, session_timezone, progress=progress)
         return {symbol: found[each] for symbol, each in series.items()}
 
     async def bars_async(
@@ -188,7 +227,12 @@ class Feed:
     # from wanted spans to bars
 
     def _gathered(
-        self, wanted: Mapping[Series, Span], session_timezone: str, *, keep: bool = True
+        self,
+        wanted: Mapping[Series, Span],
+        session_timezone: str,
+        *,
+        keep: bool = True,
+        progress: Callable[[Fetching], None] | None = None,
     ) -> dict[Series, Bars]:
         """Return bars of several series: from the tiers, and what they lack from the exchange."""
         aligned = {series: _aligned(series, span) for series, span in wanted.items()}
@@ -198,7 +242,7 @@ class Feed:
                 found[series] = self._bars_of(series, span, {}, session_timezone)
         lacking = {series: span for series, span in aligned.items() if series not in found}
         if lacking:
-            blocks = self._completed(lacking)
+            blocks = self._completed(lacking, progress)
             for series, span in lacking.items():
                 found[series] = self._bars_of(series, span, blocks, session_timezone)
         for series, bars in found.items() if keep else ():
@@ -236,46 +280,75 @@ class Feed:
         looks.count()  # not where something lacks: all of it is looked up again
         return bars
 
-    def _completed(self, wanted: Mapping[Series, Span]) -> dict[Place, Block]:
+    def _completed(
+        self, wanted: Mapping[Series, Span], progress: Callable[[Fetching], None] | None
+    ) -> dict[Place, Block]:
         """Fetch what no tier knows, and return the blocks of all that is wanted."""
-        places = {
+        insides = {
             (series, period): _inside(period, span)
             for series, span in wanted.items()
             for period in periods(series, span)
         }
-        with ExitStack() as locks:
-            for at in sorted(places, key=lambda at: (str(at[0]), at[1])):
-                locks.enter_context(self._locked(*at))
-            # whole blocks, since they are written back; another may have fetched some meanwhile
-            locks.callback((looks := Looks(places)).count)
-            blocks = {at: self._kept(*at, at[1], looks=looks) for at in places}
-            gaps = [
-                (at[0], gap) for at, inside in places.items() for gap in blocks[at].missing(inside)
-            ]
-            if gaps:
-                asked = [at for at, inside in places.items() if blocks[at].missing(inside)]
-                self._fetch(gaps, blocks)
-                for at in asked:
-                    looks.note("exchange", *at, places[at], blocks[at])
-        for at, inside in places.items():
+        # in one order for all threads and processes, so that nobody waits for each other
+        order = sorted(insides, key=lambda at: (str(at[0]), at[1]))
+        blocks: dict[Place, Block] = {}
+        looks = Looks(insides)
+        for first in range(0, len(order), LOCKED):
+            places = order[first : first + LOCKED]
+            with self._locked(places):
+                # whole blocks, since they are written back; another may have fetched some meanwhile
+                blocks |= {at: self._kept(*at, at[1], looks=looks) for at in places}
+                looks.count()
+                gaps = [(at[0], gap) for at in places for gap in blocks[at].missing(insides[at])]
+                if gaps:
+                    lacking = [at for at in places if blocks[at].missing(insides[at])]
+                    self._fetch(gaps, blocks, progress)
+                    for at in lacking:
+                        looks.note("exchange", *at, insides[at], blocks[at])
+                    looks.count()
+        for at, inside in insides.items():
             unknown = blocks[at].missing(inside)
             if unknown:
                 raise self._absence(at[0], unknown[0])
         return blocks
 
-    def _fetch(self, gaps: list[tuple[Series, Span]], blocks: dict[Place, Block]) -> None:
-        """Add what the exchange has of some spans to blocks, and keep them, even half-way."""
+    def _fetch(
+        self,
+        gaps: list[tuple[Series, Span]],
+        blocks: dict[Place, Block],
+        progress: Callable[[Fetching], None] | None,
+    ) -> None:
+        """Add what the exchange has of some spans to blocks, and keep them, even half-way.
+
+        They are kept while others are under way, so that a process that is killed loses little.
+        """
         changed: set[Place] = set()
+        n_wanted = sum(series.interval.count(*gap) for series, gap in gaps)
+        n_candles, kept_at, took = 0, time.monotonic(), 0.0
         try:
-            for part in fetched(self.exchange.name, self.exchange.fetch_many(gaps)):
+            parts = fetched(self.exchange.name, self.exchange.fetch_many(gaps))
+            for n_answers, part in enumerate(parts, 1):
                 at = (part.series, part.period)
                 blocks[at] = blocks[at].replaced_by(part)
                 changed.add(at)
+                n_candles += len(part.candles)
+                if progress is not None:
+                    progress(Fetching(part.series.symbol, n_candles, n_answers, n_wanted))
+                began = time.monotonic()
+                if began - kept_at > max(KEEP_SECONDS, 10 * took):
+                    self._keep(changed, blocks)
+                    kept_at = time.monotonic()
+                    took = kept_at - began
         finally:
-            for at in changed:
-                for tier in (self.archive, self.database):
-                    if tier is not None and not getattr(tier, "read_only", False):
-                        self._told(tier, blocks[at])
+            self._keep(changed, blocks)
+
+    def _keep(self, changed: set[Place], blocks: Mapping[Place, Block]) -> None:
+        """Write blocks to the tiers that can be written."""
+        while changed:
+            at = changed.pop()
+            for tier in (self.archive, self.database):
+                if tier is not None and not getattr(tier, "read_only", False):
+                    self._told(tier, blocks[at])
 
     def _kept(
         self, series: Series, period: Span, inside: Span, *, looks: Looks | None = None
@@ -339,12 +412,23 @@ class Feed:
         )
 
     @contextmanager
-    def _locked(self, series: Series, period: Span) -> Iterator[None]:
+    def _locked(self, places: Iterable[Place]) -> Iterator[None]:
+        """Hold the locks of some blocks, by which threads and processes fetch a range once."""
         from filelock import FileLock  # noqa: PLC0415 - of the extra `data`
 
-        self._locks.mkdir(parents=True, exist_ok=True)
-        name = sha256(f"{series}|{period.start}".encode()).hexdigest()[:24]
-        with FileLock(self._locks / f"{name}.lock"):
+        with ExitStack() as locks:
+            try:
+                self._locks.mkdir(parents=True, exist_ok=True)
+                for series, period in places:
+                    name = sha256(f"{series}|{period.start}".encode()).hexdigest()[:24]
+                    locks.enter_context(FileLock(self._locks / f"{name}.lock"))
+            except OSError as error:  # whoever fetches the same meanwhile does so for nothing
+                warnings.warn(
+                    f"{self._locks} cannot hold locks ({error}); another process may fetch the "
+                    "same",
+                    BacktestWarning,
+                    stacklevel=2,
+                )
             yield
 
 
@@ -368,15 +452,21 @@ def _aligned(series: Series, wanted: Span) -> Span:
 
 def _instant(moment: Moment, name: str) -> int:
     try:
-        if isinstance(moment, int):
-            return moment
-        text = str(moment).removesuffix("Z").replace(" ", "T")
-        return int(np.datetime64(text, "ms").astype(np.int64))
+        found = moment if isinstance(moment, int) else _parsed(str(moment).replace(" ", "T"))
     except ValueError:
+        found = 0
+    if isinstance(moment, bool) or not _DATES.start <= found <= _DATES.end:
         raise ConfigError(
-            f'{name} = {moment!r} is no time; give one in UTC, such as "2025-02-22" or '
-            '"2025-02-22 12:00"'
-        ) from None
+            f"{name} = {str(moment)[:40]!r} is no time from 1990 to 2100; give one in UTC, such as "
+            '"2025-02-22" or "2025-02-22 12:00", or milliseconds since 1970'
+        )
+    return found
+
+
+def _parsed(text: str) -> int:
+    if _OFFSET.search(text):
+        return int(datetime.fromisoformat(text).timestamp() * 1_000)
+    return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))
 
 
 def _text(instant: int) -> str:

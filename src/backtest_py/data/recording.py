@@ -52,8 +52,9 @@ class Looks:
         self._answers[tier, series, period] = full
 
     def count(self) -> None:
-        """Count all answers as hits and misses."""
-        monitoring.looked_up((tier, full) for (tier, *_), full in self._answers.items())
+        """Count all answers as hits and misses, each once."""
+        answers, self._answers = self._answers, {}
+        monitoring.looked_up((tier, full) for (tier, *_), full in answers.items())
 
 
 def fetched(exchange: str, blocks: Iterable[Block]) -> Iterator[Block]:

@@ -172,7 +172,8 @@ def open_feed(profile: str = "", *, settings: FeedSettings | None = None) -> Fee
     if chosen.metrics_port:
         metrics = serve_metrics_unless_served(chosen.metrics_port, chosen.metrics_host)
     exchange = Binance(
-        _user_folder() / "exchange" if not chosen.data_dir else folder / "exchange",
+        _shared_folder(folder),
+        scope=str(folder.absolute()),
         exchange_url=chosen.exchange_url or EXCHANGE_URL,
         bulk_url=chosen.bulk_url or BULK_URL,
         weight_limit=chosen.weight_limit,
@@ -186,6 +187,21 @@ def open_feed(profile: str = "", *, settings: FeedSettings | None = None) -> Fee
         workers=chosen.workers,
         metrics=metrics,
     )
+
+
+def _shared_folder(folder: Path) -> Path:
+    """Return where request weight is counted: in one place, whatever folder the data is in.
+
+    The exchange counts the weight of an address, and two folders of data do not make two addresses.
+    Where that place cannot be written, as in a container, the folder of the data takes its turn.
+    """
+    shared = _user_folder() / "exchange"
+    try:
+        shared.mkdir(parents=True, exist_ok=True)
+        writable = os.access(shared, os.W_OK)
+    except OSError:
+        writable = False
+    return shared if writable else folder / "exchange"
 
 
 def _user_folder() -> Path:

@@ -341,11 +341,11 @@ class Database:
             raise CacheError(f"{self!r} cannot be opened: {error}") from None
 
     def _layout(self, connection: Any) -> int | None:
-        """Return the version of the tables, None where there are none yet."""
+        """Return the version of the tables, None where one of them is not there."""
         import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
 
-        facts = self._facts
-        if not sa.inspect(connection).has_table(facts.name):
+        facts, inspector = self._facts, sa.inspect(connection)
+        if not inspector.has_table(facts.name):
             return None
         query = sa.select(facts.c.value).where(facts.c.name == "layout")
         found: int | None = connection.execute(query).scalar()
@@ -354,7 +354,7 @@ class Database:
                 f"{self!r} was written by a newer version of backtest-py (layout {found}, known: "
                 f"{LAYOUT}); update, or give another database"
             )
-        return found
+        return found if inspector.has_table(self._blocks.name) else None
 
     def _make_tables(self, connection: Any) -> None:
         if self._layout(connection) == LAYOUT:

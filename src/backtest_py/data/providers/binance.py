@@ -12,7 +12,6 @@ empty page means that nothing has traded since; that is not known to stay so, an
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 import warnings
@@ -57,6 +56,7 @@ ENDPOINTS: Final = {
     "/fapi/v1/exchangeInfo": "exchange_info",
     "/fapi/v1/time": "time",
 }
+LEDGER: Final = "request-weight.sqlite"
 WEIGHTS: Final = ((99, 1), (499, 2), (1000, 5), (1500, 10))
 """Most candles of a page, and what it weighs."""
 PAGE: Final = 499
@@ -67,9 +67,12 @@ EARLIEST: Final = 1_000_000_000_000
 """Before any market: a page from here on begins with the first candle there is."""
 BULK_LAG: Final = 2 * 86_400_000
 """So long after its end a month or day is looked for in the archive."""
+MONTH_LAG: Final = 40 * 86_400_000
+"""So long after its end a month's file is there, if there is ever one."""
 PAGE_ATTEMPTS: Final = 3
 RULES_SECONDS: Final = 3_600.0
 UNKNOWN_SYMBOL: Final = -1121
+_LIMITING: Final = ("REQUEST_WEIGHT", "RAW_REQUESTS")
 ARCHIVE_PAUSE: Final = 60.0
 """So long the archive is left alone after it could not be reached."""
 
@@ -89,6 +92,8 @@ class Binance:
         Whether history is taken from the archive.
     connections : int
         Most requests at a time.
+    scope : str
+        Who shares what the exchange said: its limits and its bans.
     tell : callable, optional
         For metrics; see :class:`Transport`.
 
@@ -111,10 +116,11 @@ class Binance:
         weight_limit: int = 2_400,
         use_bulk: bool = True,
         connections: int = 16,
+        scope: str = "",
         tell: Callable[[str, str, float, str], None] | None = None,
     ) -> None:
-        host = re.sub("[^a-z0-9.-]", "_", urlsplit(exchange_url).netloc.rpartition("@")[2].lower())
-        self._budget = Budget(folder / f"weight-{host}.sqlite", weight_limit)
+        host = urlsplit(exchange_url).netloc.rpartition("@")[2].lower()
+        self._budget = Budget(folder / LEDGER, weight_limit, host=host, scope=scope)
         self._tell = tell or exchange_events(self.name, _endpoint, weight_limit)
         self._rest = Transport(exchange_url, self._budget, connections=connections, tell=self._tell)
         self._bulk = None
@@ -272,7 +278,9 @@ class Binance:
                 found += blocks
                 rest = missing(part, [span for block in blocks for span in block.known])
         except NotThere:
-            if unit == "monthly":
+            # of a market that REST does not know, days are worth asking for only where the file of
+            # their month may still be to come: else a name that is wrong would cost thousands
+            if unit == "monthly" and not (forced and part.end < now - MONTH_LAG):
                 return Done([], self._files(series, part, now, forced=forced, days=True))
         except Stopped:
             raise
@@ -415,7 +423,8 @@ def _rules(found: Any) -> list[Rule]:
     stated = found.get("rateLimits")
     rules = []
     for each in stated if isinstance(stated, list) else ():
-        if not isinstance(each, dict) or each.get("rateLimitType") != "REQUEST_WEIGHT":
+        # no request weighs less than 1: a limit of their number is one of their weight as well
+        if not isinstance(each, dict) or each.get("rateLimitType") not in _LIMITING:
             continue
         unit = UNIT_MS.get(str(each.get("interval"))[:1], 0)
         count, limit = each.get("intervalNum", 1), each.get("limit")

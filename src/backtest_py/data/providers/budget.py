@@ -40,12 +40,13 @@ BAN_PATIENCE: Final = 65.0
 """A pause that lasts longer is not waited for: whoever asked can come back."""
 
 _TABLES: Final = """
-CREATE TABLE IF NOT EXISTS spent (
-    id INTEGER PRIMARY KEY, at INTEGER NOT NULL, weight INTEGER NOT NULL, own INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS spent_at ON spent (at);
-CREATE TABLE IF NOT EXISTS pauses (until INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS rules (limited INTEGER NOT NULL, window INTEGER NOT NULL,
-    read_at INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS spent (id INTEGER PRIMARY KEY, host TEXT NOT NULL,
+    at INTEGER NOT NULL, weight INTEGER NOT NULL, own INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS spent_at ON spent (host, at);
+CREATE TABLE IF NOT EXISTS pauses (host TEXT NOT NULL, scope TEXT NOT NULL,
+    until INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS rules (host TEXT NOT NULL, scope TEXT NOT NULL,
+    limited INTEGER NOT NULL, window INTEGER NOT NULL, read_at INTEGER NOT NULL);
 """
 _inherited: Final[list[object]] = []
 """Connections of a parent process: closing one here would end locks that the parent holds."""
@@ -68,6 +69,10 @@ class Budget:
     limit : int
         Weight that this machine may use in any sliding minute. What others behind the same
         address use counts against the exchange's own rules only.
+    host : str
+        Of the exchange: each has its own weight.
+    scope : str
+        Who shares what the exchange said, its rules and its pauses. Weight is shared by all.
 
     Examples
     --------
@@ -79,11 +84,13 @@ class Budget:
     2
     """
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(self, path: Path, limit: int, *, host: str = "", scope: str = "") -> None:
         if limit < 10:
             raise ExchangeError(f"a request weight of {limit} a minute is too little; give 10")
         self._path = path
         self._own = Rule(limit, MINUTE_MS)
+        self._host = host
+        self._heard = (host, scope)
         self._local = threading.local()
 
     @contextmanager
@@ -121,39 +128,44 @@ class Budget:
         """Let nobody on this machine send anything for some seconds."""
         until = _now() + int(min(max(seconds, 0.0), LONGEST_PAUSE) * 1000)
         with self._changing() as connection:
-            connection.execute("INSERT INTO pauses VALUES (?)", (until,))
+            connection.execute("INSERT INTO pauses VALUES (?, ?, ?)", (*self._heard, until))
 
     def paused(self) -> float:
         """Return for how many seconds nobody may send anything."""
         with self._changing() as connection:
-            return _paused(connection, _now()) / 1000
+            return self._paused(connection, _now()) / 1000
 
     def spent(self, window: int) -> int:
         """Return the weight that counts in the last ``window`` milliseconds."""
         with self._changing() as connection:
-            return _sum(connection, _now() - window, own=False)
+            return self._sum(connection, _now() - window, own=False)
 
     def rules(self, fresh_for: float) -> list[Rule] | None:
         """Return the exchange's own rules, or None where none were read lately."""
         oldest = _now() - int(fresh_for * 1000)
         with self._changing() as connection:
             found = connection.execute(
-                "SELECT limited, window FROM rules WHERE read_at BETWEEN ? AND ?", (oldest, _now())
+                "SELECT limited, window FROM rules WHERE host = ? AND scope = ? "
+                "AND read_at BETWEEN ? AND ?",
+                (*self._heard, oldest, _now()),
             ).fetchall()
         return [Rule(*row) for row in found] or None
 
     def learn(self, rules: Sequence[Rule]) -> None:
         """Keep the exchange's own rules, for every process."""
-        rows = [(rule.limit, rule.window, _now()) for rule in rules]
+        rows = [(*self._heard, rule.limit, rule.window, _now()) for rule in rules]
         with self._changing() as connection:
-            connection.execute("DELETE FROM rules")
-            connection.executemany("INSERT INTO rules VALUES (?, ?, ?)", rows)
+            connection.execute(
+                "DELETE FROM rules WHERE (host = ? AND scope = ?) OR read_at < ?",
+                (*self._heard, _now() - 2 * 86_400_000),
+            )
+            connection.executemany("INSERT INTO rules VALUES (?, ?, ?, ?, ?)", rows)
 
     def _take(self, weight: int) -> tuple[int, float]:
         """Enter a request; return its entry and 0.0, or 0 and the seconds to wait."""
         with self._changing() as connection:
             now = _now()
-            pause = _paused(connection, now)
+            pause = self._paused(connection, now)
             if pause:
                 if pause > BAN_PATIENCE * 1000:
                     raise ExchangeError(
@@ -161,10 +173,7 @@ class Budget:
                         "nothing is sent until then; try again later"
                     )
                 return 0, pause / 1000
-            stated = [
-                (Rule(*row), False)
-                for row in connection.execute("SELECT limited, window FROM rules").fetchall()
-            ]
+            stated = [(rule, False) for rule in self._stated(connection)]
             wait = 0
             for rule, own in ((self._own, True), *stated):
                 if weight > rule.limit:
@@ -172,11 +181,12 @@ class Budget:
                         f"a request of weight {weight} is more than the {rule.limit} that the "
                         f"exchange allows in {rule.window / 1000:g} s"
                     )
-                wait = max(wait, _wait(connection, rule, weight, now, own=own))
+                wait = max(wait, self._wait(connection, rule, weight, now, own=own))
             if wait:
                 return 0, max(wait, 5) / 1000
             entered = connection.execute(
-                "INSERT INTO spent (at, weight, own) VALUES (?, ?, 1)", (now + FLIGHT_MS, weight)
+                "INSERT INTO spent (host, at, weight, own) VALUES (?, ?, ?, 1)",
+                (self._host, now + FLIGHT_MS, weight),
             )
             return int(entered.lastrowid or 0), 0.0
 
@@ -186,16 +196,60 @@ class Budget:
             now = _now()
             connection.execute("UPDATE spent SET at = ? WHERE id = ?", (now, entry))
             for window, counted in used.items():
-                more = counted - _sum(connection, now - window - KEPT_MS, own=False)
+                more = counted - self._sum(connection, now - window - KEPT_MS, own=False)
                 if more > 0:
                     connection.execute(
-                        "INSERT INTO spent (at, weight, own) VALUES (?, ?, 0)", (now, more)
+                        "INSERT INTO spent (host, at, weight, own) VALUES (?, ?, ?, 0)",
+                        (self._host, now, more),
                     )
             windows = connection.execute("SELECT max(window) FROM rules").fetchone()
             longest = max(MINUTE_MS, windows[0] or 0, *used)
             connection.execute("DELETE FROM spent WHERE at < ?", (now - longest - KEPT_MS,))
             # a clock that was set back must not block anybody
             connection.execute("UPDATE spent SET at = ? WHERE at > ?", (now, now + 2 * FLIGHT_MS))
+
+    def _stated(self, connection: sqlite3.Connection) -> list[Rule]:
+        """Return the rules that the exchange stated."""
+        found = connection.execute(
+            "SELECT limited, window FROM rules WHERE host = ? AND scope = ?", self._heard
+        ).fetchall()
+        return [Rule(*row) for row in found]
+
+    def _sum(self, connection: sqlite3.Connection, since: int, *, own: bool) -> int:
+        found = connection.execute(
+            "SELECT sum(weight) FROM spent WHERE host = ? AND at > ? AND own >= ?",
+            (self._host, since, int(own)),
+        ).fetchone()
+        return int(found[0] or 0)
+
+    def _paused(self, connection: sqlite3.Connection, now: int) -> int:
+        found = connection.execute(
+            "SELECT max(until) FROM pauses WHERE host = ? AND scope = ?", self._heard
+        ).fetchone()
+        if found[0] is None:
+            return 0
+        if found[0] <= now or found[0] > now + LONGEST_PAUSE * 1000:
+            connection.execute("DELETE FROM pauses WHERE host = ? AND scope = ?", self._heard)
+            return 0
+        return int(found[0]) - now
+
+    def _wait(
+        self, connection: sqlite3.Connection, rule: Rule, weight: int, now: int, *, own: bool
+    ) -> int:
+        """Return the milliseconds until a rule leaves room for a request."""
+        window = rule.window + MARGIN_MS
+        over = self._sum(connection, now - window, own=own) + weight - rule.limit
+        if over <= 0:
+            return 0
+        entries = connection.execute(
+            "SELECT at, weight FROM spent WHERE host = ? AND at > ? AND own >= ? ORDER BY at",
+            (self._host, now - window, int(own)),
+        )
+        for at, freed in entries:
+            over -= freed
+            if over <= 0:
+                return max(1, int(at) + window - now + 1)
+        return window
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
@@ -270,37 +324,3 @@ class Spending:
 def _now() -> int:
     """Return the machine's clock, which all of its processes share, in ms."""
     return time.time_ns() // 1_000_000
-
-
-def _sum(connection: sqlite3.Connection, since: int, *, own: bool) -> int:
-    found = connection.execute(
-        "SELECT sum(weight) FROM spent WHERE at > ? AND own >= ?", (since, int(own))
-    ).fetchone()
-    return int(found[0] or 0)
-
-
-def _paused(connection: sqlite3.Connection, now: int) -> int:
-    found = connection.execute("SELECT max(until) FROM pauses").fetchone()
-    if found[0] is None:
-        return 0
-    if found[0] <= now or found[0] > now + LONGEST_PAUSE * 1000:
-        connection.execute("DELETE FROM pauses")
-        return 0
-    return int(found[0]) - now
-
-
-def _wait(connection: sqlite3.Connection, rule: Rule, weight: int, now: int, *, own: bool) -> int:
-    """Return the milliseconds until a rule leaves room for a request."""
-    window = rule.window + MARGIN_MS
-    over = _sum(connection, now - window, own=own) + weight - rule.limit
-    if over <= 0:
-        return 0
-    entries = connection.execute(
-        "SELECT at, weight FROM spent WHERE at > ? AND own >= ? ORDER BY at",
-        (now - window, int(own)),
-    )
-    for at, freed in entries:
-        over -= freed
-        if over <= 0:
-            return max(1, int(at) + window - now + 1)
-    return window

@@ -98,7 +98,8 @@ def candles_of_csv(text: bytes, series: Series) -> Candles:
     text = text.removeprefix(b"\xef\xbb\xbf")
     first = text[:1_000].split(b"\n", 1)[0].decode("ascii", "replace").strip()
     header = not first[:1].isdigit()
-    if header and tuple(first.lower().split(",")[: len(_HEADER)]) != _HEADER:
+    words = first.lower().replace('"', "").replace(" ", "_").split(",")
+    if header and tuple(words[: len(_HEADER)]) != _HEADER:
         raise DataError(f"a table that begins {first[:60]!r}, not {','.join(_HEADER)!r}")
     names = [*_PLACES, "ignore"]
     kinds = {name: pa.int64() if name in _INTEGERS else pa.float64() for name in _PLACES}

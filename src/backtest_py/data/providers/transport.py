@@ -41,8 +41,10 @@ MAX_ASKED_WAIT: Final = 65.0
 """A longer wait than this that the exchange asks for is the user's."""
 BAN_SECONDS: Final = 120.0
 """The shortest ban that the exchange documents, where it does not say how long it is."""
-LIMITED_SECONDS: Final = 5.0
-"""How long to wait after 429 that does not say so."""
+LIMITED_SECONDS: Final = 2.0
+"""How long to wait after a first 429 that does not say so; twice as long after each further one."""
+LIMITED_ATTEMPTS: Final = 6
+"""The waits between them, 2 to 32 s, are longer than the minute in which weight is counted."""
 _USED: Final = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])", re.IGNORECASE)
 UNIT_MS: Final = {"S": 1_000, "M": 60_000, "H": 3_600_000, "D": 86_400_000}
 
@@ -91,6 +93,8 @@ class _Unreachable(Unusable):
 
 class _Busy(Unusable):
     """The exchange wants everybody to wait before the next attempt."""
+
+    attempts = LIMITED_ATTEMPTS
 
     def __init__(self, message: str, wait: float) -> None:
         super().__init__(message)
@@ -204,7 +208,7 @@ class Transport:
         seconds = 0.0
         for attempt in count(1):
             try:
-                found = read(self._once(request, stop))
+                found = read(self._once(request._replace(attempt=attempt), stop))
             except Unusable as error:
                 if error.label == Unusable.label:  # the answer came, and only then was judged
                     self._tell("request", error.label, 1, request.path)
@@ -300,25 +304,28 @@ class Transport:
             if answer.status_code != 200:
                 self._tell("request", str(answer.status_code), 1, request.path)
             try:
-                self._judge(answer.status_code, answer.headers, request.path, bytes(body))
+                self._judge(answer.status_code, answer.headers, request, bytes(body))
             except Unusable as error:
                 error.label = str(answer.status_code)
                 raise
             return bytes(body)
 
-    def _judge(self, status: int, headers: Mapping[str, str], path: str, body: bytes) -> None:
+    def _judge(
+        self, status: int, headers: Mapping[str, str], request: _Request, body: bytes
+    ) -> None:
         """Raise unless an answer is one that was wanted."""
         if status == 200:
             return
         if status < 300:
             raise Unusable(f"status {status}, which is no whole answer")
+        path = request.path
         code, said = _said(body)
         if status in {418, 429}:
-            self._hold(status, headers.get("retry-after"), path, said)
+            self._hold(status, headers, request, said)
         if status >= 500 or status == 408:
             raise Unusable(f"status {status}{said}")
-        if status == 404:
-            raise NotThere(f"{self.shown}{path} is not there (status 404{said})")
+        if status == 404 or (status == 403 and self._budget is None):  # so a bucket may say it
+            raise NotThere(f"{self.shown}{path} is not there (status {status}{said})")
         if 300 <= status < 400:
             raise Refused(
                 f"{self.shown}{path} leads to another address (status {status}), which is "
@@ -326,17 +333,19 @@ class Transport:
             )
         raise Refused(f"{self.shown}{path} was refused (status {status}{said})", code)
 
-    def _hold(self, status: int, asked: str | None, path: str, said: str) -> None:
+    def _hold(self, status: int, headers: Mapping[str, str], request: _Request, said: str) -> None:
         """Hold everybody on this machine back for as long as the exchange wants."""
-        wait = _seconds(asked)
+        wait = _seconds(headers.get("retry-after"), headers.get("date"))
         if wait is None:
-            wait = BAN_SECONDS if status == 418 else LIMITED_SECONDS
+            doubled = LIMITED_SECONDS * 2.0 ** (request.attempt - 1)
+            wait = BAN_SECONDS if status == 418 else doubled
         if self._budget is not None:
             self._budget.pause(wait)
         if wait > MAX_ASKED_WAIT:
             raise ExchangeError(
-                f"{self.shown}{path}: the exchange wants this address to wait {wait:,.0f} s "
-                f"(status {status}{said}); nothing is sent until then; try again later"
+                f"{self.shown}{request.path}: the exchange wants this address to wait "
+                f"{wait:,.0f} s (status {status}{said}); nothing is sent until then; try again "
+                "later"
             )
         raise _Busy(f"status {status}{said}", wait)
 
@@ -355,6 +364,7 @@ class _Request(NamedTuple):
     weight: int
     most_bytes: int
     most_seconds: float
+    attempt: int = 1
 
 
 class _Session(NamedTuple):
@@ -423,13 +433,25 @@ def _words(found: dict[str, Any]) -> str:
     return f"code {str(found['code'])[:10]}: {str(found['msg'])[:200]}"
 
 
-def _seconds(text: str | None) -> float | None:
-    """Return the seconds of a Retry-After header, which may also be a date."""
+def _seconds(text: str | None, date: str | None) -> float | None:
+    """Return the seconds of a Retry-After header, which may also be an instant.
+
+    That instant is one of the exchange's clock, which its header ``Date`` tells.
+    """
     if text is None:
         return None
     if re.fullmatch(r"\s*[0-9]{1,9}(\.[0-9]{1,6})?\s*", text):
         return max(0.5, float(text))
+    until = _instant(text)
+    if until is None:
+        return None
+    now = _instant(date or "")
+    return max(0.5, until - (time.time() if now is None else now))
+
+
+def _instant(text: str) -> float | None:
+    """Return an HTTP date as seconds since 1970, None where it is none."""
     try:
-        return max(0.5, parsedate_to_datetime(text).timestamp() - time.time())
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
