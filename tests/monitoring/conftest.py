@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.monitoring.pages import Page
 
+from backtest_py.data import feed
 from backtest_py.data.demo_exchange import DemoExchange, DemoMarket
 from backtest_py.data.settings import FeedSettings
 from backtest_py.monitoring import serve_metrics
@@ -42,7 +43,9 @@ def exchange():
 
 
 @pytest.fixture
-def settings(exchange, tmp_path):
+def settings(exchange, tmp_path, monkeypatch):
+    # on a slow machine nothing is written half-way, so that writes can be counted
+    monkeypatch.setattr(feed, "KEEP_SECONDS", 600.0)
     return FeedSettings(
         data_dir=str(tmp_path), exchange_url=exchange.url, bulk_url=exchange.url, weight_limit=2_400
     )

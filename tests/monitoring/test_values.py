@@ -13,6 +13,7 @@ from backtest_py.data.cache.database import TTL_SECONDS, Database
 from backtest_py.data.cache.memory import Memory
 from backtest_py.data.providers import transport
 from backtest_py.data.settings import FeedSettings, open_feed
+from backtest_py.data.verification import verify
 from backtest_py.errors import BacktestWarning, ExchangeError
 
 SPAN = ("2025-01-01", "2025-02-01")
@@ -191,6 +192,18 @@ def test_a_database_that_is_none_and_an_archive_that_cannot_be_written(page, set
     assert page.value("cache_corruptions_total", tier="database", reason="file") == 1
     assert page.value("cache_degradations_total", tier="archive", reason="unwritable") == 1
     assert page.value("cache_puts_total", tier="archive") == 0
+
+
+def test_history_that_is_rewritten(page, exchange, settings):
+    span = ("2024-12-20", "2025-01-20")  # two years, so two blocks
+    with open_feed(settings=settings) as feed:
+        fetch(feed, span=span)
+        assert page.risen("data_rewritten") == {}
+        exchange.fault("rewritten")
+        found = verify(feed, ask_exchange=True)
+    assert len({each.span for each in found.rewrites}) == 2
+    assert page.risen("data_rewritten") == {"_blocks_total,binance": 2}
+    assert page.value("cache_drops_total", tier="memory", reason="withdrawn") == 1
 
 
 def test_what_is_dropped_and_why(page, settings, tmp_path):

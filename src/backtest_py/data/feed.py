@@ -14,14 +14,22 @@ import numpy as np
 
 from backtest_py.data.market.blocks import Block, periods
 from backtest_py.data.market.candles import Series
+from backtest_py.data.market.certificates import certificate_of, part_of
 from backtest_py.data.market.gathering import gathered_bars
-from backtest_py.data.market.spans import Span
-from backtest_py.data.recording import Looks, fetched
-from backtest_py.errors import BacktestWarning, CacheError, ConfigError, MissingDataError
+from backtest_py.data.market.spans import Span, instant_text, missing
+from backtest_py.data.recording import Looks, fetched, rewritten
+from backtest_py.data.rewrites import Journal, Merging
+from backtest_py.errors import (
+    BacktestWarning,
+    CacheError,
+    ConfigError,
+    DataError,
+    MissingDataError,
+)
 from backtest_py.monitoring.catalogue import DEGRADATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
@@ -29,7 +37,9 @@ if TYPE_CHECKING:
     from backtest_py.data.cache.archive import Archive
     from backtest_py.data.cache.database import Database
     from backtest_py.data.cache.memory import Memory
+    from backtest_py.data.market.certificates import Certificate
     from backtest_py.data.providers.exchange import Exchange
+    from backtest_py.data.rewrites import Rewrite
     from backtest_py.monitoring import MetricsServer
 
     Moment = str | date | int
@@ -90,7 +100,8 @@ class Feed:
     archive : Archive or None
         The third tier.
     locks : Path
-        Folder of the locks by which processes fetch a range once.
+        Folder of the locks by which processes fetch a range once; the journal of what the
+        exchange has rewritten lies beside it.
     workers : int
         Threads that read and check blocks; 0 is one for each processor.
     metrics : MetricsServer, optional
@@ -112,6 +123,7 @@ class Feed:
         self.memory = memory
         self.database = database
         self.archive = archive
+        self.journal = Journal(locks.parent / "rewritten.jsonl")
         self._locks = locks
         self._workers = workers
         self._metrics = metrics
@@ -138,7 +150,7 @@ class Feed:
         """
         series = Series.of(symbol, interval)
         wanted = _span(start, end)
-        found = self.memory.get((series, wanted, session_timezone))
+        found = self.memory.get(self._key(series, wanted, session_timezone))
         if found is not None:
             return cast("Bars", found)
         return self._gathered({series: wanted}, session_timezone)[series]
@@ -166,7 +178,7 @@ class Feed:
             raise ConfigError(f"symbols = {symbols[:40]!r} is one text; give a list of symbols")
         wanted = _span(start, end)
         series = {symbol: Series.of(symbol, interval) for symbol in symbols}
-        keys = {each: (each, wanted, session_timezone) for each in series.values()}
+        keys = {each: self._key(each, wanted, session_timezone) for each in series.values()}
         found = {each: self.memory.get(key) for each, key in keys.items()}
         missed = {each: wanted for each, bars in found.items() if bars is None}
         found |= self._gathered(missed, session_timezone, progress=progress)
@@ -210,6 +222,100 @@ class Feed:
             part = _inside(period, aligned)
             yield self._gathered({series: part}, session_timezone, keep=False)[series]
 
+    def certificate(self, symbol: str, interval: str, start: Moment, end: Moment) -> Certificate:
+        """Return the certificate of the bars of a span, which are fetched where they lack.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`bars`.
+        """
+        series = Series.of(symbol, interval)
+        aligned = _aligned(series, _span(start, end))
+        blocks = self._completed({series: aligned})
+        return certificate_of(series, [part_of(block, aligned) for block in blocks.values()])
+
+    @contextmanager
+    def holding(self, series: Series, period: Span) -> Iterator[None]:
+        """Keep every process from writing a month or year while it is looked at."""
+        with self._locked([(series, period)]):
+            yield
+
+    def kept(self, series: Series, period: Span) -> Block:
+        """Return all that the tiers know of a month or year, without asking the exchange."""
+        return self._kept(series, period, period)
+
+    def add(self, block: Block) -> None:
+        """Keep what a block knows beyond what is known.
+
+        Raises
+        ------
+        DataError
+            If it says something else of a candle that is known; then nothing of it is kept.
+        CacheError
+            If no tier can keep it.
+        """
+        at = (block.series, block.period)
+        with self._locked([at]):
+            known = self._kept(*at, block.period)
+            other = known.differs_from(block)
+            if other:
+                raise DataError(
+                    f"{block.series}: other candles are known from {instant_text(other[0].start)} "
+                    f"to {instant_text(other[0].end)}; nothing is kept"
+                )
+            for gap in known.missing(block.period):
+                known = known.replaced_by(block.restricted(gap))
+            if not self._stored(known):
+                raise CacheError(f"{block.series}: no tier can keep it; see the warnings")
+
+    def restore(self, series: Series, period: Span) -> None:
+        """Bring all that is known of a month or year to every tier; fetch it where nothing is.
+
+        Raises
+        ------
+        ExchangeError
+            If the exchange had to be asked and gave no usable answer.
+        """
+        at = (series, period)
+        with self._locked([at]):
+            blocks = {at: self._kept(*at, period)}
+            if blocks[at].known:
+                self._stored(blocks[at])
+            else:
+                self._fetch([at], blocks)
+
+    def ask_again(
+        self, series: Series, period: Span, doubted: Callable[[Block], list[Span]]
+    ) -> tuple[list[Rewrite], list[Span]]:
+        """Ask the exchange again for what is known; what it has rewritten takes its place.
+
+        Parameters
+        ----------
+        series, period : Series, Span
+            The month or year.
+        doubted : callable
+            Given all that is known of it, returns the spans to ask for.
+
+        Returns
+        -------
+        list of Rewrite
+            What was replaced in every tier.
+        list of Span
+            What the exchange said nothing of; it stays.
+
+        Raises
+        ------
+        ExchangeError
+            If it gave no usable answer.
+        """
+        at = (series, period)
+        with self._locked([at]):
+            blocks = {at: self._kept(*at, period)}
+            spans = doubted(blocks[at])
+            found = self._fetch([(series, span) for span in spans], blocks)
+        return found.rewrites, [gap for span in spans for gap in missing(span, found.told)]
+
     def close(self) -> None:
         """Let go of connections; tiers on disk stay as they are."""
         self.exchange.close()
@@ -236,6 +342,10 @@ class Feed:
     ) -> dict[Series, Bars]:
         """Return bars of several series: from the tiers, and what they lack from the exchange."""
         aligned = {series: _aligned(series, span) for series, span in wanted.items()}
+        # taken before anything is read: if it is rewritten meanwhile, nobody finds the old bars
+        keys = {
+            series: self._key(series, span, session_timezone) for series, span in wanted.items()
+        }
         found: dict[Series, Bars] = {}
         for series, span in aligned.items():
             with suppress(_Lacking):
@@ -246,9 +356,21 @@ class Feed:
             for series, span in lacking.items():
                 found[series] = self._bars_of(series, span, blocks, session_timezone)
         for series, bars in found.items() if keep else ():
-            key = (series, wanted[series], session_timezone)
-            self.memory.put(key, bars, BYTES_OF_A_BAR * len(bars))
+            self.memory.put(keys[series], bars, BYTES_OF_A_BAR * len(bars))
+        with suppress(CacheError):  # whoever reads or writes there is told
+            if self.database is not None:
+                self.database.sweep_daily()
         return found
+
+    def _key(self, series: Series, wanted: Span, session_timezone: str) -> Hashable:
+        """Return where bars are in memory: elsewhere once the exchange has rewritten the series."""
+        mark: Hashable
+        try:
+            mark = self.journal.generation(series)
+        except CacheError as error:
+            warnings.warn(f"{error}; memory is not used", BacktestWarning, stacklevel=2)
+            mark = time.monotonic_ns()  # which nobody finds
+        return (series, wanted, session_timezone, mark)
 
     def _bars_of(
         self, series: Series, span: Span, blocks: Mapping[Place, Block], session_timezone: str
@@ -281,7 +403,9 @@ class Feed:
         return bars
 
     def _completed(
-        self, wanted: Mapping[Series, Span], progress: Callable[[Fetching], None] | None
+        self,
+        wanted: Mapping[Series, Span],
+        progress: Callable[[Fetching], None] | None = None,
     ) -> dict[Place, Block]:
         """Fetch what no tier knows, and return the blocks of all that is wanted."""
         insides = {
@@ -316,39 +440,56 @@ class Feed:
         self,
         gaps: list[tuple[Series, Span]],
         blocks: dict[Place, Block],
-        progress: Callable[[Fetching], None] | None,
-    ) -> None:
+        progress: Callable[[Fetching], None] | None = None,
+    ) -> Merging:
         """Add what the exchange has of some spans to blocks, and keep them, even half-way.
 
         They are kept while others are under way, so that a process that is killed loses little.
         """
-        changed: set[Place] = set()
+        merging = Merging(blocks)
         n_wanted = sum(series.interval.count(*gap) for series, gap in gaps)
         n_candles, kept_at, took = 0, time.monotonic(), 0.0
         try:
             parts = fetched(self.exchange.name, self.exchange.fetch_many(gaps))
             for n_answers, part in enumerate(parts, 1):
-                at = (part.series, part.period)
-                blocks[at] = blocks[at].replaced_by(part)
-                changed.add(at)
+                merging.take(part)
                 n_candles += len(part.candles)
                 if progress is not None:
                     progress(Fetching(part.series.symbol, n_candles, n_answers, n_wanted))
                 began = time.monotonic()
                 if began - kept_at > max(KEEP_SECONDS, 10 * took):
-                    self._keep(changed, blocks)
+                    self._keep(merging, blocks)
                     kept_at = time.monotonic()
                     took = kept_at - began
+            doubted = merging.doubted()
+            again = fetched(self.exchange.name, self.exchange.fetch_many(doubted))
+            for part in again if doubted else ():
+                merging.take(part)
         finally:
-            self._keep(changed, blocks)
+            self._keep(merging, blocks)
+        return merging
 
-    def _keep(self, changed: set[Place], blocks: Mapping[Place, Block]) -> None:
-        """Write blocks to the tiers that can be written."""
-        while changed:
-            at = changed.pop()
-            for tier in (self.archive, self.database):
-                if tier is not None and not getattr(tier, "read_only", False):
-                    self._told(tier, blocks[at])
+    def _keep(self, merging: Merging, blocks: Mapping[Place, Block]) -> None:
+        """Write blocks to the tiers that can be written, and before that what was rewritten."""
+        rewrites = merging.news()
+        if rewrites:  # first: a tier that is not reached any more is then not believed
+            try:
+                self.journal.add(rewrites)
+            except CacheError as error:
+                warnings.warn(
+                    f"{error}; other processes do not know", BacktestWarning, stacklevel=2
+                )
+            rewritten(self.exchange.name, rewrites)
+            series = {each.series for each in rewrites}
+            self.memory.drop_where(lambda key: key[0] in series)
+        while merging.changed:
+            self._stored(blocks[merging.changed.pop()])
+
+    def _stored(self, block: Block) -> bool:
+        """Keep a block in every tier that can be written; return whether one did."""
+        tiers = [tier for tier in (self.archive, self.database) if tier is not None]
+        told = [self._told(tier, block) for tier in tiers if not tier.read_only]
+        return any(told)
 
     def _kept(
         self, series: Series, period: Span, inside: Span, *, looks: Looks | None = None
@@ -379,36 +520,40 @@ class Feed:
         self, tier: Database | Archive, series: Series, period: Span, inside: Span
     ) -> Block | None:
         try:
-            return tier.get(series, period, inside)
+            found = tier.get(series, period, inside)
+            return None if found is None else self.journal.fresh(found)
         except CacheError as error:
             DEGRADATIONS.add(tier.name, error.reason)
             warnings.warn(f"{error}; the next tier is asked", BacktestWarning, stacklevel=2)
             return None
 
-    def _told(self, tier: Database | Archive, block: Block) -> None:
+    def _told(self, tier: Database | Archive, block: Block) -> bool:
         try:
             tier.put(block)
         except CacheError as error:
             DEGRADATIONS.add(tier.name, "unwritable")
             warnings.warn(f"{error}; it is not kept there", BacktestWarning, stacklevel=2)
+            return False
+        return True
 
     def _absence(self, series: Series, gap: Span) -> MissingDataError:
         """Return the error that says why a candle cannot be had."""
         listed = self.exchange.listed_at(series.symbol)
         if gap.start < listed:
             return MissingDataError(
-                f"{series}: there is nothing before {_text(listed)}, when trading began; ask from "
-                "then on"
+                f"{series}: there is nothing before {instant_text(listed)}, when trading began; "
+                "ask from then on"
             )
         now = self.exchange.server_time()
         if series.interval.after(gap.start) > now:
             return MissingDataError(
-                f"{series}: the candle of {_text(gap.start)} is not closed yet (the exchange's "
-                f"clock says {_text(now)}); ask up to {_text(series.interval.floor(now))}"
+                f"{series}: the candle of {instant_text(gap.start)} is not closed yet (the "
+                f"exchange's clock says {instant_text(now)}); ask up to "
+                f"{instant_text(series.interval.floor(now))}"
             )
         return MissingDataError(
-            f"{series}: {self.exchange.name} has no candle from {_text(gap.start)} to "
-            f"{_text(gap.end)}; ask for another span"
+            f"{series}: {self.exchange.name} has no candle from {instant_text(gap.start)} to "
+            f"{instant_text(gap.end)}; ask for another span"
         )
 
     @contextmanager
@@ -467,7 +612,3 @@ def _parsed(text: str) -> int:
     if _OFFSET.search(text):
         return int(datetime.fromisoformat(text).timestamp() * 1_000)
     return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))
-
-
-def _text(instant: int) -> str:
-    return str(np.int64(instant).astype("M8[ms]").astype("M8[s]")).replace("T", " ")

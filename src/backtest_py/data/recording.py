@@ -7,6 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from backtest_py.data.cache.encoding import DamagedError
+from backtest_py.data.market.blocks import period_of
 from backtest_py.data.market.candles import ROW_BYTES
 from backtest_py.monitoring import catalogue as metrics
 from backtest_py.monitoring import market_data as monitoring
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from backtest_py.data.market.blocks import Block
     from backtest_py.data.market.candles import Series
     from backtest_py.data.market.spans import Span
+    from backtest_py.data.rewrites import Rewrite
 
-__all__ = ["Looks", "fetched", "reads", "writes"]
+__all__ = ["Looks", "fetched", "reads", "rewritten", "writes"]
 
 
 class _Tier(Protocol):
@@ -69,6 +71,12 @@ def fetched(exchange: str, blocks: Iterable[Block]) -> Iterator[Block]:
             yield block
     finally:
         monitoring.read("exchange", began, ROW_BYTES * n_candles)
+
+
+def rewritten(exchange: str, rewrites: Iterable[Rewrite]) -> None:
+    """Count the months and years in which an exchange has rewritten something."""
+    blocks = {(each.series, period_of(each.series, each.span.start)) for each in rewrites}
+    metrics.REWRITES.add(exchange, amount=len(blocks))
 
 
 def reads(

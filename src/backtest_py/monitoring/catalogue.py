@@ -160,7 +160,7 @@ HOLE_CANDLES: Final = Counter(
 )
 REWRITES: Final = Counter(
     "backtest_py_data_rewritten_blocks_total",
-    "Months or years of a series of which the exchange gave other candles than before.",
+    "Months or years of a series in which the exchange gave other candles, or another file.",
     EXCHANGE,
 )
 

@@ -58,6 +58,8 @@ def test_a_tier_lists_what_it_keeps(make_tier):
     assert [(series.symbol, series.interval.name) for series, _ in found] == order
     assert all(tier.get(series, period).period == period for series, period in found)
     assert tier.n_bytes() > 1_000
+    assert tier.entries().keys() == set(found)
+    assert all(tier.look(*at) == tier.get(*at) for at in found)
 
 
 def test_a_block_without_candles_is_kept(make_tier):

@@ -18,7 +18,7 @@ LISTED = MIDNIGHT - 100 * DAY
 START = MIDNIGHT - DAY
 HARMLESS = {"wrong-type", "short-page", "slow"}
 ON_PAGES = [name for name, fault in FAULTS.items() if fault.stage in {"answer", "rows"}]
-ON_ARCHIVE = [name for name in FAULTS if name not in ON_PAGES]
+ON_ARCHIVE = [name for name in FAULTS if name not in {*ON_PAGES, "rewritten"}]
 
 
 def wanted(exchange, start=START, end=MIDNIGHT, interval="15m"):

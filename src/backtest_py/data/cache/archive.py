@@ -102,18 +102,22 @@ class Archive:
 
         Raises
         ------
+        DamagedError
+            If the file holds no such block. It is left as it is, to be replaced by the next
+            :meth:`put`.
         CacheError
-            If the file cannot be read or holds no such block. It is left as it is, to be replaced
-            by the next :meth:`put`.
+            If it cannot be read.
         """
         path = _path(series, period)
         with self._rest.watched():
             try:
                 return self._found(path, series, period, wanted)
-            except NewerError as error:
-                raise NewerError(f"{self!r}, {path}: {error}") from None
             except CacheError as error:
                 raise type(error)(f"{self!r}, {path}: {error}") from error
+
+    def look(self, series: Series, period: Span) -> Block | None:
+        """Return a whole block as :meth:`get` does."""
+        return self.get(series, period)
 
     def _found(self, path: str, series: Series, period: Span, wanted: Span | None) -> Block | None:
         """Read a file, again where it seems damaged and may only have been replaced meanwhile."""
@@ -156,17 +160,20 @@ class Archive:
         with self._rest.watched():
             self._files.delete(_path(series, period))
 
-    def periods(self) -> list[tuple[Series, Span]]:
-        """Return what is kept, in order of symbol, length of interval and time."""
+    def entries(self) -> dict[tuple[Series, Span], int]:
+        """Return the bytes of every block, as it is stored, in no order."""
         with self._rest.watched():
             paths = self._files.paths()
-        found = (_parsed(path) for path, _ in paths)
-        return in_order(each for each in found if each is not None)
+        found = ((_parsed(path), size) for path, size in paths)
+        return {at: size for at, size in found if at is not None}
+
+    def periods(self) -> list[tuple[Series, Span]]:
+        """Return what is kept, in order of symbol, length of interval and time."""
+        return in_order(self.entries())
 
     def n_bytes(self) -> int:
         """Return how many bytes all blocks have, as they are stored."""
-        with self._rest.watched():
-            return sum(size for path, size in self._files.paths() if _parsed(path) is not None)
+        return sum(self.entries().values())
 
 
 def _path(series: Series, period: Span) -> str:

@@ -7,7 +7,7 @@ import time
 import warnings
 from contextlib import contextmanager, suppress
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import finalize
 
 from backtest_py.data.cache.connections import BEGIN, BUSY_SECONDS, Address, make_engine
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from backtest_py.data.market.blocks import Block
 
-__all__ = ["DAY_SECONDS", "TTL_SECONDS", "Database"]
+__all__ = ["DAY_SECONDS", "TTL_SECONDS", "Database", "Entry"]
 
 DAY_SECONDS: Final = 86_400
 TTL_SECONDS: Final = 7 * DAY_SECONDS
@@ -39,6 +39,13 @@ _LOCK: Final = 4_207_849_484
 """PostgreSQL's lock under which one process at a time makes the tables."""
 _DAMAGED: Final = ("not a database", "malformed", "disk image")
 """What SQLite says of a file that cannot be mended."""
+
+
+class Entry(NamedTuple):
+    """How many bytes a block has, as it is stored, and when it was last asked for, s since 1970."""
+
+    n_bytes: int
+    last_access: int
 
 
 class Database:
@@ -108,11 +115,10 @@ class Database:
             If the database cannot be read, or the block was damaged.
         """
         del wanted
-        with self._using("DEFERRED") as connection:
-            row = connection.execute(self._select(series, period)).one_or_none()
-        if row is None:
+        found = self._row(series, period)
+        if found is None:
             return None
-        *stored, last_access = row
+        *stored, last_access = found
         try:
             block = decode(_encoded(stored), series, period)
         except NewerError as error:
@@ -123,6 +129,24 @@ class Database:
             raise DamagedError(f"{self!r}, {series}: {error}; the block was dropped") from error
         self._touch(series, period, last_access)
         return block
+
+    def look(self, series: Series, period: Span) -> Block | None:
+        """Return a block as :meth:`get` does, and leave everything as it is.
+
+        Raises
+        ------
+        DamagedError
+            If the block is damaged.
+        CacheError
+            If the database cannot be read.
+        """
+        found = self._row(series, period)
+        try:
+            return None if found is None else decode(_encoded(list(found[:-1])), series, period)
+        except NewerError:
+            raise
+        except CacheError as error:
+            raise DamagedError(f"{self!r}, {series}: {error}") from error
 
     @writes
     def put(self, block: Block) -> None:
@@ -157,17 +181,29 @@ class Database:
 
     def periods(self) -> list[tuple[Series, Span]]:
         """Return what is kept, in order of symbol, length of interval and time."""
-        from sqlalchemy import select  # noqa: PLC0415 - of the extra `data`
+        return in_order(self.entries())
+
+    def entries(self) -> dict[tuple[Series, Span], Entry]:
+        """Return bytes and last access of every block, in no order."""
+        import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
 
         blocks = self._blocks.c
-        query = select(blocks.symbol, blocks.interval, blocks.period, blocks.period_end)
+        query = sa.select(
+            *(blocks.symbol, blocks.interval, blocks.period, blocks.period_end),
+            *(sa.func.length(blocks.payload), blocks.last_access),
+        )
         with self._using("DEFERRED") as connection:
             rows = connection.execute(query).all()
+        return {
+            (self._series(row), Span(row.period, row.period_end)): Entry(row[4], row.last_access)
+            for row in rows
+        }
+
+    def _series(self, row: Any) -> Series:
         try:
-            found = [(Series.of(row[0], row[1]), Span(row[2], row[3])) for row in rows]
+            return Series.of(row.symbol, row.interval)
         except ConfigError as error:
             raise CacheError(f"{self!r}: a row of no series was found ({error})") from error
-        return in_order(found)
 
     def n_bytes(self) -> int:
         """Return how many bytes all blocks have, as they are stored."""
@@ -242,6 +278,11 @@ class Database:
     def _at(self, series: Series, period: Span) -> list[Any]:
         columns = self._blocks.c
         return [columns[name] == value for name, value in self._key(series, period).items()]
+
+    def _row(self, series: Series, period: Span) -> Any:
+        """Return the row of a block, None where there is none."""
+        with self._using("DEFERRED") as connection:
+            return connection.execute(self._select(series, period)).one_or_none()
 
     def _select(self, series: Series, period: Span) -> Any:
         """Return the query of a block, its payload as the driver gives it: it may be damaged."""

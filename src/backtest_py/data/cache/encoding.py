@@ -10,6 +10,7 @@ import numpy as np
 
 from backtest_py.data.market.blocks import Block, Hole, Source
 from backtest_py.data.market.candles import COLUMNS, SCHEMA_VERSION, Candles
+from backtest_py.data.market.findings import BARS, Findings
 from backtest_py.data.market.spans import Span, covered
 from backtest_py.errors import CacheError, DataError
 
@@ -35,7 +36,7 @@ __all__ = [
 CODEC: Final = "arrow-ipc-zstd"
 LEVEL: Final = -1
 """Of candles as large as at level 1, and read a fifth faster."""
-_BARS: Final = list(COLUMNS)[:6]
+_BARS: Final = list(BARS)
 _DETAILS: Final = list(COLUMNS)[6:]
 """Columns that bars take, and the rest, which is unpacked when it is asked for."""
 FACTS: Final = b"backtest_py.block"
@@ -49,7 +50,7 @@ class NewerError(CacheError):
 
 
 class DamagedError(CacheError):
-    """What is kept is not what was written, or was never a block."""
+    """What was read is no block, or another one than was written."""
 
     reason = "damaged"
 
@@ -91,6 +92,7 @@ def facts_of(block: Block) -> dict[str, Any]:
         "known": block.known,
         "holes": block.holes,
         "sources": block.sources,
+        "findings": block.candles.findings,
     }
 
 
@@ -129,6 +131,10 @@ def block_of(
             known = covered(read, known)
             holes = [h._replace(span=part) for h in holes for part in covered(read, (h.span,))]
             sources = [s._replace(span=part) for s in sources for part in covered(read, (s.span,))]
+        elif "findings" in facts:
+            digest, duplicates, zero_volume, flat, broken = facts["findings"]
+            rules = tuple((rule, n) for rule, n in broken)
+            candles.believe(Findings(digest, duplicates, zero_volume, flat, rules))
         return Block(series, period, tuple(known), candles, tuple(holes), tuple(sources))
     except CacheError:
         raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from backtest_py.data.market.findings import BARS, Findings, findings_of
 from backtest_py.data.market.intervals import interval_of
 from backtest_py.data.market.symbols import check_symbol
 from backtest_py.errors import DataError
@@ -80,6 +81,7 @@ class Candles:
     _load: Callable[[], Mapping[str, NDArray[Any]]] | None = field(
         default=None, init=False, repr=False
     )
+    _findings: Findings | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Freeze the columns in their types."""
@@ -109,6 +111,7 @@ class Candles:
         for name, column in columns.items():
             object.__setattr__(candles, name, column)
         object.__setattr__(candles, "_load", load)
+        object.__setattr__(candles, "_findings", None)
         return candles
 
     def __getattr__(self, name: str) -> Any:
@@ -165,6 +168,22 @@ class Candles:
             column: NDArray[Any] = getattr(self, name)
             digest.update(column.astype(column.dtype.newbyteorder("<"), copy=False).data)
         return digest.hexdigest()
+
+    def examined(self, start: int = 0, stop: int | None = None) -> Findings:
+        """Look at the candles from row ``start`` up to ``stop``, at the columns that bars take."""
+        return findings_of({name: getattr(self, name)[start:stop] for name in BARS})
+
+    @property
+    def findings(self) -> Findings:
+        """What :meth:`examined` finds in all of them, looked for once."""
+        if self._findings is None:
+            self.believe(self.examined())
+        assert self._findings is not None
+        return self._findings
+
+    def believe(self, findings: Findings) -> None:
+        """Take over what was found when the candles were written."""
+        object.__setattr__(self, "_findings", findings)
 
 
 COLUMNS: Final = {

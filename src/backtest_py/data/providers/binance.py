@@ -165,6 +165,17 @@ class Binance:
             )
         return first
 
+    def checksum(self, series: Series, source: Source) -> str:
+        """Return the checksum that a source's file has now; see :meth:`Exchange.checksum`."""
+        if self._bulk is None:
+            return ""
+        try:
+            return self._bulk.checksum(series, source)
+        except NotThere:
+            return ""
+        except DataError as error:
+            raise ExchangeError(f"{self.name}: {error}") from error
+
     def fetch(
         self, series: Series, wanted: Span, *, progress: Callable[[int], None] | None = None
     ) -> Iterator[Block]:
