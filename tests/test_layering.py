@@ -41,6 +41,7 @@ FLOW = (
     ("backtest.result",),
     ("backtest.job",),
     ("backtest.run",),
+    ("backtest.chunked",),
     ("backtest",),
     ("sweep.progress", "sweep.space.axis", "sweep.space.bounds"),
     ("sweep.space.condition",),

@@ -37,6 +37,7 @@ from backtest_py.rules import ExitRules
 from backtest_py.strategies import *  # noqa: F403 - a strategy is named there alone
 
 if TYPE_CHECKING:
+    from backtest_py.backtest.chunked import run_chunked
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.config import Config
     from backtest_py.data.readers import load_bars
@@ -79,6 +80,7 @@ __all__ = [
     "plan_sweep",
     "register_strategy",
     "run",
+    "run_chunked",
     "run_signals",
     "sweep",
     "synthetic_bars",
@@ -97,6 +99,7 @@ _LATER: Final = {
     "open_sweep": "backtest_py.sweep.result.result",
     "plan_sweep": "backtest_py.sweep.run",
     "register_strategy": "backtest_py.strategies.user",
+    "run_chunked": "backtest_py.backtest.chunked",
     "sweep": "backtest_py.sweep.run",
     "synthetic_bars": "backtest_py.data.synthetic",
 }

@@ -158,8 +158,9 @@ def signals_hash(signals: Signals) -> str:
 
 
 def _time_text(bars: Bars, index: int) -> str:
-    unit: Literal["s", "ns"] = "ns" if int(bars.time[index]) % 1_000_000_000 else "s"
-    text = np.datetime_as_string(bars.time[index].astype("datetime64[ns]"), unit=unit)
+    time = bars.times_at(np.array([index]))
+    unit: Literal["s", "ns"] = "ns" if int(time[0]) % 1_000_000_000 else "s"
+    text = np.datetime_as_string(time.view("datetime64[ns]"), unit=unit)[0]
     return str(text) + ("" if bars.is_naive else "Z")
 
 

@@ -312,7 +312,7 @@ def test_postgresql_is_stopped_in_mid_run_and_comes_back(exchange, servers, post
         asked = len(exchange.requests)
         assert right(exchange, feed.bars("BTCUSDT", "1h", *whole), "1h", whole)
         assert len(exchange.requests) == asked
-    assert check_whole(exchange, servers) == [60 * 24 - 3] * 2
+    assert check_whole(exchange, servers) == [60 * 24] * 2
 
 
 @contextlib.contextmanager

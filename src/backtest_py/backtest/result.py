@@ -62,6 +62,8 @@ TRADE_COLUMNS: Final = (
 TABLES: Final[tuple[GroupBy, ...]] = ("month", "weekday", "hour", "side", "reason")
 """What trades can be grouped by."""
 
+_HOUR: Final = 3_600_000_000_000
+_DAY: Final = 24 * _HOUR
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -264,7 +266,8 @@ class BacktestResult:
     def manifest(self) -> dict[str, Any]:
         """Return what was asked for and what answered, ready for JSON."""
         bars = self.job.bars
-        span = np.datetime_as_string(bars.time[[0, -1]].astype("datetime64[ns]"), unit="s")
+        ends = bars.times_at(np.array([0, len(bars) - 1]))
+        span = np.datetime_as_string(ends.view("datetime64[ns]"), unit="s")
         zone = "" if bars.is_naive else "Z"
         return {
             "kind": "run",
@@ -364,7 +367,7 @@ class BacktestResult:
             column = np.array([reason.name for reason in Reason], dtype=object)[columns["reason"]]
         elif name.endswith("_time"):
             bar = columns[f"{name.removesuffix('_time')}_bar"]
-            column = self.job.bars.time[bar].view("datetime64[ns]")
+            column = self.job.bars.times_at(bar).view("datetime64[ns]")
         else:
             column = columns[name]
         return column
@@ -377,13 +380,12 @@ class BacktestResult:
         if by == "reason":
             return [reason.name for reason in Reason], columns["reason"].astype(np.int64)
         if by == "hour":
-            return list(range(24)), (bars.minute[columns["entry_bar"]] // 60).astype(np.int64)
+            return list(range(24)), bars.wall_at(columns["entry_bar"]) // _HOUR % 24
         if by == "weekday":
-            dates = bars.session_dates[bars.day[columns["entry_bar"]]]
             # 1970-01-01 was a Thursday
-            return list(_WEEKDAYS), (dates.astype(np.int64) + 3) % 7
+            return list(_WEEKDAYS), (bars.wall_at(columns["entry_bar"]) // _DAY + 3) % 7
         if by == "month":
-            dates = bars.session_dates[bars.day[columns["exit_bar"]]]
+            dates = (bars.wall_at(columns["exit_bar"]) // _DAY).astype("M8[D]")
             months, codes = np.unique(dates.astype("datetime64[M]"), return_inverse=True)
             return [str(month) for month in months], codes
         raise unknown_name("table", by, TABLES)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from backtest_py.bars.options import ReadOptions
     from backtest_py.bars.timestamps import Times
 
-__all__ = ["BarsReport", "settle"]
+__all__ = ["BarsReport", "empty_rows", "nothing_traded", "settle"]
 
 _LONGEST: Final = np.iinfo(np.int64).max
 
@@ -122,6 +122,7 @@ def settle(
     *,
     identical: str = "refuse",
     owned: bool = False,
+    known: int | None = None,
 ) -> dict[str, Any]:
     """Return the attributes of valid bars, or refuse the columns.
 
@@ -137,6 +138,8 @@ def settle(
         What to do with rows that repeat the one before them.
     owned : bool
         Whether nobody else holds the columns, contiguous float64: then they are not copied.
+    known : int, optional
+        The instant of the first row, where the rows before it have settled that.
 
     Raises
     ------
@@ -150,7 +153,7 @@ def settle(
         columns, n_identical = _without_identical(columns, options)
     # Clocks come before empty rows are dropped: which of two instants a time is depends on the row
     # before it, on an empty one too.
-    instants = to_instants(options, columns.times, columns.time_at)
+    instants = to_instants(options, columns.times, columns.time_at, known)
     columns, instants, n_empty = _without_empty(columns, instants, options.empty)
     _check_prices(columns)
     _check_volume_and_atr(columns)
@@ -225,15 +228,20 @@ def _broken(
     )
 
 
+def empty_rows(columns: Columns) -> NDArray[np.bool_]:
+    """Return in which rows nothing traded: all prices nan, volume 0."""
+    gaps = np.isnan(columns.open)
+    if gaps.any():
+        gaps &= np.isnan(columns.high) & np.isnan(columns.low) & np.isnan(columns.close)
+        gaps &= columns.volume == 0
+    return gaps
+
+
 def _without_empty(
     columns: Columns, instants: NDArray[np.int64], empty: str
 ) -> tuple[Columns, NDArray[np.int64], int]:
     """Drop or refuse bars in which nothing traded: all prices nan, volume 0."""
-    gaps = np.isnan(columns.open)
-    if not gaps.any():
-        return columns, instants, 0
-    gaps &= np.isnan(columns.high) & np.isnan(columns.low) & np.isnan(columns.close)
-    gaps &= columns.volume == 0
+    gaps = empty_rows(columns)
     n_gaps = int(np.count_nonzero(gaps))
     if n_gaps == 0:
         return columns, instants, 0
@@ -246,11 +254,15 @@ def _without_empty(
             'empty = "drop" to leave such bars out'
         )
     if n_gaps == len(columns):
-        raise DataError(
-            f"{columns.at('open', 0)} = nan: nothing traded in any of the {n_gaps:,} bars; "
-            "no bar is left to test on"
-        )
+        raise nothing_traded(columns.at("open", 0), n_gaps)
     return columns.take(~gaps), instants[~gaps], n_gaps
+
+
+def nothing_traded(first: str, n_bars: int) -> DataError:
+    """Build the error for a source all of whose bars are empty."""
+    return DataError(
+        f"{first} = nan: nothing traded in any of the {n_bars:,} bars; no bar is left to test on"
+    )
 
 
 def _check_prices(columns: Columns) -> None:

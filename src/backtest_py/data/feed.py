@@ -52,8 +52,8 @@ BYTES_OF_A_BAR: Final = 8 * 8
 
 LOCKED: Final = 128
 """Blocks that are locked and fetched at a time: each lock is an open file."""
-KEEP_SECONDS: Final = 0.5
-"""What has arrived is kept at least so often, or in a tenth of the time where that is slow."""
+KEEP_SECONDS: Final = 0.25
+"""So long after the last time, what has arrived is kept: a process may be killed."""
 _DATES: Final = Span(631_152_000_000, 4_102_444_800_000)
 """From 1990 to 2100: what lies outside is no time in milliseconds, or a mistake."""
 
@@ -386,7 +386,8 @@ class Feed:
 
         def known(period: Span) -> Block:
             inside = _inside(period, span)
-            block = blocks.get((series, period)) or self._kept(series, period, inside, looks=looks)
+            at = (series, period)
+            block = blocks.get(at) or self._kept(*at, inside, details=False, looks=looks)
             if block.missing(inside):
                 raise _Lacking
             return block
@@ -448,7 +449,7 @@ class Feed:
         """
         merging = Merging(blocks)
         n_wanted = sum(series.interval.count(*gap) for series, gap in gaps)
-        n_candles, kept_at, took = 0, time.monotonic(), 0.0
+        n_candles, kept_at = 0, time.monotonic()
         try:
             parts = fetched(self.exchange.name, self.exchange.fetch_many(gaps))
             for n_answers, part in enumerate(parts, 1):
@@ -456,11 +457,9 @@ class Feed:
                 n_candles += len(part.candles)
                 if progress is not None:
                     progress(Fetching(part.series.symbol, n_candles, n_answers, n_wanted))
-                began = time.monotonic()
-                if began - kept_at > max(KEEP_SECONDS, 10 * took):
+                if time.monotonic() - kept_at > KEEP_SECONDS:
                     self._keep(merging, blocks)
                     kept_at = time.monotonic()
-                    took = kept_at - began
             doubted = merging.doubted()
             again = fetched(self.exchange.name, self.exchange.fetch_many(doubted))
             for part in again if doubted else ():
@@ -492,16 +491,30 @@ class Feed:
         return any(told)
 
     def _kept(
-        self, series: Series, period: Span, inside: Span, *, looks: Looks | None = None
+        self,
+        series: Series,
+        period: Span,
+        inside: Span,
+        *,
+        details: bool = True,
+        looks: Looks | None = None,
     ) -> Block:
-        """Return what the tiers know, asking no more of them than needed."""
+        """Return what the tiers know, asking no more of them than needed.
+
+        Without details a block may hold only the columns of bars, where the nearest tier knows all
+        that is wanted: what has to be merged or stored is whole.
+        """
         block = Block.nothing(series, period)
-        for tier in (self.database, self.archive):
-            if tier is None:
-                continue
-            found = self._asked(tier, series, period, inside)
+        tiers = [tier for tier in (self.database, self.archive) if tier is not None]
+        for tier in tiers:
+            nearest = not details and tier is tiers[0]
+            found = self._asked(tier, series, period, inside, details=not nearest)
             if looks is not None:
                 looks.note(tier.name, series, period, inside, found)
+            if nearest and found is not None:
+                if not found.missing(inside):
+                    return found
+                found = self._asked(tier, series, period, inside)
             if found is None:
                 continue
             for gap in block.missing(period) if block.known else ():
@@ -517,10 +530,16 @@ class Feed:
         return block
 
     def _asked(
-        self, tier: Database | Archive, series: Series, period: Span, inside: Span
+        self,
+        tier: Database | Archive,
+        series: Series,
+        period: Span,
+        inside: Span,
+        *,
+        details: bool = True,
     ) -> Block | None:
         try:
-            found = tier.get(series, period, inside)
+            found = tier.get(series, period, inside, details=details)
             return None if found is None else self.journal.fresh(found)
         except CacheError as error:
             DEGRADATIONS.add(tier.name, error.reason)

@@ -48,7 +48,7 @@ class Looks:
     def note(
         self, tier: str, series: Series, period: Span, inside: Span, found: Block | None
     ) -> None:
-        """Note what a tier answered; when it is asked again, the last answer counts."""
+        """Note what a tier answered."""
         inside = self._wanted.get((series, period), inside)
         full = found is not None and not found.missing(inside)
         self._answers[tier, series, period] = full

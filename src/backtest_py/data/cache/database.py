@@ -33,7 +33,7 @@ TTL_SECONDS: Final = 7 * DAY_SECONDS
 """How long a block is kept after it was last asked for."""
 TOUCH_SECONDS: Final = 3_600
 """A block's last access is noted at most so often, so that most reads write nothing."""
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Version of the database's tables."""
 _LOCK: Final = 4_207_849_484
 """PostgreSQL's lock under which one process at a time makes the tables."""
@@ -99,7 +99,9 @@ class Database:
         return f"Database({self._address!r})"
 
     @reads
-    def get(self, series: Series, period: Span, wanted: Span | None = None) -> Block | None:
+    def get(
+        self, series: Series, period: Span, wanted: Span | None = None, *, details: bool = True
+    ) -> Block | None:
         """Return a block, None where there is none; one that is damaged is dropped.
 
         Parameters
@@ -108,6 +110,8 @@ class Database:
             Which block.
         wanted : Span, optional
             The part that is needed; here all of it comes.
+        details : bool
+            Without them only the columns of bars are read, and none of the block can be stored.
 
         Raises
         ------
@@ -115,10 +119,10 @@ class Database:
             If the database cannot be read, or the block was damaged.
         """
         del wanted
-        found = self._row(series, period)
+        found = self._row(series, period, details=details)
         if found is None:
             return None
-        *stored, last_access = found
+        last_access, *stored = found
         try:
             block = decode(_encoded(stored), series, period)
         except NewerError as error:
@@ -142,7 +146,7 @@ class Database:
         """
         found = self._row(series, period)
         try:
-            return None if found is None else decode(_encoded(list(found[:-1])), series, period)
+            return None if found is None else decode(_encoded(list(found[1:])), series, period)
         except NewerError:
             raise
         except CacheError as error:
@@ -166,6 +170,7 @@ class Database:
             "sha256": encoded.sha256,
             "n_rows": len(block.candles),
             "payload": encoded.payload,
+            "details": encoded.details,
             "written": now,
             "last_access": now,
         }
@@ -188,9 +193,10 @@ class Database:
         import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
 
         blocks = self._blocks.c
+        n_bytes = sa.func.length(blocks.payload) + sa.func.length(blocks.details)
         query = sa.select(
             *(blocks.symbol, blocks.interval, blocks.period, blocks.period_end),
-            *(sa.func.length(blocks.payload), blocks.last_access),
+            *(n_bytes, blocks.last_access),
         )
         with self._using("DEFERRED") as connection:
             rows = connection.execute(query).all()
@@ -207,11 +213,7 @@ class Database:
 
     def n_bytes(self) -> int:
         """Return how many bytes all blocks have, as they are stored."""
-        import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
-
-        query = sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(self._blocks.c.payload)), 0))
-        with self._using("DEFERRED") as connection:
-            return int(connection.execute(query).scalar_one())
+        return sum(entry.n_bytes for entry in self.entries().values())
 
     def sweep(self) -> int:
         """Forget every block that nobody asked for within the time to live; return how many.
@@ -279,26 +281,34 @@ class Database:
         columns = self._blocks.c
         return [columns[name] == value for name, value in self._key(series, period).items()]
 
-    def _row(self, series: Series, period: Span) -> Any:
+    def _row(self, series: Series, period: Span, *, details: bool = True) -> Any:
         """Return the row of a block, None where there is none."""
         with self._using("DEFERRED") as connection:
-            return connection.execute(self._select(series, period)).one_or_none()
+            return connection.execute(self._select(series, period, details=details)).one_or_none()
 
-    def _select(self, series: Series, period: Span) -> Any:
-        """Return the query of a block, its payload as the driver gives it: it may be damaged."""
+    def _select(self, series: Series, period: Span, *, details: bool = True) -> Any:
+        """Return the query of a block, its bytes as the driver gives them: they may be damaged."""
         import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
 
         columns = self._blocks.c
-        payload = sa.type_coerce(columns.payload, sa.types.NullType())
+        stored = [columns.payload, *([columns.details] if details else [])]
         return sa.select(
-            columns.codec, columns.schema_version, columns.sha256, payload, columns.last_access
+            columns.last_access,
+            columns.codec,
+            columns.schema_version,
+            columns.sha256,
+            *(sa.type_coerce(column, sa.types.NullType()) for column in stored),
         ).where(*self._at(series, period))
 
     @property
     def _insert(self) -> Any:
-        from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415 - of the extra `data`
+        if self._address.is_sqlite:
+            from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - of the extra `data`
 
-        return sqlite.insert if self._address.is_sqlite else postgresql.insert
+            return insert
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - as above
+
+        return postgresql.insert
 
     def _touch(self, series: Series, period: Span, last_access: object) -> None:
         """Note that a block was asked for, unless that was done lately or another one writes."""
@@ -406,7 +416,8 @@ class Database:
         self._blocks.create(connection)
         if not self._address.is_sqlite:  # the payload is compressed already
             connection.exec_driver_sql(
-                f"ALTER TABLE {self._blocks.name} ALTER COLUMN payload SET STORAGE EXTERNAL"
+                f"ALTER TABLE {self._blocks.name} ALTER COLUMN payload SET STORAGE EXTERNAL, "
+                "ALTER COLUMN details SET STORAGE EXTERNAL"
             )
         connection.execute(facts.delete())
         connection.execute(facts.insert(), [{"name": "layout", "value": LAYOUT}])
@@ -457,10 +468,11 @@ def _encoded(stored: list[Any]) -> Encoded:
     CacheError
         If its values are not of their types: the row is damaged.
     """
-    kinds = (str, int, str, bytes)
+    kinds = (str, int, str, bytes, bytes)[: len(stored)]
     if not all(isinstance(value, kind) for value, kind in zip(stored, kinds, strict=True)):
         raise CacheError("the row is damaged")
-    return Encoded(*stored)
+    codec, version, checksum, payload, *details = stored
+    return Encoded(codec, version, checksum, payload, details[0] if details else None)
 
 
 def _tables() -> tuple[Any, Any]:
@@ -485,6 +497,7 @@ def _tables() -> tuple[Any, Any]:
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("n_rows", sa.Integer, nullable=False),
         sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("details", sa.LargeBinary, nullable=False),
         sa.Column("written", sa.BigInteger, nullable=False),
         sa.Column("last_access", sa.BigInteger, nullable=False, index=True),
     )

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from backtest_py.data.market.intervals import Interval
     from backtest_py.data.market.spans import Span
 
-__all__ = ["COLUMNS", "ROW_BYTES", "SCHEMA_VERSION", "Candles", "Series"]
+__all__ = ["COLUMNS", "ROW_BYTES", "SCHEMA_VERSION", "Candles", "Series", "columns_hash"]
 
-SCHEMA_VERSION: Final = 1
-"""Version of names, types and order of the columns in every tier."""
+SCHEMA_VERSION: Final = 2
+"""Version of names, types and order of the columns in every tier, and of what is beside them."""
 
 
 class Series(NamedTuple):
@@ -162,12 +162,8 @@ class Candles:
         return self.rows(int(first), int(last))
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of all columns, little endian, in their order."""
-        digest = sha256(f"candles {SCHEMA_VERSION}|{len(self)}".encode())
-        for name in COLUMNS:
-            column: NDArray[Any] = getattr(self, name)
-            digest.update(column.astype(column.dtype.newbyteorder("<"), copy=False).data)
-        return digest.hexdigest()
+        """Return the hash of all columns, as :func:`columns_hash`."""
+        return columns_hash({name: getattr(self, name) for name in COLUMNS})
 
     def examined(self, start: int = 0, stop: int | None = None) -> Findings:
         """Look at the candles from row ``start`` up to ``stop``, at the columns that bars take."""
@@ -184,6 +180,15 @@ class Candles:
     def believe(self, findings: Findings) -> None:
         """Take over what was found when the candles were written."""
         object.__setattr__(self, "_findings", findings)
+
+
+def columns_hash(columns: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of columns of one length, little endian, in their order."""
+    lengths = {len(column) for column in columns.values()}
+    digest = sha256(f"candles {SCHEMA_VERSION}|{','.join(columns)}|{lengths}".encode())
+    for column in columns.values():
+        digest.update(column.astype(column.dtype.newbyteorder("<"), copy=False).data)
+    return digest.hexdigest()
 
 
 COLUMNS: Final = {

@@ -88,6 +88,8 @@ class Interval:
         """Return those of some times at which no candle opens."""
         if self.ms:
             first = self.floor(int(times[0])) if len(times) else 0
+            if len(times) and times[0] == first and (np.diff(times) == self.ms).all():
+                return times[:0]  # division would take ten times as long
             strange: NDArray[np.bool_] = (times - first) % self.ms != 0
         else:
             strange = times != times.astype("M8[ms]").astype("M8[M]").astype("M8[ms]").astype("i8")

@@ -12,6 +12,7 @@ empty page means that nothing has traded since; that is not known to stay so, an
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import warnings
@@ -130,10 +131,12 @@ class Binance:
         self._bulk_asleep_until = 0.0
         self._connections = connections
         self._first: dict[Series, int] = {}
+        self._asking: dict[tuple[int, Series], threading.Lock] = {}
 
     def close(self) -> None:
         """Let go of all connections."""
         self._rest.close()
+        self._budget.close()
         if self._bulk is not None:
             self._bulk.close()
 
@@ -399,13 +402,15 @@ class Binance:
 
     def _first_of(self, series: Series, stop: threading.Event) -> int | None:
         """Return when the first candle opens that REST has, or None if it has none."""
-        first = self._first.get(series)
-        if first is None:
-            rows = self._rows(series, EARLIEST, 1, stop)
-            if not len(rows):
-                return None
-            first = self._first[series] = int(rows.open_time[0])
-        return first
+        # once for all threads of a process; after a fork, the parent's lock may be held
+        with self._asking.setdefault((os.getpid(), series), threading.Lock()):
+            first = self._first.get(series)
+            if first is None:
+                rows = self._rows(series, EARLIEST, 1, stop)
+                if not len(rows):
+                    return None
+                first = self._first[series] = int(rows.open_time[0])
+            return first
 
     def _learn_rules(self) -> None:
         """Read the exchange's own limits, unless a process of this machine did so lately."""

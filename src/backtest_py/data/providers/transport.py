@@ -141,6 +141,7 @@ class Transport:
         if parts.query or parts.fragment:
             raise ConfigError("the address of an exchange ends with its path; leave out ? and #")
         self._base = base.rstrip("/")
+        self._secure = parts.scheme == "https"
         port = "" if parts.port is None else f":{parts.port}"
         self.shown = f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
         self._budget = budget
@@ -354,7 +355,9 @@ class Transport:
         pid = os.getpid()
         with self._opening.setdefault(pid, threading.Lock()):
             if self._session is None or self._session.pid != pid:
-                self._session = _Session.opened(self._connections, self._session)
+                self._session = _Session.opened(
+                    self._connections, self._session, secure=self._secure
+                )
             return self._session
 
 
@@ -377,7 +380,9 @@ class _Session(NamedTuple):
     """Of the parent process: kept, as closing it would end the parent's connections too."""
 
     @classmethod
-    def opened(cls, connections: int, inherited: _Session | None = None) -> _Session:
+    def opened(
+        cls, connections: int, inherited: _Session | None = None, *, secure: bool = True
+    ) -> _Session:
         try:
             import httpx2  # noqa: PLC0415 - of the extra `data`
         except ModuleNotFoundError:
@@ -390,6 +395,7 @@ class _Session(NamedTuple):
                 max_connections=connections, max_keepalive_connections=connections
             ),
             follow_redirects=False,
+            verify=secure,  # where nothing is encrypted, no certificate is read, which is slow
             headers={"User-Agent": "backtest-py", "Accept-Encoding": "gzip"},
         )
         return cls(os.getpid(), client, threading.BoundedSemaphore(connections), inherited)

@@ -18,10 +18,12 @@ from backtest_py.data.readers._open import data_file, magic_of, read_text
 from backtest_py.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from backtest_py.bars.columns import Columns
     from backtest_py.bars.validation import BarsReport
 
-__all__ = ["load_bars", "read_columns"]
+__all__ = ["load_bars", "read_columns", "stream_bars"]
 
 _TRUNCATED_AT: Final = (100_000, 65_000)
 """Numbers of rows at which charting platforms cut off their exports."""
@@ -138,13 +140,53 @@ def read_columns(file: Path, options: ReadOptions) -> tuple[Columns, BarsReport]
     if len(columns) > 1 and columns.times.ns[0] > columns.times.ns[-1]:
         columns = columns.take(slice(None, None, -1))
         report = replace(report, newest_first=True)
-    if report.rows_read in _TRUNCATED_AT:
-        warning = (
-            f"{report.source}: exactly {report.rows_read:,} rows, at which platforms cut exports "
-            "off; check that the first bar is the one you asked for"
+    warnings = (*report.warnings, *_truncation(report.source, report.rows_read))
+    return columns, replace(report, warnings=warnings)
+
+
+def _truncation(source: str, n_rows: int) -> tuple[str, ...]:
+    """Warn of a number of rows at which exports are cut off."""
+    if n_rows not in _TRUNCATED_AT:
+        return ()
+    warning = (
+        f"{source}: exactly {n_rows:,} rows, at which platforms cut exports off; check that the "
+        "first bar is the one you asked for"
+    )
+    return (warning,)
+
+
+def stream_bars(path: str | PathLike[str], options: ReadOptions, chunk_rows: int) -> Iterator[Bars]:
+    """Yield the bars of a Parquet file piece by piece, as :func:`load_bars` would read them.
+
+    The rows must run from the oldest bar to the newest. Nothing is warned of: the reports of the
+    pieces have the warnings.
+
+    Raises
+    ------
+    ConfigError
+        If ``path`` is not a path, there is no such file, or it is no Parquet file.
+    DataError
+        If the file is damaged or its bars break a rule, when that row is reached.
+    """
+    file = data_file(_joined("", path))
+    kind = magic_of(file)
+    if kind != "parquet":
+        raise ConfigError(
+            f"{file.name}: only Parquet is read piece by piece, and this is "
+            f"{kind or 'a text'} file; load it with bt.load_bars and give [bars], or write it as "
+            "Parquet"
         )
-        report = replace(report, warnings=(*report.warnings, warning))
-    return columns, report
+    from backtest_py.data.readers.batches import read_batches  # noqa: PLC0415 - imports Arrow
+
+    arguments = {**options.to_mapping(), "path": os.path.realpath(file)}
+    for bars, n_rows in read_batches(file, options, chunk_rows):
+        report = replace(
+            bars.report,
+            path=str(path),
+            arguments=arguments,
+            warnings=(*bars.report.warnings, *_truncation(file.name, n_rows)),
+        )
+        yield bars.reported(report)
 
 
 def _joined(directory: object, path: object) -> Path:
