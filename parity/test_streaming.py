@@ -20,8 +20,17 @@ from backtest_py.errors import BacktestWarning
 from backtest_py.rules import Reason
 from backtest_py.strategies.base import get_strategy, strategy_names
 from parity import golden, reference
-from parity.cases import Case, Drawn, bar_count, make_bars, make_settings, make_strategy
-from parity.cases import Market, Seeded, strategy_case
+from parity.cases import (
+    Case,
+    Drawn,
+    Market,
+    Seeded,
+    bar_count,
+    make_bars,
+    make_settings,
+    make_strategy,
+    strategy_case,
+)
 from parity.implementations import ENGINES, run_engine, to_answer, to_bars, to_strategy
 
 SIZES = (1, 7, 1000)

@@ -35,7 +35,7 @@ FLOW = (
     ("engines",),
     ("provenance", "parity"),
     ("metrics",),
-    ("backtest.metrics",),
+    ("backtest.metrics", "backtest.saving"),
     ("report.figure",),
     ("report.plot",),  # a result draws itself
     ("backtest.result",),

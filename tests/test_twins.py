@@ -151,6 +151,7 @@ ONLY_NUMBA = {
         "None": ("no_outcome",),
         "a vector that grows": ("count_signals", "empty_trades", "first_trades", "set_trade"),
     },
+    "stream": {"an empty slice": ("NONE",)},
     "metrics": {
         "an empty slice": ("NO_DAY",),
         "sums of any number, which Rust has as methods": (

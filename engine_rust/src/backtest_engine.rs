@@ -26,6 +26,7 @@ pub fn to_tick(price: f64, up: bool, tick_size: f64, denominator: f64) -> f64 {
 }
 
 /// Return how many points one unit is: `u` and `w` of the semantics.
+#[inline(always)]
 fn unit_size(unit: Unit, atr: f64, reference_price: f64, risk: f64) -> f64 {
     match unit {
         Unit::Atr => atr,
@@ -36,6 +37,7 @@ fn unit_size(unit: Unit, atr: f64, reference_price: f64, risk: f64) -> f64 {
 }
 
 /// Tell whether a signal at bar `i` may be acted on at bar `i + 1`.
+#[inline(always)]
 pub fn admits_entry(bars: &Bars<'_>, rules: &Rules, i: usize) -> bool {
     let e = i + 1;
     if e >= bars.len() {
@@ -51,6 +53,7 @@ const QUIET: usize = 4;
 ///
 /// In whole blocks that lie between the levels, within the session and before `last`; the extremes
 /// are all that such bars change. Return the next bar and the extremes.
+#[inline(always)]
 fn skip_quiet(
     bars: &Bars<'_>,
     close_minute: i32,

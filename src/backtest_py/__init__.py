@@ -38,6 +38,7 @@ from backtest_py.strategies import *  # noqa: F403 - a strategy is named there a
 
 if TYPE_CHECKING:
     from backtest_py.backtest.chunked import run_chunked
+    from backtest_py.backtest.many import ManyResults, run_many
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.config import Config
     from backtest_py.data.readers import load_bars
@@ -65,6 +66,7 @@ __all__ = [
     "EngineError",
     "EngineUnavailableError",
     "ExitRules",
+    "ManyResults",
     "MetricSettings",
     "ParityError",
     "Progress",
@@ -81,6 +83,7 @@ __all__ = [
     "register_strategy",
     "run",
     "run_chunked",
+    "run_many",
     "run_signals",
     "sweep",
     "synthetic_bars",
@@ -90,6 +93,7 @@ __all__ += strategies.__all__
 _LATER: Final = {
     "BacktestResult": "backtest_py.backtest.result",
     "Config": "backtest_py.config",
+    "ManyResults": "backtest_py.backtest.many",
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
     "SweepResult": "backtest_py.sweep.result.result",
@@ -100,6 +104,7 @@ _LATER: Final = {
     "plan_sweep": "backtest_py.sweep.run",
     "register_strategy": "backtest_py.strategies.user",
     "run_chunked": "backtest_py.backtest.chunked",
+    "run_many": "backtest_py.backtest.many",
     "sweep": "backtest_py.sweep.run",
     "synthetic_bars": "backtest_py.data.synthetic",
 }

@@ -31,11 +31,14 @@ __all__ = [
     "Provenance",
     "canonical_json",
     "configuration",
+    "market_of",
     "package_version",
     "sha256",
     "signals_hash",
 ]
 
+MARKET: Final = ("source", "symbol", "interval", "certificate")
+"""What a report of bars says of where they came from."""
 PACKAGES: Final = ("numpy", "numba", "llvmlite")
 
 
@@ -68,6 +71,10 @@ class Provenance:
     config_hash : str
         SHA-256 of strategy, rules, contract, metric settings and range, see
         :func:`configuration`.
+    market : mapping of str to str
+        Where the bars came from: ``source``, the name of the file or of the exchange, ``symbol``,
+        ``interval`` and ``certificate``, the SHA-256 of what was checked of an exchange's candles;
+        "" where not known.
     semantics_version : int
         Version of the contract that both engines implement.
     """
@@ -79,11 +86,12 @@ class Provenance:
     machine: str
     bars_hash: str
     config_hash: str
+    market: Mapping[str, str]
     semantics_version: int = SEMANTICS_VERSION
 
     def __post_init__(self) -> None:
         """Keep read-only copies."""
-        for name in ("build", "versions"):
+        for name in ("build", "versions", "market"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -101,6 +109,7 @@ class Provenance:
             machine=_machine(),
             bars_hash=job.bars.content_hash,
             config_hash=sha256(canonical_json(configuration(job))),
+            market=market_of(job.bars),
         )
 
     def to_mapping(self) -> dict[str, Any]:
@@ -113,12 +122,25 @@ class Provenance:
             "machine": self.machine,
             "bars_hash": self.bars_hash,
             "config_hash": self.config_hash,
+            "market": dict(self.market),
             "semantics_version": self.semantics_version,
         }
 
 
 def _provenance(values: dict[str, Any]) -> Provenance:
     return Provenance(**values)
+
+
+def market_of(bars: Bars) -> dict[str, str]:
+    """Return where bars came from, "" for what is not known of them.
+
+    Examples
+    --------
+    >>> from backtest_py import synthetic_bars
+    >>> market_of(synthetic_bars(n_days=1))["symbol"]
+    ''
+    """
+    return {name: getattr(bars.report, name) for name in MARKET}
 
 
 def configuration(job: Job) -> dict[str, Any]:

@@ -67,6 +67,11 @@ def test_it_listens_on_loopback_and_ends_cleanly(zeros):
         text_of(again.url)
 
 
+def test_no_host_is_this_machine_alone(zeros):
+    with serve_metrics(0, "") as server:
+        assert server.host == "127.0.0.1"
+
+
 def test_a_port_in_use_is_refused(zeros):
     script = """
 import socket, sys

@@ -43,8 +43,12 @@ def prepare(
     contract: Contract | None,
     metrics: MetricSettings | None,
     span: tuple[Moment, Moment] | None,
+    *,
+    market: str = "",
 ) -> Job:
     """Check that bars and settings fit together, warn of likely mistakes, and return the job.
+
+    Warnings name the market where several are run.
 
     Raises
     ------
@@ -56,7 +60,7 @@ def prepare(
     first, last = bars.bounds(*pair(span))
     job = Job(bars, strategy, signals, *settings, first, last)
     check_job(job)
-    warn_of_mistakes(job)
+    warn_of_mistakes(job, f"{market}: " if market else "")
     return job
 
 
@@ -179,21 +183,22 @@ def _no_volume(strategy: Strategy) -> str:
     )
 
 
-def warn_of_mistakes(job: Job) -> None:
+def warn_of_mistakes(job: Job, prefix: str = "") -> None:
     """Warn of likely mistakes on behalf of the caller's caller's caller."""
     bars, tick_size = job.bars, job.contract.tick_size
     share = bars.off_grid_share(tick_size)
     if share > OFF_GRID_SHARE:
         warnings.warn(
-            f"{100 * share:.1f} % of the prices are off the tick grid of {tick_size:g}: the tick "
-            "size is wrong, or the series is ratio-adjusted, so that percentages are right but "
-            "points and money are not",
+            f"{prefix}{100 * share:.1f} % of the prices are off the tick grid of {tick_size:g}: "
+            "the tick size is wrong, or the series is ratio-adjusted, so that percentages are "
+            "right but points and money are not",
             BacktestWarning,
             stacklevel=4,
         )
     if job.metrics.periods_per_year == 252 and bars.trades_weekends:
         warnings.warn(
-            "metrics.periods_per_year = 252, but the market trades on weekends; 365 is usual there",
+            f"{prefix}metrics.periods_per_year = 252, but the market trades on weekends; 365 is "
+            "usual there",
             BacktestWarning,
             stacklevel=4,
         )

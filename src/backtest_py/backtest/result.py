@@ -6,7 +6,6 @@ so that a run which only needs one metric pays for nothing else.
 
 from __future__ import annotations
 
-import json
 from html import escape
 from pathlib import Path
 from types import MappingProxyType
@@ -16,10 +15,10 @@ import numpy as np
 
 from backtest_py._io.files import replace_file
 from backtest_py.backtest.metrics import Metrics, number_text
+from backtest_py.backtest.saving import parquet_bytes, pretty_json, save_files
 from backtest_py.bars import read_only
-from backtest_py.errors import ConfigError, StorageError
 from backtest_py.parameters import counted, unknown_name
-from backtest_py.provenance import EngineFacts, Provenance, configuration, sha256
+from backtest_py.provenance import EngineFacts, Provenance, configuration
 from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
@@ -243,25 +242,11 @@ class BacktestResult:
         StorageError
             If it cannot be written.
         """
-        directory = Path(directory)
-        _check_manifest(directory / "manifest.json")
         files = {
-            "trades.parquet": self._parquet(),
-            "metrics.json": _pretty_json(self.metrics.to_mapping()),
+            "trades.parquet": parquet_bytes(self.trades_arrow),
+            "metrics.json": pretty_json(self.metrics.to_mapping()),
         }
-        hashes = {name: sha256(content) for name, content in files.items()}
-        files["manifest.json"] = _pretty_json({**self.manifest(), "files": hashes})
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            for name, content in files.items():
-                replace_file(directory / name, content)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise ConfigError(f"{directory} cannot be a directory: a file stands there") from error
-        except OSError as error:
-            raise StorageError(
-                f"{directory} cannot be written: {error.strerror or error}; give another directory"
-            ) from error
-        return directory
+        return save_files(directory, files, self.manifest())
 
     def manifest(self) -> dict[str, Any]:
         """Return what was asked for and what answered, ready for JSON."""
@@ -337,8 +322,9 @@ class BacktestResult:
             span = [f"range {bars.time_text(job.first)} to {bars.time_text(job.last - 1)}"]
         profit = f"{number_text(metrics.total_return)} ({number_text(metrics.total_return_pct)} %)"
         loss = f"{number_text(metrics.max_drawdown)} ({number_text(metrics.max_drawdown_pct)} %)"
+        market = bars.report.market and f"{bars.report.market}, "
         return [
-            f"{name} on {counted(len(bars), 'bar')} from {dates[0]} to {dates[-1]}",
+            f"{name} on {market}{counted(len(bars), 'bar')} from {dates[0]} to {dates[-1]}",
             *span,
             f"engine {self.engine}: {self._reason}",
             f"{counted(len(self), 'trade')}, win rate {number_text(metrics.win_rate)}",
@@ -390,36 +376,9 @@ class BacktestResult:
             return [str(month) for month in months], codes
         raise unknown_name("table", by, TABLES)
 
-    def _parquet(self) -> bytes:
-        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
-        buffer = pa.BufferOutputStream()
-        pq.write_table(self.trades_arrow, buffer, compression="zstd")
-        content: bytes = buffer.getvalue().to_pybytes()
-        return content
-
 
 def _restored(job: Job, output: EngineOutput, provenance: Provenance) -> BacktestResult:
     facts = EngineFacts(provenance.engine, provenance.build)
     result = BacktestResult(job, output, facts, provenance.reason)
     result._provenance = provenance  # noqa: SLF001 - a second constructor
     return result
-
-
-def _check_manifest(path: Path) -> None:
-    """Refuse to replace what is not the manifest of a run, such as that of a sweep."""
-    try:
-        found = json.loads(path.read_bytes())
-    except OSError:
-        return  # there is none; what else is wrong shows on writing
-    except ValueError:
-        found = None
-    kind = found.get("kind") if isinstance(found, dict) else None
-    if kind != "run":
-        what = f"of kind {kind!r}" if isinstance(kind, str) else "of something else"
-        raise ConfigError(f"{path} is a manifest {what}, no run; give another directory")
-
-
-def _pretty_json(value: object) -> bytes:
-    return (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()

@@ -313,8 +313,9 @@ class Bars:
 
     def __repr__(self) -> str:
         clock = self.session_timezone or "no zone"
+        market = self.report.market and f"{self.report.market}, "
         return (
-            f"Bars({counted(len(self), 'bar')}, {self.time_text(0)} to "
+            f"Bars({market}{counted(len(self), 'bar')}, {self.time_text(0)} to "
             f"{self.time_text(len(self) - 1)}, {counted(int(self.day[-1]) + 1, 'day')}, {clock})"
         )
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from backtest_py.bars.options import ReadOptions
     from backtest_py.bars.timestamps import Times
 
-__all__ = ["BarsReport", "empty_rows", "nothing_traded", "settle"]
+__all__ = ["BarsReport", "empty_rows", "market_title", "nothing_traded", "settle", "settled"]
 
 _LONGEST: Final = np.iinfo(np.int64).max
 
@@ -47,8 +47,8 @@ class BarsReport:
     ----------
     source : str
         Name of the file or of the exchange, or "".
-    path : str
-        The path of the file as it was given, or "".
+    path : str or tuple of str
+        The path of the file as it was given, of each where there are several, or "".
     format : str
         ``csv``, ``mt5``, ``profit``, ``parquet``, ``feather``, ``frame``, ``arrays`` or ``feed``.
     encoding : str
@@ -76,7 +76,7 @@ class BarsReport:
     """
 
     source: str = ""
-    path: str = ""
+    path: str | tuple[str, ...] = ""
     format: str = "arrays"
     encoding: str = ""
     rows_read: int = 0
@@ -104,11 +104,29 @@ class BarsReport:
         """Pickle as names and values: a read-only mapping cannot be pickled."""
         return _report, (self.to_mapping(),)
 
+    @property
+    def market(self) -> str:
+        """Symbol and interval with the exchange, "" where no symbol is known.
+
+        Examples
+        --------
+        >>> BarsReport(symbol="BTCUSDT", interval="4h", source="binance").market
+        'BTCUSDT 4h (binance)'
+        """
+        return market_title(self.symbol, self.interval, self.source)
+
     def to_mapping(self) -> dict[str, Any]:
         """Return names and values, ready for JSON."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         copies = {name: dict(values[name]) for name in _MAPPINGS if values[name] is not None}
         return values | copies
+
+
+def market_title(symbol: str, interval: str, source: str) -> str:
+    """Return what to call a market in titles, "" where no symbol is known."""
+    if not symbol:
+        return ""
+    return f"{symbol}{interval and f' {interval}'}{source and f' ({source})'}"
 
 
 def _report(values: dict[str, Any]) -> BarsReport:
@@ -146,6 +164,20 @@ def settle(
     DataError
         If there is no row, or a rule is broken.
     """
+    values, _ = settled(columns, options, report, identical=identical, owned=owned, known=known)
+    return values
+
+
+def settled(
+    columns: Columns,
+    options: ReadOptions,
+    report: BarsReport,
+    *,
+    identical: str = "refuse",
+    owned: bool = False,
+    known: int | None = None,
+) -> tuple[dict[str, Any], Columns]:
+    """Return what :func:`settle` does, and the rows that were kept, which errors can name."""
     if len(columns) == 0:
         raise DataError(f"{report.source or 'bars'}: there is no bar; at least one is needed")
     n_identical = 0
@@ -166,7 +198,7 @@ def settle(
     for name in (*PRICES, "volume"):
         values = getattr(columns, name)
         prices[name] = np.add(values, 0.0, out=values if owned else None)
-    return {
+    attributes = {
         "time": instants if owned else instants.copy(),
         **prices,
         "minute": minute,
@@ -183,6 +215,7 @@ def settle(
             warnings=(*report.warnings, *_clock_warnings(columns, options)),
         ),
     }
+    return attributes, columns
 
 
 def _clock_notes(times: Times, options: ReadOptions) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from backtest_py.bars import ReadOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
+
 __all__ = [
     "MOST_WORKERS",
     "ConfigFile",
@@ -23,6 +25,7 @@ __all__ = [
     "Json",
     "MetricsPort",
     "Threads",
+    "json_table",
     "json_value",
     "print_json",
     "with_read_options",
@@ -44,7 +47,7 @@ def _serve_metrics(context: typer.Context, port: int) -> int:
     if port and not context.resilient_parsing:
         from backtest_py.monitoring import serve_metrics  # noqa: PLC0415 - only where it is wanted
 
-        host = os.environ.get("BACKTEST_PY_METRICS_HOST") or "127.0.0.1"
+        host = os.environ.get("BACKTEST_PY_METRICS_HOST", "")
         context.with_resource(serve_metrics(port, host))
     return port
 
@@ -98,6 +101,12 @@ def json_value(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0.0:
         return str(value)
     return value
+
+
+def json_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame, its index first, ready for strict JSON."""
+    rows = frame.reset_index().to_dict("records")
+    return [{str(name): json_value(value) for name, value in row.items()} for row in rows]
 
 
 def print_json(value: object) -> None:

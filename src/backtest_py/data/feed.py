@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, cast
 
-import numpy as np
-
+from backtest_py.data.market.asked import aligned_to, inside_of, span_of
 from backtest_py.data.market.blocks import Block, periods
 from backtest_py.data.market.candles import Series
 from backtest_py.data.market.certificates import certificate_of, part_of
@@ -54,11 +51,6 @@ LOCKED: Final = 128
 """Blocks that are locked and fetched at a time: each lock is an open file."""
 KEEP_SECONDS: Final = 0.25
 """So long after the last time, what has arrived is kept: a process may be killed."""
-_DATES: Final = Span(631_152_000_000, 4_102_444_800_000)
-"""From 1990 to 2100: what lies outside is no time in milliseconds, or a mistake."""
-
-_OFFSET: Final = re.compile(r"T.*[+-][0-9]{2}:?[0-9]{2}$")
-"""The end of a time that says how far its clock is from UTC."""
 
 
 class Fetching(NamedTuple):
@@ -149,7 +141,7 @@ class Feed:
             If the exchange had to be asked and gave no usable answer.
         """
         series = Series.of(symbol, interval)
-        wanted = _span(start, end)
+        wanted = span_of(start, end)
         found = self.memory.get(self._key(series, wanted, session_timezone))
         if found is not None:
             return cast("Bars", found)
@@ -176,7 +168,7 @@ class Feed:
         """
         if isinstance(symbols, str):
             raise ConfigError(f"symbols = {symbols[:40]!r} is one text; give a list of symbols")
-        wanted = _span(start, end)
+        wanted = span_of(start, end)
         series = {symbol: Series.of(symbol, interval) for symbol in symbols}
         keys = {each: self._key(each, wanted, session_timezone) for each in series.values()}
         found = {each: self.memory.get(key) for each, key in keys.items()}
@@ -217,9 +209,9 @@ class Feed:
             As :meth:`bars`, when the piece is reached.
         """
         series = Series.of(symbol, interval)
-        aligned = _aligned(series, _span(start, end))
+        aligned = aligned_to(series, span_of(start, end))
         for period in periods(series, aligned):
-            part = _inside(period, aligned)
+            part = inside_of(period, aligned)
             yield self._gathered({series: part}, session_timezone, keep=False)[series]
 
     def certificate(self, symbol: str, interval: str, start: Moment, end: Moment) -> Certificate:
@@ -231,7 +223,7 @@ class Feed:
             As :meth:`bars`.
         """
         series = Series.of(symbol, interval)
-        aligned = _aligned(series, _span(start, end))
+        aligned = aligned_to(series, span_of(start, end))
         blocks = self._completed({series: aligned})
         return certificate_of(series, [part_of(block, aligned) for block in blocks.values()])
 
@@ -341,7 +333,7 @@ class Feed:
         progress: Callable[[Fetching], None] | None = None,
     ) -> dict[Series, Bars]:
         """Return bars of several series: from the tiers, and what they lack from the exchange."""
-        aligned = {series: _aligned(series, span) for series, span in wanted.items()}
+        aligned = {series: aligned_to(series, span) for series, span in wanted.items()}
         # taken before anything is read: if it is rewritten meanwhile, nobody finds the old bars
         keys = {
             series: self._key(series, span, session_timezone) for series, span in wanted.items()
@@ -385,7 +377,7 @@ class Feed:
         looks = Looks()
 
         def known(period: Span) -> Block:
-            inside = _inside(period, span)
+            inside = inside_of(period, span)
             at = (series, period)
             block = blocks.get(at) or self._kept(*at, inside, details=False, looks=looks)
             if block.missing(inside):
@@ -410,7 +402,7 @@ class Feed:
     ) -> dict[Place, Block]:
         """Fetch what no tier knows, and return the blocks of all that is wanted."""
         insides = {
-            (series, period): _inside(period, span)
+            (series, period): inside_of(period, span)
             for series, span in wanted.items()
             for period in periods(series, span)
         }
@@ -594,40 +586,3 @@ class Feed:
                     stacklevel=2,
                 )
             yield
-
-
-def _span(start: Moment, end: Moment) -> Span:
-    span = Span(_instant(start, "start"), _instant(end, "end"))
-    if span.start >= span.end:
-        raise ConfigError(f"start = {start!s} is not before end = {end!s}; swap or correct them")
-    return span
-
-
-def _inside(period: Span, span: Span) -> Span:
-    return Span(max(period.start, span.start), min(period.end, span.end))
-
-
-def _aligned(series: Series, wanted: Span) -> Span:
-    aligned = Span(series.interval.ceil(wanted.start), series.interval.ceil(wanted.end))
-    if aligned.start >= aligned.end:
-        raise ConfigError(f"no candle of {series} opens in the span; give a longer one")
-    return aligned
-
-
-def _instant(moment: Moment, name: str) -> int:
-    try:
-        found = moment if isinstance(moment, int) else _parsed(str(moment).replace(" ", "T"))
-    except ValueError:
-        found = 0
-    if isinstance(moment, bool) or not _DATES.start <= found <= _DATES.end:
-        raise ConfigError(
-            f"{name} = {str(moment)[:40]!r} is no time from 1990 to 2100; give one in UTC, such as "
-            '"2025-02-22" or "2025-02-22 12:00", or milliseconds since 1970'
-        )
-    return found
-
-
-def _parsed(text: str) -> int:
-    if _OFFSET.search(text):
-        return int(datetime.fromisoformat(text).timestamp() * 1_000)
-    return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))

@@ -104,6 +104,7 @@ def serve_metrics(port: int = 0, host: str = LOOPBACK) -> MetricsServer:
     """
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
         raise ConfigError(f"metrics port {port!r} is not allowed; give a number from 0 to 65535")
+    host = host or LOOPBACK  # to a socket, an empty one is every address of the machine
     with _changing:
         for endpoint in _running:
             if port and (endpoint.host, endpoint.port) == (host, port):

@@ -13,7 +13,7 @@ from backtest_py.engines.layouts import SEMANTICS_VERSION
 from backtest_py.errors import ConfigError, ParityError, StorageError
 from backtest_py.fingerprints import package_code_hash
 from backtest_py.monitoring.sweeps import kept, watched, with_verdict
-from backtest_py.provenance import package_version, signals_hash
+from backtest_py.provenance import market_of, package_version, signals_hash
 from backtest_py.sweep.compute.evaluator import DIRECT_COMBOS, Evaluator
 from backtest_py.sweep.compute.forecast import Forecast
 from backtest_py.sweep.compute.shards import LAYOUT, Shards
@@ -330,6 +330,7 @@ class _Question:
             "engine_reason": self.reason,
             "level": build.get("level", ""),
             "version": package_version(),
+            "market": market_of(spec.bars),
             "n_bars": len(spec.bars),
             "n_combos": spec.n_combos,
             "n_shards": len(Shards(spec.grid)),

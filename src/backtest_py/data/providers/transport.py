@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from backtest_py.data.extras import http_client
 from backtest_py.errors import ConfigError, ExchangeError
 
 if TYPE_CHECKING:
@@ -133,14 +134,18 @@ class Transport:
         connections: int = 16,
         tell: Callable[[str, str, float, str], None] | None = None,
     ) -> None:
-        parts = urlsplit(base)
+        parts, shown = urlsplit(base), "what was given" if "@" in base else repr(base[:80])
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigError(
-                f"{base[:80]!r} is no address of an exchange; give http:// or https:// and a host"
+                f"{shown} is no address of an exchange; give http:// or https:// and a host"
             )
         if parts.query or parts.fragment:
             raise ConfigError("the address of an exchange ends with its path; leave out ? and #")
-        self._base = base.rstrip("/")
+        # apart from the address, which clients write into their logs
+        self._base = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        self._user: dict[str, Any] = {}
+        if parts.username is not None:
+            self._user["auth"] = (unquote(parts.username), unquote(parts.password or ""))
         self._secure = parts.scheme == "https"
         port = "" if parts.port is None else f":{parts.port}"
         self.shown = f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
@@ -283,7 +288,7 @@ class Transport:
             raise Stopped("the download was stopped")
         began = time.monotonic()
         url, query = self._base + request.path, dict(request.query)
-        with session.client.stream("GET", url, params=query or None) as answer:
+        with session.client.stream("GET", url, params=query or None, **self._user) as answer:
             if spending is not None:
                 spending.used = _used(answer.headers)
                 if UNIT_MS["M"] in spending.used:
@@ -389,7 +394,7 @@ class _Session(NamedTuple):
             raise ConfigError(
                 "an exchange needs the package httpx2: pip install backtest-py[data]"
             ) from None
-        client = httpx2.Client(
+        client = http_client(
             timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(
                 max_connections=connections, max_keepalive_connections=connections

@@ -18,19 +18,19 @@ from backtest_py.data.readers._open import data_file, magic_of, read_text
 from backtest_py.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from backtest_py.bars.columns import Columns
     from backtest_py.bars.validation import BarsReport
 
-__all__ = ["load_bars", "read_columns", "stream_bars"]
+__all__ = ["load_bars", "read_columns", "read_several", "stream_bars"]
 
 _TRUNCATED_AT: Final = (100_000, 65_000)
 """Numbers of rows at which charting platforms cut off their exports."""
 
 
 def load_bars(
-    path: str | PathLike[str],
+    path: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     format: str = "auto",  # noqa: A002 - the name people know
     timezone: str = "",
@@ -42,7 +42,7 @@ def load_bars(
     nonexistent: str = "refuse",
     directory: str | PathLike[str] = "",
 ) -> Bars:
-    r"""Load bars from a file.
+    r"""Load bars from a file, or from several files of one series.
 
     A file that runs from the newest bar to the oldest is turned round, and rows that repeat the
     one before them are dropped; ``bars.report`` says so. Any other disorder is refused. Errors
@@ -51,8 +51,10 @@ def load_bars(
 
     Parameters
     ----------
-    path : str or path
-        A text file (plain, gzipped, or alone in a zip archive), Parquet or Feather.
+    path : str, path or a sequence of them
+        A text file (plain, gzipped, or alone in a zip archive), Parquet or Feather. Several files
+        are put in order of time. Rows that two of them hold must be the same, and count once; a
+        gap between files is noted, and a row that one lacks where another has it is warned of.
     format : {"auto", "csv", "mt5", "profit", "parquet", "feather"}
         ``auto`` goes by the content, never by the name.
     timezone : str
@@ -88,7 +90,8 @@ def load_bars(
     ConfigError
         If ``path`` is not a path, the file does not exist or a choice is unknown.
     DataError
-        If the file is damaged or its bars break a rule.
+        If the file is damaged or its bars break a rule; or if several files differ in a row, in
+        their clocks or in their kind of volume.
 
     Warns
     -----
@@ -116,9 +119,13 @@ def load_bars(
         ambiguous=ambiguous,
         nonexistent=nonexistent,
     )
-    columns, report = read_columns(_joined(directory, path), options)
-    report = replace(report, path=str(path))
-    bars = build_bars(columns, options, report, identical="drop")
+    if isinstance(path, (list, tuple)):
+        files = [(str(each), _joined(directory, each)) for each in path]
+        bars = read_several(files, options)
+    else:
+        columns, report = read_columns(_joined(directory, path), options)
+        report = replace(report, path=str(path))
+        bars = build_bars(columns, options, report, identical="drop")
     warn_of(bars.report)
     return bars
 
@@ -189,12 +196,31 @@ def stream_bars(path: str | PathLike[str], options: ReadOptions, chunk_rows: int
         yield bars.reported(report)
 
 
+def read_several(files: Sequence[tuple[str, Path]], options: ReadOptions) -> Bars:
+    """Return the bars of several files of one series, each with what the user calls it.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`load_bars`.
+    """
+    from backtest_py.bars.merging import Part, merged_bars  # noqa: PLC0415 - seldom needed
+
+    if not files:
+        raise ConfigError("load_bars: path = [] names no file; give one at least")
+    parts = []
+    for name, file in files:
+        columns, report = read_columns(file, options)
+        parts.append(Part.of(name, columns, options, report))
+    return merged_bars(parts)
+
+
 def _joined(directory: object, path: object) -> Path:
     for name, value in (("directory", directory), ("path", path)):
         if not isinstance(value, (str, PathLike)):
             raise ConfigError(
-                f"load_bars: {name} is of type {type(value).__name__}; give a text or a "
-                "pathlib.Path, and a DataFrame to bt.Bars.from_frame"
+                f"load_bars: {name} is of type {type(value).__name__}; give a text, a "
+                "pathlib.Path or a list of them, and a DataFrame to bt.Bars.from_frame"
             )
     return Path(cast("str", directory), cast("str", path))
 
