@@ -16,6 +16,8 @@ SOURCE = ROOT / "src" / "backtest_py"
 FLOW = (
     ("errors",),
     ("_forks", "_io", "fingerprints"),
+    ("data.extras",),
+    ("monitoring",),
     ("parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.zones",),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from backtest_py._io.versions import installed_version, package_version
 from backtest_py.engines.layouts import SEMANTICS_VERSION
 from backtest_py.fingerprints import canonical_json, sha256
 
@@ -161,21 +162,6 @@ def configuration(job: Job) -> dict[str, Any]:
 
 
 @cache
-def package_version() -> str:
-    """Return the version of backtest-py, or ``"source"`` where it runs without being installed."""
-    return _version("backtest-py") or "source"
-
-
-def _version(package: str) -> str | None:
-    # a tenth of this package's import time, and only results need it
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _strategy(job: Job) -> dict[str, Any]:
     described: dict[str, Any] = {"name": "signals", "params": {}}
     if job.strategy is not None:
@@ -203,7 +189,7 @@ def _time_text(bars: Bars, index: int) -> str:
 @cache
 def _versions() -> Mapping[str, str]:
     found = {"backtest-py": package_version(), "python": platform.python_version()}
-    installed = {package: _version(package) for package in PACKAGES}
+    installed = {package: installed_version(package) for package in PACKAGES}
     found |= {package: version for package, version in installed.items() if version is not None}
     return MappingProxyType(found)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest_py.cli.options import Json, print_json
+from backtest_py.cli.options import Json, MetricsPort, print_json
 from backtest_py.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def fetch(
     end: Annotated[str, typer.Option(help="The day or time before which it ends, UTC.")],
     *,
     profile: Profile = "",
+    metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:

@@ -27,6 +27,7 @@ from backtest_py.cli.options import (
     ConfigFile,
     EngineName,
     Json,
+    MetricsPort,
     Threads,
     json_table,
     json_value,
@@ -192,6 +193,7 @@ def run(
     plot: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="Draw price, trades and equity.")
     ] = None,
+    metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     as_json: Json = False,
 ) -> None:
     """Run one backtest and print its metrics.

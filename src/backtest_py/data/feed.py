@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, cast
 
-import numpy as np
-
 from backtest_py.data.cache.encoding import BarsOnlyError
+from backtest_py.data.market.asked import aligned_to, inside_of, span_of
 from backtest_py.data.market.blocks import Block, periods
 from backtest_py.data.market.candles import Series
 from backtest_py.data.market.certificates import certificate_of, part_of
 from backtest_py.data.market.gathering import gathered_bars
 from backtest_py.data.market.spans import Span, instant_text, missing
+from backtest_py.data.recording import Looks, fetched, rewritten
 from backtest_py.data.rewrites import Journal, Merging
 from backtest_py.errors import (
     BacktestWarning,
@@ -26,6 +24,7 @@ from backtest_py.errors import (
     DataError,
     MissingDataError,
 )
+from backtest_py.monitoring.catalogue import DEGRADATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from backtest_py.data.market.certificates import Certificate
     from backtest_py.data.providers.exchange import Exchange
     from backtest_py.data.rewrites import Rewrite
+    from backtest_py.monitoring import MetricsServer
 
     Moment = str | date | int
     Place: TypeAlias = tuple[Series, Span]
@@ -52,11 +52,6 @@ LOCKED: Final = 128
 """Blocks that are locked and fetched at a time: each lock is an open file."""
 KEEP_SECONDS: Final = 0.25
 """So long after the last time, what has arrived is kept: a process may be killed."""
-_DATES: Final = Span(631_152_000_000, 4_102_444_800_000)
-"""From 1990 to 2100: what lies outside is no time in milliseconds, or a mistake."""
-
-_OFFSET: Final = re.compile(r"T.*[+-][0-9]{2}:?[0-9]{2}$")
-"""The end of a time that says how far its clock is from UTC."""
 
 
 class Fetching(NamedTuple):
@@ -102,6 +97,8 @@ class Feed:
         exchange has rewritten lies beside it.
     workers : int
         Threads that read and check blocks; 0 is one for each processor.
+    metrics : MetricsServer, optional
+        The page of metrics that ends with the feed.
     """
 
     def __init__(
@@ -113,6 +110,7 @@ class Feed:
         archive: Archive | None,
         locks: Path,
         workers: int = 0,
+        metrics: MetricsServer | None = None,
     ) -> None:
         self.exchange = exchange
         self.memory = memory
@@ -121,6 +119,7 @@ class Feed:
         self.journal = Journal(locks.parent / "rewritten.jsonl")
         self._locks = locks
         self._workers = workers
+        self._metrics = metrics
 
     def bars(
         self,
@@ -143,7 +142,7 @@ class Feed:
             If the exchange had to be asked and gave no usable answer.
         """
         series = Series.of(symbol, interval)
-        wanted = _span(start, end)
+        wanted = span_of(start, end)
         found = self.memory.get(self._key(series, wanted, session_timezone))
         if found is not None:
             return cast("Bars", found)
@@ -170,7 +169,7 @@ class Feed:
         """
         if isinstance(symbols, str):
             raise ConfigError(f"symbols = {symbols[:40]!r} is one text; give a list of symbols")
-        wanted = _span(start, end)
+        wanted = span_of(start, end)
         series = {symbol: Series.of(symbol, interval) for symbol in symbols}
         keys = {each: self._key(each, wanted, session_timezone) for each in series.values()}
         found = {each: self.memory.get(key) for each, key in keys.items()}
@@ -211,9 +210,9 @@ class Feed:
             As :meth:`bars`, when the piece is reached.
         """
         series = Series.of(symbol, interval)
-        aligned = _aligned(series, _span(start, end))
+        aligned = aligned_to(series, span_of(start, end))
         for period in periods(series, aligned):
-            part = _inside(period, aligned)
+            part = inside_of(period, aligned)
             yield self._gathered({series: part}, session_timezone, keep=False)[series]
 
     def certificate(self, symbol: str, interval: str, start: Moment, end: Moment) -> Certificate:
@@ -225,7 +224,7 @@ class Feed:
             As :meth:`bars`.
         """
         series = Series.of(symbol, interval)
-        aligned = _aligned(series, _span(start, end))
+        aligned = aligned_to(series, span_of(start, end))
         blocks = self._completed({series: aligned})
         return certificate_of(series, [part_of(block, aligned) for block in blocks.values()])
 
@@ -315,6 +314,8 @@ class Feed:
         self.exchange.close()
         if self.database is not None:
             self.database.close()
+        if self._metrics is not None:
+            self._metrics.close()
 
     def __enter__(self) -> Self:
         return self
@@ -333,7 +334,7 @@ class Feed:
         progress: Callable[[Fetching], None] | None = None,
     ) -> dict[Series, Bars]:
         """Return bars of several series: from the tiers, and what they lack from the exchange."""
-        aligned = {series: _aligned(series, span) for series, span in wanted.items()}
+        aligned = {series: aligned_to(series, span) for series, span in wanted.items()}
         # taken before anything is read: if it is rewritten meanwhile, nobody finds the old bars
         keys = {
             series: self._key(series, span, session_timezone) for series, span in wanted.items()
@@ -374,16 +375,17 @@ class Feed:
         _Lacking
             If no tier knows all of it.
         """
+        looks = Looks()
 
         def known(period: Span) -> Block:
-            inside = _inside(period, span)
+            inside = inside_of(period, span)
             at = (series, period)
-            block = blocks.get(at) or self._kept(*at, inside, details=False)
+            block = blocks.get(at) or self._kept(*at, inside, details=False, looks=looks)
             if block.missing(inside):
                 raise _Lacking
             return block
 
-        return gathered_bars(
+        bars = gathered_bars(
             series,
             span,
             known,
@@ -391,6 +393,8 @@ class Feed:
             session_timezone=session_timezone,
             workers=self._workers,
         )
+        looks.count()  # not where something lacks: all of it is looked up again
+        return bars
 
     def _completed(
         self,
@@ -399,21 +403,27 @@ class Feed:
     ) -> dict[Place, Block]:
         """Fetch what no tier knows, and return the blocks of all that is wanted."""
         insides = {
-            (series, period): _inside(period, span)
+            (series, period): inside_of(period, span)
             for series, span in wanted.items()
             for period in periods(series, span)
         }
         # in one order for all threads and processes, so that nobody waits for each other
         order = sorted(insides, key=lambda at: (str(at[0]), at[1]))
         blocks: dict[Place, Block] = {}
+        looks = Looks(insides)
         for first in range(0, len(order), LOCKED):
             places = order[first : first + LOCKED]
             with self._locked(places):
                 # whole blocks, since they are written back; another may have fetched some meanwhile
-                blocks |= {at: self._kept(*at, at[1]) for at in places}
+                blocks |= {at: self._kept(*at, at[1], looks=looks) for at in places}
+                looks.count()
                 gaps = [(at[0], gap) for at in places for gap in blocks[at].missing(insides[at])]
                 if gaps:
+                    lacking = [at for at in places if blocks[at].missing(insides[at])]
                     self._fetch(gaps, blocks, progress)
+                    for at in lacking:
+                        looks.note("exchange", *at, insides[at], blocks[at])
+                    looks.count()
         for at, inside in insides.items():
             unknown = blocks[at].missing(inside)
             if unknown:
@@ -434,7 +444,8 @@ class Feed:
         n_wanted = sum(series.interval.count(*gap) for series, gap in gaps)
         n_candles, kept_at = 0, time.monotonic()
         try:
-            for n_answers, part in enumerate(self.exchange.fetch_many(gaps), 1):
+            parts = fetched(self.exchange.name, self.exchange.fetch_many(gaps))
+            for n_answers, part in enumerate(parts, 1):
                 merging.take(part)
                 n_candles += len(part.candles)
                 if progress is not None:
@@ -443,7 +454,8 @@ class Feed:
                     self._keep(merging, blocks)
                     kept_at = time.monotonic()
             doubted = merging.doubted()
-            for part in self.exchange.fetch_many(doubted) if doubted else ():
+            again = fetched(self.exchange.name, self.exchange.fetch_many(doubted))
+            for part in again if doubted else ():
                 merging.take(part)
         finally:
             self._keep(merging, blocks)
@@ -459,6 +471,7 @@ class Feed:
                 warnings.warn(
                     f"{error}; other processes do not know", BacktestWarning, stacklevel=2
                 )
+            rewritten(self.exchange.name, rewrites)
             series = {each.series for each in rewrites}
             self.memory.drop_where(lambda key: key[0] in series)
         while merging.changed:
@@ -470,7 +483,15 @@ class Feed:
         told = [self._told(tier, block) for tier in tiers if not tier.read_only]
         return any(told)
 
-    def _kept(self, series: Series, period: Span, inside: Span, *, details: bool = True) -> Block:
+    def _kept(
+        self,
+        series: Series,
+        period: Span,
+        inside: Span,
+        *,
+        details: bool = True,
+        looks: Looks | None = None,
+    ) -> Block:
         """Return what the tiers know, asking no more of them than needed.
 
         Without details a block may hold only the columns of bars, where the nearest tier knows all
@@ -481,6 +502,8 @@ class Feed:
         for tier in tiers:
             nearest = not details and tier is tiers[0]
             found = self._asked(tier, series, period, inside, details=not nearest)
+            if looks is not None:
+                looks.note(tier.name, series, period, inside, found)
             if nearest and found is not None:
                 if not found.missing(inside):
                     return found
@@ -514,6 +537,7 @@ class Feed:
         except BarsOnlyError:  # what was rewritten is cut out of a whole block
             return self._asked(tier, series, period, inside)
         except CacheError as error:
+            DEGRADATIONS.add(tier.name, error.reason)
             warnings.warn(f"{error}; the next tier is asked", BacktestWarning, stacklevel=2)
             return None
 
@@ -521,6 +545,7 @@ class Feed:
         try:
             tier.put(block)
         except CacheError as error:
+            DEGRADATIONS.add(tier.name, "unwritable")
             warnings.warn(f"{error}; it is not kept there", BacktestWarning, stacklevel=2)
             return False
         return True
@@ -564,40 +589,3 @@ class Feed:
                     stacklevel=2,
                 )
             yield
-
-
-def _span(start: Moment, end: Moment) -> Span:
-    span = Span(_instant(start, "start"), _instant(end, "end"))
-    if span.start >= span.end:
-        raise ConfigError(f"start = {start!s} is not before end = {end!s}; swap or correct them")
-    return span
-
-
-def _inside(period: Span, span: Span) -> Span:
-    return Span(max(period.start, span.start), min(period.end, span.end))
-
-
-def _aligned(series: Series, wanted: Span) -> Span:
-    aligned = Span(series.interval.ceil(wanted.start), series.interval.ceil(wanted.end))
-    if aligned.start >= aligned.end:
-        raise ConfigError(f"no candle of {series} opens in the span; give a longer one")
-    return aligned
-
-
-def _instant(moment: Moment, name: str) -> int:
-    try:
-        found = moment if isinstance(moment, int) else _parsed(str(moment).replace(" ", "T"))
-    except ValueError:
-        found = 0
-    if isinstance(moment, bool) or not _DATES.start <= found <= _DATES.end:
-        raise ConfigError(
-            f"{name} = {str(moment)[:40]!r} is no time from 1990 to 2100; give one in UTC, such as "
-            '"2025-02-22" or "2025-02-22 12:00", or milliseconds since 1970'
-        )
-    return found
-
-
-def _parsed(text: str) -> int:
-    if _OFFSET.search(text):
-        return int(datetime.fromisoformat(text).timestamp() * 1_000)
-    return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))

@@ -37,6 +37,8 @@ ENVIRONMENT: Final = {
     "memory_bytes": "BACKTEST_PY_MEMORY_BYTES",
     "workers": "BACKTEST_PY_WORKERS",
     "weight_limit": "BACKTEST_PY_WEIGHT_LIMIT",
+    "metrics_port": "BACKTEST_PY_METRICS_PORT",
+    "metrics_host": "BACKTEST_PY_METRICS_HOST",
 }
 """The variable that takes the place of each setting. A password stands nowhere else."""
 _SQLITE: Final = "sqlite:///"
@@ -76,6 +78,12 @@ class FeedSettings(Settings):
     workers: int = parameter(2, "int", "threads that read and check", minimum=1, maximum=64)
     weight_limit: int = parameter(
         1_200, "int", "request weight in any sliding minute", minimum=10, maximum=2_400
+    )
+    metrics_port: int = parameter(
+        0, "int", "port of the page of metrics; 0 is none", minimum=0, maximum=65_535
+    )
+    metrics_host: str = parameter(
+        "", "text", 'address on which that page is served; "" is this machine alone'
     )
 
     def validate(self) -> None:
@@ -251,6 +259,13 @@ def open_feed(profile: str = "", *, settings: FeedSettings | None = None) -> Fee
 
     chosen = FeedSettings.of(profile) if settings is None else settings
     folder = chosen.folder
+    metrics = None
+    if chosen.metrics_port:
+        from backtest_py.monitoring.endpoint import (  # noqa: PLC0415 - only where it is wanted
+            serve_metrics_unless_served,
+        )
+
+        metrics = serve_metrics_unless_served(chosen.metrics_port, chosen.metrics_host)
     exchange = Binance(
         _shared_folder(folder),
         scope=str(folder.absolute()),
@@ -265,6 +280,7 @@ def open_feed(profile: str = "", *, settings: FeedSettings | None = None) -> Fee
         archive=Archive(chosen.archive_url or folder / "archive", endpoint=chosen.s3_endpoint),
         locks=folder / "locks",
         workers=chosen.workers,
+        metrics=metrics,
     )
 
 

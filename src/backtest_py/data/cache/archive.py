@@ -29,6 +29,7 @@ from backtest_py.data.market.blocks import in_order, is_long, period_of
 from backtest_py.data.market.candles import COLUMNS, Candles, Series, columns_hash
 from backtest_py.data.market.intervals import INTERVALS
 from backtest_py.data.market.spans import Span
+from backtest_py.data.recording import reads, writes
 from backtest_py.errors import CacheError, ConfigError
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Archive:
         """Whether nothing can be written there."""
         return self._files.read_only
 
+    @reads
     def get(
         self, series: Series, period: Span, wanted: Span | None = None, *, details: bool = True
     ) -> Block | None:
@@ -147,11 +149,14 @@ class Archive:
                 raise
             except CacheError as error:
                 took = time.monotonic() - began
-                if attempt + 1 == self._files.attempts or took > SLOW_SECONDS:
+                if took > SLOW_SECONDS:
+                    raise
+                if attempt + 1 == self._files.attempts:
                     raise DamagedError(str(error)) from error
                 time.sleep(0.01 * attempt)
         raise AssertionError  # the loop returns or raises
 
+    @writes
     def put(self, block: Block) -> None:
         """Keep a block in the place of the one of its period: whole, or not at all.
 

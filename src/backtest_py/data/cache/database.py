@@ -17,7 +17,9 @@ from backtest_py.data.extras import required
 from backtest_py.data.market.blocks import in_order
 from backtest_py.data.market.candles import Series
 from backtest_py.data.market.spans import Span
+from backtest_py.data.recording import reads, writes
 from backtest_py.errors import BacktestWarning, CacheError, ConfigError
+from backtest_py.monitoring.catalogue import CORRUPTIONS, DROPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,6 +98,7 @@ class Database:
     def __repr__(self) -> str:
         return f"Database({self._address!r})"
 
+    @reads
     def get(
         self, series: Series, period: Span, wanted: Span | None = None, *, details: bool = True
     ) -> Block | None:
@@ -126,7 +129,8 @@ class Database:
             raise CacheError(f"{self!r}, {series}: {error}") from None
         except CacheError as error:
             self.drop(series, period)
-            raise CacheError(f"{self!r}, {series}: {error}; the block was dropped") from error
+            DROPS.add(self.name, "damaged")
+            raise DamagedError(f"{self!r}, {series}: {error}; the block was dropped") from error
         self._touch(series, period, last_access)
         return block
 
@@ -148,6 +152,7 @@ class Database:
         except CacheError as error:
             raise DamagedError(f"{self!r}, {series}: {error}") from error
 
+    @writes
     def put(self, block: Block) -> None:
         """Keep a block in the place of the one of its period.
 
@@ -224,6 +229,7 @@ class Database:
             ).rowcount
             facts = self._facts
             connection.execute(facts.update().where(facts.c.name == "swept").values(value=now))
+        DROPS.add(self.name, "expired", amount=gone)
         if self._address.is_sqlite:
             with self._using("") as connection:
                 # as a script, or the driver would free one page and stop
@@ -442,6 +448,7 @@ class Database:
                             part.replace(aside.with_name(aside.name + suffix))
             except (OSError, filelock.Timeout) as fault:
                 return f"it cannot be moved out of the way ({fault})"
+        CORRUPTIONS.add(self.name, "file")
         warnings.warn(
             f"{path} is damaged; it was moved to {aside.name}, and a new database is begun",
             BacktestWarning,

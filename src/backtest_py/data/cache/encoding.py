@@ -60,9 +60,13 @@ When candles open is in neither: that follows from what is known and its holes.
 class NewerError(CacheError):
     """A newer version of the program wrote it: it is left as it is."""
 
+    reason = "newer"
+
 
 class DamagedError(CacheError):
     """What was read is no block, or another one than was written."""
+
+    reason = "damaged"
 
 
 class BarsOnlyError(CacheError):

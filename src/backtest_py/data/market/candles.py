@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backtest_py.data.market.intervals import Interval
     from backtest_py.data.market.spans import Span
 
-__all__ = ["COLUMNS", "SCHEMA_VERSION", "Candles", "Series", "columns_hash"]
+__all__ = ["COLUMNS", "ROW_BYTES", "SCHEMA_VERSION", "Candles", "Series", "columns_hash"]
 
 SCHEMA_VERSION: Final = 2
 """Version of names, types and order of the columns in every tier, and of what is beside them."""
@@ -197,3 +197,5 @@ COLUMNS: Final = {
     if not item.name.startswith("_")
 }
 """Names and types of the columns, in order."""
+ROW_BYTES: Final = sum(kind.itemsize for kind in COLUMNS.values())
+"""Bytes of a candle in memory."""

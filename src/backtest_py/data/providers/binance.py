@@ -37,6 +37,7 @@ from backtest_py.data.providers.transport import (
     Unusable,
 )
 from backtest_py.errors import BacktestWarning, DataError, ExchangeError, MissingDataError
+from backtest_py.monitoring.market_data import exchange_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -51,6 +52,11 @@ __all__ = ["BULK_URL", "EXCHANGE_URL", "Binance"]
 EXCHANGE_URL: Final = "https://fapi.binance.com"
 BULK_URL: Final = "https://data.binance.vision"
 KLINES: Final = "/fapi/v1/klines"
+ENDPOINTS: Final = {
+    KLINES: "klines",
+    "/fapi/v1/exchangeInfo": "exchange_info",
+    "/fapi/v1/time": "time",
+}
 LEDGER: Final = "request-weight.sqlite"
 WEIGHTS: Final = ((99, 1), (499, 2), (1000, 5), (1500, 10))
 """Most candles of a page, and what it weighs."""
@@ -112,14 +118,16 @@ class Binance:
         use_bulk: bool = True,
         connections: int = 16,
         scope: str = "",
-        tell: Callable[[str, str, float], None] | None = None,
+        tell: Callable[[str, str, float, str], None] | None = None,
     ) -> None:
         host = urlsplit(exchange_url).netloc.rpartition("@")[2].lower()
         self._budget = Budget(folder / LEDGER, weight_limit, host=host, scope=scope)
-        self._rest = Transport(exchange_url, self._budget, connections=connections, tell=tell)
+        self._tell = tell or exchange_events(self.name, _endpoint, weight_limit)
+        self._rest = Transport(exchange_url, self._budget, connections=connections, tell=self._tell)
         self._bulk = None
         if use_bulk:
-            self._bulk = BulkArchive(Transport(bulk_url, None, connections=connections, tell=tell))
+            archive = Transport(bulk_url, None, connections=connections, tell=self._tell)
+            self._bulk = BulkArchive(archive)
         self._bulk_asleep_until = 0.0
         self._connections = connections
         self._first: dict[Series, int] = {}
@@ -291,9 +299,11 @@ class Binance:
         except Stopped:
             raise
         except DataError as error:
+            self._tell("fallback", "damaged", 1, "")
             found = [f"the archive's file is not used: {error}; the exchange itself is asked"]
         except ExchangeError as error:
             self._bulk_asleep_until = time.monotonic() + ARCHIVE_PAUSE
+            self._tell("fallback", "unreachable", 1, "")
             found = [f"the archive cannot be used: {error}; the exchange itself is asked"]
         jobs = [] if forced else [job for gap in rest for job in self._pages(series, gap, now)]
         return Done(found, jobs)
@@ -406,6 +416,13 @@ class Binance:
         """Read the exchange's own limits, unless a process of this machine did so lately."""
         if self._budget.rules(RULES_SECONDS) is None:
             self._budget.learn(self._rest.json("/fapi/v1/exchangeInfo", {}, _rules, weight=1))
+
+
+def _endpoint(path: str) -> str:
+    """Return what a path asks for, in a word for metrics."""
+    if path in ENDPOINTS:
+        return ENDPOINTS[path]
+    return "checksum" if path.endswith(".CHECKSUM") else "archive"
 
 
 def _clock(found: Any) -> int:

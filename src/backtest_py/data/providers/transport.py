@@ -114,9 +114,10 @@ class Transport:
     connections : int
         Connections at a time.
     tell : callable, optional
-        For metrics, called from any thread with an event, a label and an amount: ``"request"``
-        with the status or the name of the error, and seconds; ``"retry"`` likewise, and 1;
-        ``"weight"`` and ``"wait"`` with no label, and the weight or seconds of a request.
+        For metrics, called from any thread with an event, a label, an amount and the path:
+        ``"request"`` with the status or the name of the error, and 1; ``"retry"`` likewise;
+        without a label ``"seconds"`` and ``"bytes"`` of an answer, ``"weight"`` and ``"wait"`` (in
+        seconds) of a request, and ``"used"``, the weight of a minute that the exchange counts.
 
     Examples
     --------
@@ -131,7 +132,7 @@ class Transport:
         budget: Budget | None,
         *,
         connections: int = 16,
-        tell: Callable[[str, str, float], None] | None = None,
+        tell: Callable[[str, str, float, str], None] | None = None,
     ) -> None:
         parts, shown = urlsplit(base), "what was given" if "@" in base else repr(base[:80])
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -213,19 +214,24 @@ class Transport:
         seconds = 0.0
         for attempt in count(1):
             try:
-                return read(self._once(request._replace(attempt=attempt), stop))
+                found = read(self._once(request._replace(attempt=attempt), stop))
             except Unusable as error:
+                if error.label == Unusable.label:  # the answer came, and only then was judged
+                    self._tell("request", error.label, 1, request.path)
                 seconds += error.seconds
                 if attempt >= error.attempts or seconds > TOTAL_SECONDS:
                     raise ExchangeError(
                         f"{self.shown}{request.path} gave no usable answer in {attempt} attempts; "
                         f"the last one: {error}; try again later"
                     ) from error
-                self._tell("retry", error.label, 1)
+                self._tell("retry", error.label, 1, request.path)
                 wait = self._back_off(error, attempt)
                 if stop.wait(wait):
                     raise Stopped("the download was stopped") from error
                 seconds += wait
+            else:
+                self._tell("request", "200", 1, request.path)
+                return found
         raise AssertionError  # the loop returns or raises
 
     def _back_off(self, error: Unusable, attempt: int) -> float:
@@ -242,8 +248,8 @@ class Transport:
             if self._budget is None:
                 return self._timed(session, request, None, stop)
             with self._budget.spending(request.weight, stop=stop) as spending:
-                self._tell("wait", "", spending.waited)
-                self._tell("weight", "", request.weight)
+                self._tell("wait", "", spending.waited, request.path)
+                self._tell("weight", "", request.weight, request.path)
                 return self._timed(session, request, spending, stop)
 
     def _timed(
@@ -263,11 +269,13 @@ class Transport:
             kind = _Unreachable if unreachable else Unusable
             fault = kind(f"{type(error).__name__}: {error}")
             fault.label, fault.seconds = type(error).__name__, time.monotonic() - began
-            self._tell("request", fault.label, fault.seconds)
+            self._tell("request", fault.label, 1, request.path)
             raise fault from error
         except Unusable as error:
             error.seconds = time.monotonic() - began
             raise
+        finally:
+            self._tell("seconds", "", time.monotonic() - began, request.path)
 
     def _sent(
         self,
@@ -283,10 +291,13 @@ class Transport:
         with session.client.stream("GET", url, params=query or None, **self._user) as answer:
             if spending is not None:
                 spending.used = _used(answer.headers)
+                if UNIT_MS["M"] in spending.used:
+                    self._tell("used", "", spending.used[UNIT_MS["M"]], request.path)
             body = bytearray()
             for part in answer.iter_bytes():
                 body += part
                 if len(body) > request.most_bytes:
+                    self._tell("request", Unusable.label, 1, request.path)
                     raise ExchangeError(
                         f"{self.shown}{request.path} answers with more than "
                         f"{request.most_bytes:,} bytes, which is refused"
@@ -295,7 +306,9 @@ class Transport:
                     raise Unusable(f"no end of the answer after {request.most_seconds:.0f} s")
                 if stop.is_set():
                     raise Stopped("the download was stopped")
-            self._tell("request", str(answer.status_code), time.monotonic() - began)
+            self._tell("bytes", "", len(body), request.path)
+            if answer.status_code != 200:
+                self._tell("request", str(answer.status_code), 1, request.path)
             try:
                 self._judge(answer.status_code, answer.headers, request, bytes(body))
             except Unusable as error:
