@@ -52,7 +52,7 @@ _METRICS: Final = bt.MetricSettings(periods_per_year=365)
 def measure(*, quick: bool = False, rounds: int = 31) -> dict[str, Any]:
     """Measure everything; ``quick`` does a little of each kind, to see that it works."""
     load = os.getloadavg()[0]
-    rounds = 4 if quick else rounds
+    rounds = 3 if quick else rounds
     with ExitStack() as stack:
         exchange = stack.enter_context(ExchangeProcess())
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="backtest-py-bench-")))
@@ -113,7 +113,7 @@ def tiers(interval: str, url: str, folder: Path, rounds: int) -> list[dict[str, 
             },
             "archive": (lambda: ask(_feed(warm, archive=warm.archive)), rounds),
             "archive, then kept in SQLite": (promoted, min(rounds, 11)),
-            "exchange": (cold, 3 if interval == "1m" else min(rounds, 9)),
+            "exchange": (cold, min(rounds, 9) // (3 if interval == "1m" else 1)),
         }
         return [
             _row(f"tier, {interval}", name, clock, times) for name, (clock, times) in clocks.items()

@@ -12,6 +12,7 @@ import faulthandler
 import gc
 import json
 import random
+import re
 import sys
 import threading
 import time
@@ -363,7 +364,7 @@ def _kind_of(message: str) -> str:
                  "other end of the file", "row groups"):  # fmt: skip
         if mark in message:
             return mark
-    return message[:60]
+    return re.sub(r"\S*/\S*", "…", message)[:60]
 
 
 def work(plan: Plan, clock: Any, phase: Any, ready: Any, out: str) -> None:

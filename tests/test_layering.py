@@ -22,7 +22,7 @@ FLOW = (
     ("_jit",),
     ("bars.zones",),
     ("bars.options", "bars.timestamps"),
-    ("bars.clocks", "bars.columns"),
+    ("bars.clocks", "bars.columns", "bars.ranges"),
     ("bars.validation",),
     ("bars.resampling",),
     ("bars",),

@@ -104,6 +104,7 @@ class TestOneMarket:
             "BTCUSDT",
             "1h",
         )
+        assert len(market["certificate"]) == 64
         assert market["certificate"] == Config.load(one).load_bars().report.certificate
         assert (tmp_path / "chart.png").stat().st_size > 10_000
 
@@ -206,6 +207,14 @@ class TestSweepsGetTheirBarsAgain:
         again = bt.open_sweep(tmp_path / "sweep").replay(1)
         assert again.job.bars.content_hash == bars.content_hash
         assert again.metrics == made.replay(1).metrics
+
+    def test_coarser_bars_have_no_way_back(self, one, tmp_path):
+        bars = Config.load(one).load_bars().resample("4h")
+        assert source_of(bars) == {}
+        bt.sweep(bars, grid={"rules.stop": [1.0, 2.0]}, out=tmp_path / "coarse")
+        with pytest.raises(bt.ConfigError, match="came from no file; give them"):
+            bt.open_sweep(tmp_path / "coarse").replay(0)
+        assert bt.open_sweep(tmp_path / "coarse", bars=bars).replay(0)
 
     @pytest.mark.parametrize(
         ("key", "value"),

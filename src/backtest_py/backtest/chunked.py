@@ -18,7 +18,7 @@ from backtest_py.backtest.job import (
 )
 from backtest_py.backtest.run import answered, as_strategy
 from backtest_py.bars import Bars, ReadOptions, read_only, warn_of
-from backtest_py.bars.bars import edges, first_at
+from backtest_py.bars.ranges import edges, first_at
 from backtest_py.bars.streamed import Pieces
 from backtest_py.engines.base import Job, Window
 from backtest_py.engines.layouts import BarColumns

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from backtest_py.backtest.job import expect, prepare
 from backtest_py.backtest.result import BacktestResult
-from backtest_py.backtest.run import as_strategy, warn_of_overflow
+from backtest_py.backtest.run import answered, as_strategy
 from backtest_py.backtest.saving import check_manifest, parquet_bytes, pretty_json, save_files
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract
@@ -216,8 +216,7 @@ def run_many(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-            warn_of_overflow(output, f"{name}: ", stacklevel=3)
-            results[name] = BacktestResult(job, output, runner, reason)
+            results[name] = answered(job, output, runner, reason, f"{name}: ")
     return ManyResults(results)
 
 

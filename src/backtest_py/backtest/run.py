@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Moment = str | date | None
 
-__all__ = ["answered", "as_strategy", "run", "run_signals", "warn_of_overflow"]
+__all__ = ["answered", "as_strategy", "run", "run_signals"]
 
 _TOTAL_RETURN: Final = METRICS.index("total_return")
 
@@ -147,24 +147,21 @@ def _run(job: Job, engine: str) -> BacktestResult:
     return answered(job, runner.run(job), runner, reason)
 
 
-def answered(job: Job, output: EngineOutput, engine: Engine, reason: str) -> BacktestResult:
+def answered(
+    job: Job, output: EngineOutput, engine: Engine, reason: str, prefix: str = ""
+) -> BacktestResult:
     """Return the result of a job, and warn where its numbers mean nothing."""
     from backtest_py.backtest.result import BacktestResult  # noqa: PLC0415 - quick import
 
-    warn_of_overflow(output, stacklevel=5)
-    return BacktestResult(job, output, engine, reason)
-
-
-def warn_of_overflow(output: EngineOutput, prefix: str = "", *, stacklevel: int = 4) -> None:
-    """Warn on behalf of the caller of a run whose equity is too large for a float64."""
     total = output.metrics[_TOTAL_RETURN]
     if not isfinite(total):
         warnings.warn(
             f"{prefix}the total return is {total}: prices, quantity or point value are so large "
             "that the equity overflows, and metrics that build on it mean nothing",
             BacktestWarning,
-            stacklevel=stacklevel,
+            stacklevel=4,
         )
+    return BacktestResult(job, output, engine, reason)
 
 
 def as_strategy(strategy: str | Strategy | Callable[..., Any]) -> Strategy:

@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from backtest_py.bars.options import ReadOptions
     from backtest_py.bars.timestamps import Times
 
-__all__ = ["BarsReport", "empty_rows", "market_title", "nothing_traded", "settle", "settled"]
+__all__ = [
+    "BarsReport",
+    "empty_rows",
+    "market_title",
+    "nothing_traded",
+    "settle",
+    "settled",
+]
 
 _LONGEST: Final = np.iinfo(np.int64).max
 
@@ -64,7 +71,8 @@ class BarsReport:
     columns : mapping of str to str
         The source's name of each column that was used.
     arguments : mapping of str to object
-        Arguments of :func:`backtest_py.load_bars` that read the file again, its path in full.
+        Arguments of :func:`backtest_py.load_bars` that read the file again, its path in full; or
+        ``source``, ``symbol`` and ``interval`` of an exchange. None where there is no way back.
     ignored : tuple of str
         Columns that were not used.
     notes, warnings : tuple of str
@@ -164,8 +172,7 @@ def settle(
     DataError
         If there is no row, or a rule is broken.
     """
-    values, _ = settled(columns, options, report, identical=identical, owned=owned, known=known)
-    return values
+    return settled(columns, options, report, identical=identical, owned=owned, known=known)[0]
 
 
 def settled(

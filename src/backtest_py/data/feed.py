@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, cast
 
+from backtest_py.data.cache.encoding import BarsOnlyError
 from backtest_py.data.market.asked import aligned_to, inside_of, span_of
 from backtest_py.data.market.blocks import Block, periods
 from backtest_py.data.market.candles import Series
@@ -533,6 +534,8 @@ class Feed:
         try:
             found = tier.get(series, period, inside, details=details)
             return None if found is None else self.journal.fresh(found)
+        except BarsOnlyError:  # what was rewritten is cut out of a whole block
+            return self._asked(tier, series, period, inside)
         except CacheError as error:
             DEGRADATIONS.add(tier.name, error.reason)
             warnings.warn(f"{error}; the next tier is asked", BacktestWarning, stacklevel=2)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["history_change", "load_source", "market_of_manifest", "other_bars", "source_of"]
 
-EXCHANGE: Final = "binance"
-"""Whom a feed asks; a manifest names it."""
 _MILLISECOND: Final = 1_000_000
 _BEFORE_ZONES: Final = "dayfirst"
 """An option that sweeps did not note while a column's own zone was not yet the session's: theirs
@@ -48,21 +46,19 @@ def source_of(bars: Bars) -> dict[str, Any]:
     >>> source_of(synthetic_bars(n_days=1))
     {}
     """
-    report = bars.report
-    if report.format == "feed":
-        from backtest_py.data.market.candles import Series  # noqa: PLC0415 - of a feed alone
+    arguments = dict(bars.report.arguments or {})
+    if not arguments.get("source"):
+        return arguments
+    from backtest_py.data.market.intervals import interval_of  # noqa: PLC0415 - of a feed alone
 
-        interval = Series.of(report.symbol, report.interval).interval
-        first, last = (int(bars.time[row]) // _MILLISECOND for row in (0, -1))
-        return {
-            "source": EXCHANGE,  # whom the feed asks, even where candles were imported
-            "symbol": report.symbol,
-            "interval": report.interval,
-            "start": _text(first),
-            "end": _text(interval.after(last)),
-            "session_timezone": bars.session_timezone,
-        }
-    return dict(report.arguments or {})
+    # the span is that of the bars themselves, which may be a slice
+    first, last = (int(bars.time[row]) // _MILLISECOND for row in (0, -1))
+    return {
+        **arguments,
+        "start": _text(first),
+        "end": _text(interval_of(arguments["interval"]).after(last)),
+        "session_timezone": bars.session_timezone,
+    }
 
 
 def _text(instant: int) -> str:
@@ -161,7 +157,8 @@ def load_source(source: Mapping[str, Any]) -> Bars:
 
 
 def _from_feed(source: Mapping[str, Any]) -> Bars:
-    from backtest_py.data.settings import FeedSettings, open_feed  # noqa: PLC0415 - of `data`
+    from backtest_py.data.market.gathering import EXCHANGE  # noqa: PLC0415 - of a feed alone
+    from backtest_py.data.settings import FeedSettings, open_feed  # noqa: PLC0415
 
     if source["source"] != EXCHANGE:
         raise ConfigError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from backtest_py.data.cache.encoding import (
-    STORED,
+    VALUES,
     DamagedError,
     NewerError,
     bars_block,
@@ -117,7 +117,7 @@ class Archive:
             If it cannot be read.
         """
         path = _path(series, period)
-        names = tuple(COLUMNS) if details else STORED
+        names = tuple(COLUMNS) if details else VALUES
         with self._rest.watched():
             try:
                 return self._found(path, series, period, wanted, names)
@@ -250,8 +250,8 @@ def _groups_of(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _hashes(columns: Mapping[str, Any]) -> list[str]:
     """Return the hash of the columns of bars, and that of the others where they are there."""
-    others = [name for name in columns if name not in STORED]
-    parts = [STORED, others] if others else [STORED]
+    others = [name for name in columns if name not in VALUES]
+    parts = [VALUES, others] if others else [VALUES]
     return [columns_hash({name: columns[name] for name in part}) for part in parts]
 
 
@@ -283,7 +283,7 @@ def _read(
             raise CacheError("the candles do not have the hash that was written with them")
     edges = [period.start, *(group.opens for group in groups[1:]), period.end]
     read = None if whole else Span(edges[first], edges[last])
-    if names == STORED:
+    if names == VALUES:
         return bars_block(facts, columns, series, period, read=read)
     return block_of(facts, Candles(**columns), series, period, read=read)
 

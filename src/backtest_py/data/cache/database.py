@@ -122,7 +122,7 @@ class Database:
         found = self._row(series, period, details=details)
         if found is None:
             return None
-        last_access, *stored = found
+        *stored, last_access = found
         try:
             block = decode(_encoded(stored), series, period)
         except NewerError as error:
@@ -146,7 +146,7 @@ class Database:
         """
         found = self._row(series, period)
         try:
-            return None if found is None else decode(_encoded(list(found[1:])), series, period)
+            return None if found is None else decode(_encoded(list(found[:-1])), series, period)
         except NewerError:
             raise
         except CacheError as error:
@@ -193,10 +193,9 @@ class Database:
         import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
 
         blocks = self._blocks.c
-        n_bytes = sa.func.length(blocks.payload) + sa.func.length(blocks.details)
         query = sa.select(
             *(blocks.symbol, blocks.interval, blocks.period, blocks.period_end),
-            *(n_bytes, blocks.last_access),
+            *(sa.func.length(blocks.payload) + sa.func.length(blocks.details), blocks.last_access),
         )
         with self._using("DEFERRED") as connection:
             rows = connection.execute(query).all()
@@ -293,11 +292,9 @@ class Database:
         columns = self._blocks.c
         stored = [columns.payload, *([columns.details] if details else [])]
         return sa.select(
-            columns.last_access,
-            columns.codec,
-            columns.schema_version,
-            columns.sha256,
+            *(columns.codec, columns.schema_version, columns.sha256),
             *(sa.type_coerce(column, sa.types.NullType()) for column in stored),
+            columns.last_access,
         ).where(*self._at(series, period))
 
     @property

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CODEC",
     "DETAILS",
-    "STORED",
+    "VALUES",
+    "BarsOnlyError",
     "DamagedError",
     "Encoded",
     "NewerError",
@@ -43,15 +44,17 @@ __all__ = [
 
 CODEC: Final = "arrow-ipc-zstd"
 LEVEL: Final = 1
-"""Of zstd: higher levels save little of what is left of rounded prices."""
+"""A quarter smaller than at level -1, and read as fast."""
 FACTS: Final = b"backtest_py.block"
 """Key of the metadata that holds all of a block but its candles."""
 _PLACES: Final = b"places"
 """Key of a column's metadata: it holds whole numbers of so many decimal places."""
-STORED: Final = BARS[1:]
-"""Columns that bars take, but for when they open: that follows from what is known and its holes."""
+VALUES: Final = BARS[1:]
 DETAILS: Final = tuple(name for name in COLUMNS if name not in BARS)
-"""The rest, which is read where a block is to be stored."""
+"""Columns of values that bars take, and the rest, which is read where a block is to be stored.
+
+When candles open is in neither: that follows from what is known and its holes.
+"""
 
 
 class NewerError(CacheError):
@@ -64,6 +67,10 @@ class DamagedError(CacheError):
     """What was read is no block, or another one than was written."""
 
     reason = "damaged"
+
+
+class BarsOnlyError(CacheError):
+    """Of a block only what bars take was read, and more of it is needed."""
 
 
 class Encoded(NamedTuple):
@@ -245,7 +252,7 @@ def bars_block(
     facts, series, period, read
         As of :func:`block_of`.
     columns : dict
-        Those of ``STORED``.
+        Those of ``VALUES``.
     details : bytes, optional
         The rest, which is unpacked when it is asked for; without it the block cannot be stored.
 
@@ -257,7 +264,7 @@ def bars_block(
 
     def load() -> dict[str, Any]:
         if details is None:
-            raise CacheError(f"{series}: of this block only the columns of bars were read")
+            raise BarsOnlyError(f"{series}: of this block only the columns of bars were read")
         return _unpacked(details, DETAILS)[1]
 
     try:
@@ -286,7 +293,7 @@ def encode(block: Block) -> Encoded:
     details = _packed(block.candles, DETAILS)
     facts = facts_of(block) | {"details": sha256(details).hexdigest()}
     text = json.dumps(facts, separators=(",", ":"), ensure_ascii=True)
-    payload = _packed(block.candles, STORED, {FACTS: text.encode()})
+    payload = _packed(block.candles, VALUES, {FACTS: text.encode()})
     return Encoded(CODEC, SCHEMA_VERSION, sha256(payload).hexdigest(), payload, details)
 
 
@@ -302,7 +309,7 @@ def decode(encoded: Encoded, series: Series, period: Span) -> Block:
     if encoded.codec != CODEC:
         raise CacheError(f"codec {encoded.codec!r} is not read here")
     _check_bytes(encoded.payload, encoded.sha256)
-    metadata, columns = _unpacked(encoded.payload, STORED)
+    metadata, columns = _unpacked(encoded.payload, VALUES)
     try:
         facts = json.loads(metadata[FACTS])
         if encoded.details is not None:

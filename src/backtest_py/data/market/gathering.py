@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["gathered_bars"]
 
+EXCHANGE: Final = "binance"
+"""Whom a feed asks, even where candles were imported; notes of how to get bars again name it."""
 _NANOSECONDS: Final = 1_000_000
 _COLUMNS: Final = (*PRICES, "volume")
 FEW: Final = 20_000
@@ -99,6 +101,7 @@ def gathered_bars(
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     runs = [(first, end) for first, end, _ in placed]
+    name = series.interval.name
     certificate = certificate_of(series, [part for _, _, part in placed])
     time = _closed_up(time, runs)
     if not len(time):
@@ -114,10 +117,15 @@ def gathered_bars(
         BarsReport(
             source=certificate.origin(source),
             format="feed",
+            arguments={
+                "source": EXCHANGE,
+                "symbol": series.symbol,
+                "interval": series.interval.name,
+            },
             rows_read=len(time),
             volume_kind="volume",
             symbol=series.symbol,
-            interval=series.interval.name,
+            interval=name,
             certificate=certificate.hash,
         ),
         owned=True,
