@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ __all__ = ["main", "render"]
 PAGE: Final = Path(__file__).with_name("load_page.md")
 TIERS: Final = ("memory", "database", "archive", "exchange")
 MEGA: Final = 1e6
+WIDTH: Final = 118
 
 
 def hit_rates(found: Mapping[str, Any]) -> list[list[str]]:
@@ -68,8 +70,9 @@ def _counts(found: Mapping[str, Any], name: str) -> list[list[str]]:
     return [[kind, f"{count:,}"] for kind, count in sorted(total.items())] or [["none", "0"]]
 
 
-def _text(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
+def _text(what: str, counts: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
+    return textwrap.fill(f"{what}: {listed}.", WIDTH)
 
 
 def _verdicts(found: Mapping[str, Any]) -> list[list[str]]:
@@ -129,9 +132,9 @@ def render(found: Mapping[str, Any]) -> str:
         errors=table(["request: error", "times"], _counts(found, "errors")),
         warnings=table(["warning", "times"], _counts(found, "warnings")),
         memory=table(head, memory_curve(found)),
-        faults=_text(found["faults"]),
-        damage=_text(found["damage"]),
-        blocks=_text(found["end"]["blocks"]),
+        faults=_text("Faults of the exchange", found["faults"]),
+        damage=_text("Damage", found["damage"]),
+        blocks=_text("Blocks at the end", found["end"]["blocks"]),
     )
 
 

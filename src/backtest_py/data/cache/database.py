@@ -91,7 +91,7 @@ class Database:
         self._engine: Any = None
         self._file = 0
         self._lock = RLock()
-        self._rest = Rest()
+        self._rest, self._writers_rest = self._rests()
         self._next_look = 0
         renew_in_forks(self)
 
@@ -261,10 +261,15 @@ class Database:
     def renew(self) -> None:
         """Leave the parent's connections to the parent, in a process that was forked."""
         self._lock = RLock()
-        self._rest = Rest()
+        self._rest, self._writers_rest = self._rests()
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.dispose(close=False)
+
+    def _rests(self) -> tuple[Rest, Rest]:
+        """Return what rests after a slow failure: in SQLite a lock keeps no reader waiting."""
+        rest = Rest()
+        return rest, Rest() if self._address.is_sqlite else rest
 
     # rows
 
@@ -321,7 +326,8 @@ class Database:
         """Give a connection in a transaction; what its driver raises becomes a CacheError."""
         from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - of the extra `data`
 
-        with self._rest.watched():
+        rest = self._rest if begin == "DEFERRED" else self._writers_rest
+        with rest.watched():
             engine = self._opened()
             try:
                 with engine.connect() as plain:
