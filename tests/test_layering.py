@@ -32,6 +32,7 @@ FLOW = (
     ("engines",),
     ("provenance", "parity"),
     ("metrics",),
+    ("overfitting",),
     ("backtest.metrics",),
     ("report.figure",),
     ("report.plot",),  # a result draws itself
