@@ -270,17 +270,16 @@ class _Pieces:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def map(self, work: Callable[[Sums], Any]) -> Iterator[tuple[int, Any]]:
+    def map(self, work: Callable[[NDArray[np.float64]], Any]) -> Iterator[tuple[int, Any]]:
         """Yield the first combination of every piece and what the work returns for it."""
         found = self._pool.map(lambda at: work(_taken(self._parts, at)), self._slices)
         for at, result in zip(self._slices, found, strict=True):
             yield at.start, result
 
 
-def _taken(parts: Sums, at: slice | NDArray[np.int64]) -> Sums:
-    """Return some combinations, contiguous, as the kernels are compiled for."""
-    sums, squares, days = (np.ascontiguousarray(part[:, at]) for part in parts)
-    return sums, squares, days
+def _taken(parts: Sums, at: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return some combinations in an array of their own, shape (3, n_blocks, n_some)."""
+    return np.ascontiguousarray(np.stack([part[:, at] for part in parts]))
 
 
 def _choose(
@@ -288,10 +287,10 @@ def _choose(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the best Sharpe ratio of every half, -inf without one, and whose it is."""
 
-    def work(piece: Sums) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def work(piece: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         best = np.full(len(halves), -np.inf)
         chosen = np.full(len(halves), -1)
-        choose(piece, 0, piece[0].shape[1], halves, rf, best, chosen)
+        choose(piece, 0, piece.shape[2], halves, rf, best, chosen)
         return best, chosen
 
     best = np.full(len(halves), -np.inf)
@@ -308,9 +307,9 @@ def _rank(
 ) -> NDArray[np.int64]:
     """Return how many are below the judged one, equal to it and defined, shape (n_splits, 3)."""
 
-    def work(piece: Sums) -> NDArray[np.int64]:
+    def work(piece: NDArray[np.float64]) -> NDArray[np.int64]:
         counts = np.zeros((len(others), 3), np.int64)
-        rank(piece, 0, piece[0].shape[1], others, rf, judged, counts)
+        rank(piece, 0, piece.shape[2], others, rf, judged, counts)
         return counts
 
     total = np.zeros((len(others), 3), np.int64)

@@ -37,13 +37,13 @@ def fill_tables(sums, first, start, tables):
 
     Parameters
     ----------
-    sums : tuple of 3 ndarrays of float64, shape (n_blocks, n_combos)
+    sums : ndarray of float64, shape (3, n_blocks, n_combos)
         ``S1``, ``S2`` and days.
     first, start : int
         First block and first combination; lanes after the last combination stay without days.
     tables : ndarray of float64, shape (2**n_some, 3, LANES)
     """
-    n_combos = sums[0].shape[1]
+    n_combos = sums.shape[2]
     n_lanes = min(LANES, n_combos - start)
     tables[0] = 0.0
     for mask in range(1, len(tables)):
@@ -54,7 +54,7 @@ def fill_tables(sums, first, start, tables):
         for lane in range(n_lanes):
             for part in range(3):
                 tables[mask, part, lane] = (
-                    tables[before, part, lane] + sums[part][first + block, start + lane]
+                    tables[before, part, lane] + sums[part, first + block, start + lane]
                 )
         for lane in range(n_lanes, LANES):
             for part in range(3):
@@ -82,7 +82,7 @@ def choose(sums, start, stop, halves, rf, best, chosen):
     ``best`` and ``chosen`` hold what was found before, and are replaced where a combination is
     better; of equals the first stays.
     """
-    n_low = sums[0].shape[0] // 2
+    n_low = sums.shape[1] // 2
     low = np.empty((1 << n_low, 3, LANES))
     high = np.empty((1 << n_low, 3, LANES))
     ratios = np.empty(LANES)
@@ -102,7 +102,7 @@ def choose(sums, start, stop, halves, rf, best, chosen):
 @kernel
 def judge(sums, halves, chosen, rf, out):
     """Set ``out`` to the Sharpe ratio, in the other half, of what was chosen in every half."""
-    n_blocks = sums[0].shape[0]
+    n_blocks = sums.shape[1]
     n_low = n_blocks // 2
     totals = np.empty((2, 3))
     for k in range(len(halves)):
@@ -110,7 +110,7 @@ def judge(sums, halves, chosen, rf, out):
         for block in range(n_blocks):
             if not halves[k] >> block & 1 and chosen[k] >= 0:
                 for part in range(3):
-                    totals[block // n_low, part] += sums[part][block, chosen[k]]
+                    totals[block // n_low, part] += sums[part, block, chosen[k]]
         out[k] = half_sharpe(
             totals[0, 0] + totals[1, 0],
             totals[0, 1] + totals[1, 1],
@@ -124,9 +124,9 @@ def rank(sums, start, stop, halves, rf, judged, counts):
     """Count the combinations from ``start`` to ``stop`` below and equal to the judged one.
 
     ``halves`` are the halves in which the chosen ones are judged; ``counts``, of shape
-    (n_halves, 3), gets those below, those equal and those with a defined Sharpe ratio.
+    (n_halves, 3), gets those below and those equal, and those defined at all.
     """
-    n_low = sums[0].shape[0] // 2
+    n_low = sums.shape[1] // 2
     low = np.empty((1 << n_low, 3, LANES))
     high = np.empty((1 << n_low, 3, LANES))
     ratios = np.empty(LANES)
@@ -141,9 +141,10 @@ def rank(sums, start, stop, halves, rf, judged, counts):
             equal = 0
             defined = 0
             for lane in range(n_lanes):
-                below += ratios[lane] < limit
+                known = ratios[lane] > -np.inf
+                below += known & (ratios[lane] < limit)
                 equal += ratios[lane] == limit
-                defined += ratios[lane] > -np.inf
+                defined += known
             counts[k, 0] += below
             counts[k, 1] += equal
             counts[k, 2] += defined
