@@ -186,9 +186,9 @@ def test_a_sample_of_a_huge_grid():
 def test_four_million_rows():
     shape = (7, 8, 6, 10, 7, 6, 6, 5)
     values = np.random.default_rng(0).normal(size=math.prod(shape))
-    start = time.perf_counter()
+    start = time.process_time()
     GridValues(values, shape).plateaus()
-    assert time.perf_counter() - start < 20.0
+    assert time.process_time() - start < 10.0
 
 
 @pytest.mark.parametrize(

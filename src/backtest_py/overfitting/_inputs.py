@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backtest_py.engines.numba_engine.metrics import NEGLIGIBLE
 from backtest_py.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["column", "matrix", "real", "share", "whole"]
+__all__ = ["column", "matrix", "moves", "real", "share", "whole"]
 
 
 def whole(value: object, name: str, *, least: int) -> int:
@@ -49,6 +50,12 @@ def column(values: ArrayLike, name: str, *, finite: bool = True) -> NDArray[np.f
 def matrix(values: ArrayLike, name: str, *, finite: bool = True) -> NDArray[np.float64]:
     """Return a table of float64, which is a view where it can be one."""
     return _numbers(values, name, 2, finite=finite)
+
+
+def moves(table: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which columns hold values that differ by more than rounding."""
+    found: NDArray[np.bool_] = table.var(axis=0) > NEGLIGIBLE * np.mean(table**2, axis=0)
+    return found
 
 
 def _numbers(values: ArrayLike, name: str, n_dim: int, *, finite: bool) -> NDArray[np.float64]:

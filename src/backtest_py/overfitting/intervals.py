@@ -252,6 +252,9 @@ def _corrected(
 
     def moved(tail: float) -> float:
         shifted = bias + NORMAL.inv_cdf(tail)
-        return NORMAL.cdf(bias + shifted / (1.0 - acceleration * shifted))
+        scale = 1.0 - acceleration * shifted
+        if scale <= 0.0:  # so far out that the correction has no end
+            return 1.0 if shifted > 0.0 else 0.0
+        return NORMAL.cdf(bias + shifted / scale)
 
     return moved(tails[0]), moved(tails[1])

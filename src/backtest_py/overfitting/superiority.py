@@ -20,20 +20,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from backtest_py.data.extras import required
 from backtest_py.errors import ConfigError, DataError
-from backtest_py.overfitting._inputs import column, matrix, share, whole
+from backtest_py.overfitting._inputs import column, matrix, moves, share, whole
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["SpaResult", "spa", "stepm"]
-
-_FLAT: Final = 1e-9  # as docs/semantics.md has it: such a share of the mean square is rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +186,7 @@ def _compared(
         )
     if len(table) < 3:
         raise DataError(f"returns has {len(table)} days; a test needs at least 3")
-    differences = table - base[:, None]
-    varies = differences.var(axis=0) > _FLAT * np.mean(differences**2, axis=0)
-    return table, base, np.flatnonzero(varies)
+    return table, base, np.flatnonzero(moves(table - base[:, None]))
 
 
 def _settings(

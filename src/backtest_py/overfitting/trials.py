@@ -25,7 +25,7 @@ import numpy as np
 
 from backtest_py.data.extras import required
 from backtest_py.errors import ConfigError, DataError
-from backtest_py.overfitting._inputs import matrix
+from backtest_py.overfitting._inputs import matrix, moves
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -34,8 +34,6 @@ __all__ = ["EffectiveTrials", "effective_trials"]
 
 MAX_SERIES: Final = 1_000
 """Clustering compares all pairs on every level; 1,000 series take some 3 seconds."""
-
-_FLAT: Final = 1e-9  # as docs/semantics.md has it: such a share of the mean square is rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,15 +106,15 @@ def effective_trials(returns: ArrayLike) -> EffectiveTrials:
         )
     if n_days < 3:
         raise DataError(f"returns has {n_days} days; correlations need at least 3")
-    moves = table.var(axis=0) > _FLAT * np.mean(table**2, axis=0)
-    if not moves.any():
+    moving = moves(table)
+    if not moving.any():
         raise DataError("no series in returns moves; leave out combinations that do not trade")
     labels = np.full(n_series, -1)
-    count = int(moves.sum())
-    labels[moves] = np.arange(count)
+    count = int(moving.sum())
+    labels[moving] = np.arange(count)
     if count == 1:
         return EffectiveTrials(1.0, labels, math.nan, math.nan, clustered=False)
-    correlation = np.clip(np.corrcoef(table[:, moves], rowvar=False), -1.0, 1.0)
+    correlation = np.clip(np.corrcoef(table[:, moving], rowvar=False), -1.0, 1.0)
     mean = float((correlation.sum() - count) / (count * (count - 1)))
     spread = 1.0 - max(mean, 0.0)
     alike = max(1.0, count - (1.0 - spread) * (count - 1))
@@ -128,7 +126,7 @@ def effective_trials(returns: ArrayLike) -> EffectiveTrials:
     found, score = _best_clusters(distance)
     if not score > 1.0 / math.sqrt(n_days):
         return EffectiveTrials(alike, labels, score, mean, clustered=False)
-    labels[moves] = found
+    labels[moving] = found
     return EffectiveTrials(float(found.max() + 1), labels, score, mean, clustered=True)
 
 
