@@ -25,6 +25,7 @@ PAIRS = {
     "contract": (["contract.rs"], [f"{ENGINE}/contract.py"]),
     "metrics": (["metrics.rs"], [f"{ENGINE}/metrics.py"]),
     "series_metrics": (["series_metrics.rs"], [f"{ENGINE}/series_metrics.py"]),
+    "monte_carlo": (["monte_carlo.rs"], [f"{ENGINE}/monte_carlo.py"]),
     "optimizer": (["optimizer.rs"], [f"{ENGINE}/optimizer.py"]),
     "sweep/plan": (["sweep/plan.rs"], [f"{ENGINE}/sweep/plan.py"]),
     "sweep/outcomes": (["sweep/outcomes.rs"], [f"{ENGINE}/sweep/outcomes.py"]),
@@ -83,6 +84,15 @@ ONLY_RUST = {
         "tests": (
             *("RETURNS", "ratios_are_those_of_empyrical", "the_start_counts"),
             *("trades_are_counted_by_sign", "what_is_undefined_is_nan"),
+        ),
+    },
+    "monte_carlo": {
+        "lanes that are computed beside each other": ("LANES",),
+        "an account in one struct; Numba has its numbers apart": ("Account", "advance"),
+        "a type by name": ("NewPrices",),
+        "tests": (
+            *("a_word_of_the_surplus_is_drawn_again", "an_account_ends_at_its_ruin"),
+            *("the_generator_gives_its_published_numbers", "words_are_those_of_their_places"),
         ),
     },
     "optimizer": {"Job of engines/base.py": ("Run",)},
@@ -146,6 +156,12 @@ ONLY_NUMBA = {
         "sums of any number, which Rust has as methods": (
             *("add_day", "add_pnl", "no_days", "no_pnl"),
         ),
+    },
+    "monte_carlo": {
+        "masks of words that are 64 bits wide": ("HALF", "MASK"),
+        "kernels apart from what PyO3 calls": ("draw_bars", "draw_delays", "flips", "sources"),
+        "the processors, which Pool counts": ("processors",),
+        "what PyO3 does": ("random_word",),
     },
     "sweep/plan": {
         "tasks for the threads of Python; rayon splits work by itself": (

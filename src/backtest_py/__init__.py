@@ -37,6 +37,8 @@ from backtest_py.rules import ExitRules
 from backtest_py.strategies import *  # noqa: F403 - a strategy is named there alone
 
 if TYPE_CHECKING:
+    from backtest_py.analysis.monte_carlo.result import MonteCarlo
+    from backtest_py.analysis.monte_carlo.run import monte_carlo
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.config import Config
     from backtest_py.data.readers import load_bars
@@ -65,6 +67,7 @@ __all__ = [
     "EngineUnavailableError",
     "ExitRules",
     "MetricSettings",
+    "MonteCarlo",
     "ParityError",
     "Progress",
     "Sample",
@@ -74,6 +77,7 @@ __all__ = [
     "WorkerError",
     "engine_status",
     "load_bars",
+    "monte_carlo",
     "open_feed",
     "open_sweep",
     "plan_sweep",
@@ -88,11 +92,13 @@ __all__ += strategies.__all__
 _LATER: Final = {
     "BacktestResult": "backtest_py.backtest.result",
     "Config": "backtest_py.config",
+    "MonteCarlo": "backtest_py.analysis.monte_carlo.result",
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
     "SweepResult": "backtest_py.sweep.result.result",
     "engine_status": "backtest_py.engines.registry",
     "load_bars": "backtest_py.data.readers",
+    "monte_carlo": "backtest_py.analysis.monte_carlo.run",
     "open_feed": "backtest_py.data.settings",
     "open_sweep": "backtest_py.sweep.result.result",
     "plan_sweep": "backtest_py.sweep.run",

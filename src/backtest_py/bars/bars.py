@@ -23,7 +23,7 @@ from backtest_py.errors import BacktestWarning, ConfigError, DataError
 from backtest_py.parameters import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
     from datetime import datetime
 
     import pandas as pd
@@ -295,6 +295,25 @@ class Bars:
         for name in ("timezone", "session_timezone", "report"):
             values[name] = getattr(self, name)
         return _restore(values)
+
+    def with_prices(
+        self, prices: Sequence[NDArray[np.float64]], volume: NDArray[np.float64]
+    ) -> Bars:
+        """Return bars of the same times with other prices and volumes, which are not checked.
+
+        They have no column ``atr``: it belongs to the old prices.
+
+        Parameters
+        ----------
+        prices : sequence of four ndarray of float64, shape (n_bars,)
+            Open, high, low and close.
+        volume : ndarray of float64, shape (n_bars,)
+            What traded.
+        """
+        kept = ("time", "minute", "day", "has_volume", "timezone", "session_timezone", "report")
+        values = {name: getattr(self, name) for name in kept}
+        values |= zip(PRICES, prices, strict=True)
+        return _restore({**values, "volume": volume, "atr_column": None})
 
     def __repr__(self) -> str:
         clock = self.session_timezone or "no zone"

@@ -167,6 +167,10 @@ class RustEngine:
         """Return what the function ``name`` of ``series_metrics`` gives for these arguments."""
         return getattr(_engine_rust, name)(*arguments)
 
+    def monte_carlo(self, name: str, *arguments: Any) -> Any:
+        """Return what the function ``name`` of ``monte_carlo`` gives for these arguments."""
+        return getattr(_engine_rust, name)(*arguments)
+
 
 class _RustSweepPlan:
     """A plan of the extension; once it is cancelled, calls raise ``SweepCancelled``."""
