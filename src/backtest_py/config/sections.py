@@ -37,7 +37,10 @@ __all__ = [
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
-SECTIONS: Final = ("data", "strategy", "rules", "contract", "metrics", "range", "run", "sweep")
+SECTIONS: Final = (
+    *("data", "strategy", "rules", "contract", "metrics", "range", "run", "sweep"),
+    "monte_carlo",
+)
 DEFAULT_STRATEGY: Final = "barra_elefante"
 
 
