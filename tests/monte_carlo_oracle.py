@@ -28,10 +28,8 @@ def word(seed, path, draw, attempt=0):
 def below(bound, seed, path, draw):
     """Draw a whole number below a bound, each exactly as likely as any other."""
     surplus = WORD % bound
-    for attempt in count():
-        scaled = word(seed, path, draw, attempt) * bound
-        if scaled % WORD >= surplus:
-            return scaled // WORD
+    attempts = (word(seed, path, draw, attempt) * bound for attempt in count())
+    return next(scaled // WORD for scaled in attempts if scaled % WORD >= surplus)
 
 
 def path_of(kind, pnl, seed, path, *, block=1, skip=0.1, costs=()):

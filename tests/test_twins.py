@@ -87,8 +87,10 @@ ONLY_RUST = {
         ),
     },
     "monte_carlo": {
-        "lanes that are computed beside each other": ("LANES",),
-        "an account in one struct; Numba has its numbers apart": ("Account", "advance"),
+        "paths beside each other in the lanes of a vector": (
+            *("Accounts", "SomePaths", "advance", "stored"),
+        ),
+        "words of a path beside each other": ("all_bounded",),
         "a type by name": ("NewPrices",),
         "tests": (
             *("a_word_of_the_surplus_is_drawn_again", "an_account_ends_at_its_ruin"),

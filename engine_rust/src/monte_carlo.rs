@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::error::{EngineError, EngineResult};
 use crate::pool::Pool;
+use crate::simd::{LANES, Level, Task, Vector};
 
 /// The trades as they were.
 pub const OBSERVED: i64 = 0;
@@ -28,9 +29,7 @@ pub const NOISE: i64 = 5;
 pub const N_NUMBERS: usize = 6;
 
 /// Paths that a thread takes at once.
-const CHUNK: usize = 64;
-/// Blocks of the generator that are computed beside each other.
-const LANES: usize = 8;
+const CHUNK: usize = 64; // a multiple of LANES
 
 const ROUNDS: usize = 10;
 const MULTIPLIER_0: u32 = 0xD251_1F53;
@@ -82,19 +81,20 @@ impl Resampling<'_> {
     }
 }
 
-/// Return blocks of Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC11).
-pub fn philox<const N: usize>(counter: [[u32; N]; 4], key: [u32; 2]) -> [[u32; N]; 4] {
+/// Return a block of Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC11).
+///
+/// Without a branch, so that the compiler computes neighbouring blocks beside each other.
+#[inline(always)]
+pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let [mut c0, mut c1, mut c2, mut c3] = counter;
     let [mut k0, mut k1] = key;
     for _ in 0..ROUNDS {
-        for lane in 0..N {
-            let p0 = u64::from(MULTIPLIER_0) * u64::from(c0[lane]);
-            let p1 = u64::from(MULTIPLIER_1) * u64::from(c2[lane]);
-            c0[lane] = (p1 >> 32) as u32 ^ c1[lane] ^ k0;
-            c2[lane] = (p0 >> 32) as u32 ^ c3[lane] ^ k1;
-            c1[lane] = p1 as u32;
-            c3[lane] = p0 as u32;
-        }
+        let p0 = u64::from(MULTIPLIER_0) * u64::from(c0);
+        let p1 = u64::from(MULTIPLIER_1) * u64::from(c2);
+        c0 = (p1 >> 32) as u32 ^ c1 ^ k0;
+        c2 = (p0 >> 32) as u32 ^ c3 ^ k1;
+        c1 = p1 as u32;
+        c3 = p0 as u32;
         k0 = k0.wrapping_add(WEYL_0);
         k1 = k1.wrapping_add(WEYL_1);
     }
@@ -103,26 +103,27 @@ pub fn philox<const N: usize>(counter: [[u32; N]; 4], key: [u32; 2]) -> [[u32; N
 
 /// Return the word of one draw of a path.
 pub fn word_at(seed: u64, path: u64, draw: u64, attempt: u32) -> u32 {
-    let counter = [[(draw >> 2) as u32], [attempt], [path as u32], [(path >> 32) as u32]];
-    philox(counter, [seed as u32, (seed >> 32) as u32])[(draw & 3) as usize][0]
+    let counter = [(draw >> 2) as u32, attempt, path as u32, (path >> 32) as u32];
+    philox(counter, [seed as u32, (seed >> 32) as u32])[(draw & 3) as usize]
 }
 
 /// Fill with the words of a path's first draws.
+#[inline(always)]
 pub fn fill_words(words: &mut [u32], seed: u64, path: u64) {
     let key = [seed as u32, (seed >> 32) as u32];
-    for (group, out) in words.chunks_mut(4 * LANES).enumerate() {
-        let first = group * LANES;
-        let blocks = std::array::from_fn(|lane| (first + lane) as u32);
-        let same = |word: u64| [word as u32; LANES];
-        let found = philox([blocks, same(0), same(path), same(path >> 32)], key);
-        for (place, word) in out.iter_mut().enumerate() {
-            *word = found[place & 3][place >> 2];
-        }
+    let (low, high) = (path as u32, (path >> 32) as u32);
+    let (blocks, rest) = words.as_chunks_mut::<4>();
+    for (block, words) in blocks.iter_mut().enumerate() {
+        *words = philox([block as u32, 0, low, high], key);
+    }
+    for (place, word) in rest.iter_mut().enumerate() {
+        *word = philox([blocks.len() as u32, 0, low, high], key)[place];
     }
 }
 
 /// Return a whole number from 0 to below `bound`, each as likely (Lemire 2019): the draw is made
 /// again, as its next attempt, where the word is one of those that some numbers would have more of.
+#[inline(always)]
 fn bounded(word: u32, bound: u32, seed: u64, path: u64, draw: usize) -> usize {
     let mut product = u64::from(word) * u64::from(bound);
     if (product as u32) < bound {
@@ -136,7 +137,20 @@ fn bounded(word: u32, bound: u32, seed: u64, path: u64, draw: usize) -> usize {
     (product >> 32) as usize
 }
 
+/// Turn words into whole numbers below `bound`, and tell whether none has to be drawn again.
+#[inline(always)]
+fn all_bounded(words: &mut [u32], bound: u32) -> bool {
+    let mut again = 0;
+    for word in words {
+        let product = u64::from(*word) * u64::from(bound);
+        again |= u32::from((product as u32) < bound);
+        *word = (product >> 32) as u32;
+    }
+    again == 0
+}
+
 /// Return a number from 0 to below 1.
+#[inline(always)]
 fn unit(word: u32) -> f64 {
     f64::from(word) * (1.0 / 4_294_967_296.0)
 }
@@ -153,14 +167,21 @@ fn n_words(asked: &Resampling<'_>) -> usize {
 }
 
 /// Make the results of a path's trades, and return how many there are.
+#[inline(always)]
 fn make_steps(asked: &Resampling<'_>, path: u64, words: &mut [u32], steps: &mut [f64]) -> usize {
     let Resampling { pnl, seed, .. } = *asked;
     let n = pnl.len();
     fill_words(words, seed, path);
     match asked.kind {
         BOOTSTRAP => {
-            for (draw, (step, &word)) in steps.iter_mut().zip(&*words).enumerate() {
-                *step = pnl[bounded(word, n as u32, seed, path, draw)];
+            if !all_bounded(words, n as u32) {
+                fill_words(words, seed, path);
+                for (draw, word) in words.iter_mut().enumerate() {
+                    *word = bounded(*word, n as u32, seed, path, draw) as u32;
+                }
+            }
+            for (step, &chosen) in steps.iter_mut().zip(&*words) {
+                *step = pnl[chosen as usize];
             }
         }
         BLOCK => {
@@ -204,90 +225,150 @@ fn make_steps(asked: &Resampling<'_>, path: u64, words: &mut [u32], steps: &mut 
     n
 }
 
-/// An account on its way through the trades of a path.
+/// Accounts on their way through the trades of paths, a lane each.
 #[derive(Clone, Copy)]
-struct Account {
-    trades: usize,
-    equity: f64,
-    total: f64,
-    peak: f64,
-    drawdown: f64,
-    ratio: f64,
-    losses: i64,
-    longest: i64,
+struct Accounts<V: Vector> {
+    trades: V,
+    equity: V,
+    total: V,
+    peak: V,
+    drawdown: V,
+    ratio: V,
+    losses: V,
+    longest: V,
 }
 
-impl Account {
-    /// Take the trades up to number `stop`, or up to the ruin.
+impl<V: Vector> Accounts<V> {
+    /// Take trades, each lane up to its number `kept` or up to its ruin.
     #[inline(always)]
-    fn advance<const COMPOUND: bool>(self, steps: &[f64], stop: usize, capital: f64) -> Self {
+    fn advance<const COMPOUND: bool>(
+        self,
+        steps: &[[f64; LANES]],
+        kept: V,
+        capital: V,
+        from: usize,
+    ) -> Self {
         let mut at = self;
-        if at.equity <= 0.0 {
-            return at;
-        }
-        for &step in &steps[self.trades..stop] {
-            let gain = if COMPOUND { at.equity * (step / capital) } else { step };
-            at.trades += 1;
-            at.total += gain;
-            at.equity += gain;
-            at.peak = if at.equity > at.peak { at.equity } else { at.peak };
-            let drawdown = at.peak - at.equity;
-            at.drawdown = if drawdown > at.drawdown { drawdown } else { at.drawdown };
-            let ratio = drawdown / at.peak;
-            at.ratio = if ratio > at.ratio { ratio } else { at.ratio };
-            at.losses = if gain < 0.0 { at.losses + 1 } else { 0 };
-            at.longest = at.longest.max(at.losses);
-            if at.equity <= 0.0 {
-                break;
-            }
+        let (zero, one) = (V::splat(0.0), V::splat(1.0));
+        for (place, step) in steps.iter().enumerate() {
+            let step = V::load(step);
+            let gain = if COMPOUND { at.equity.mul(step.div(capital)) } else { step };
+            let left = kept.gt(V::splat((from + place) as f64));
+            let going = V::and_not(left, at.equity.le(zero));
+            let gain = gain.keep(going);
+            at.trades = at.trades.add(one.keep(going));
+            at.total = at.total.add(gain);
+            at.equity = at.equity.add(gain);
+            at.peak = at.equity.larger(at.peak);
+            let drawdown = at.peak.sub(at.equity);
+            at.drawdown = drawdown.larger(at.drawdown);
+            at.ratio = drawdown.div(at.peak).larger(at.ratio);
+            at.losses = at.losses.add(one).keep(zero.gt(gain));
+            at.longest = at.losses.larger(at.longest);
         }
         at
     }
 }
 
-/// Walk through the trades of a path: its numbers, and the equity at the marks.
-fn walk<const COMPOUND: bool>(
-    steps: &[f64],
+/// Walk through the trades of neighbouring paths: their numbers, and the equity at the marks.
+#[inline(always)]
+fn walk<V: Vector, const COMPOUND: bool>(
+    steps: &[[f64; LANES]],
+    kept: &[f64; LANES],
     capital: f64,
     marks: &[i64],
     numbers: &mut [f64],
     equity: &mut [f64],
 ) {
-    let mut at = Account {
-        trades: 0,
-        equity: capital,
-        total: 0.0,
-        peak: capital,
-        drawdown: 0.0,
-        ratio: 0.0,
-        losses: 0,
-        longest: 0,
+    let (zero, start, kept) = (V::splat(0.0), V::splat(capital), V::load(kept));
+    let mut at = Accounts {
+        trades: zero,
+        equity: start,
+        total: zero,
+        peak: start,
+        drawdown: zero,
+        ratio: zero,
+        losses: zero,
+        longest: zero,
     };
-    for (out, &mark) in equity.iter_mut().zip(marks) {
-        let stop = (mark.max(at.trades as i64) as usize).min(steps.len());
-        at = at.advance::<COMPOUND>(steps, stop, capital);
-        *out = at.equity;
+    let mut taken = 0;
+    if !equity.is_empty() {
+        for (place, &mark) in marks.iter().enumerate() {
+            let stop = (mark.max(taken as i64) as usize).min(steps.len());
+            at = at.advance::<COMPOUND>(&steps[taken..stop], kept, start, taken);
+            taken = stop;
+            for (row, now) in equity.chunks_mut(marks.len()).zip(stored(at.equity)) {
+                row[place] = now;
+            }
+        }
     }
-    at = at.advance::<COMPOUND>(steps, steps.len(), capital);
-    let found =
-        [at.trades as f64, at.equity, at.total, at.drawdown, 100.0 * at.ratio, at.longest as f64];
-    numbers.copy_from_slice(&found);
+    at = at.advance::<COMPOUND>(&steps[taken..], kept, start, taken);
+    let ratio = V::splat(100.0).mul(at.ratio);
+    let found = [at.trades, at.equity, at.total, at.drawdown, ratio, at.longest].map(stored);
+    for (lane, numbers) in numbers.chunks_mut(N_NUMBERS).enumerate() {
+        for (number, lanes) in numbers.iter_mut().zip(&found) {
+            *number = lanes[lane];
+        }
+    }
+}
+
+/// Return the lanes of a vector.
+#[inline(always)]
+fn stored<V: Vector>(vector: V) -> [f64; LANES] {
+    let mut lanes = [0.0; LANES];
+    vector.store(&mut lanes);
+    lanes
+}
+
+/// Paths that one thread makes.
+struct SomePaths<'a> {
+    asked: &'a Resampling<'a>,
+    first: u64,
+    numbers: &'a mut [f64],
+    equity: &'a mut [f64],
+}
+
+impl Task for SomePaths<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        some_paths::<V>(self.asked, self.first, self.numbers, self.equity);
+    }
 }
 
 /// Make paths and walk through them: the numbers of neighbouring paths, and their equity.
 ///
 /// `equity` may have rows for the first paths alone.
-fn some_paths(asked: &Resampling<'_>, first: u64, numbers: &mut [f64], equity: &mut [f64]) {
+#[inline(always)]
+fn some_paths<V: Vector>(
+    asked: &Resampling<'_>,
+    first: u64,
+    numbers: &mut [f64],
+    equity: &mut [f64],
+) {
+    let (n, width) = (asked.pnl.len(), asked.marks.len());
     let mut words = vec![0; n_words(asked)];
-    let mut steps = vec![0.0; asked.pnl.len()];
-    let mut rows = equity.chunks_mut(asked.marks.len().max(1));
-    for (place, numbers) in numbers.chunks_mut(N_NUMBERS).enumerate() {
-        let kept = make_steps(asked, first + place as u64, &mut words, &mut steps);
-        let row = rows.next().unwrap_or_default();
+    let mut steps = vec![0.0; n];
+    let mut lanes = vec![[0.0; LANES]; n];
+    let mut rest = equity;
+    for (group, numbers) in numbers.chunks_mut(LANES * N_NUMBERS).enumerate() {
+        let start = first.wrapping_add((group * LANES) as u64);
+        let mut kept = [n as f64; LANES];
+        for (lane, kept) in kept.iter_mut().take(numbers.len() / N_NUMBERS).enumerate() {
+            let path = start.wrapping_add(lane as u64);
+            let n_kept = make_steps(asked, path, &mut words, &mut steps);
+            for (lanes, &step) in lanes.iter_mut().zip(&steps) {
+                lanes[lane] = step;
+            }
+            *kept = n_kept as f64;
+        }
+        let (rows, after) = rest.split_at_mut((LANES * width).min(rest.len()));
+        rest = after;
         if asked.compound {
-            walk::<true>(&steps[..kept], asked.capital, asked.marks, numbers, row);
+            walk::<V, true>(&lanes, &kept, asked.capital, asked.marks, numbers, rows);
         } else {
-            walk::<false>(&steps[..kept], asked.capital, asked.marks, numbers, row);
+            walk::<V, false>(&lanes, &kept, asked.capital, asked.marks, numbers, rows);
         }
     }
 }
@@ -303,6 +384,7 @@ pub fn resample_paths(
     n_paths: usize,
     n_kept: usize,
     threads: usize,
+    level: Level,
 ) -> EngineResult<(Vec<f64>, Vec<f64>)> {
     asked.check()?;
     let n_kept = n_kept.min(n_paths);
@@ -315,18 +397,15 @@ pub fn resample_paths(
         let rows = n_kept.saturating_sub(place * CHUNK).min(CHUNK);
         let (mine, after) = rest.split_at_mut(rows * width);
         rest = after;
-        tasks.push((first_path + (place * CHUNK) as u64, chunk, mine));
+        let first = first_path.wrapping_add((place * CHUNK) as u64);
+        tasks.push(SomePaths { asked, first, numbers: chunk, equity: mine });
     }
     if tasks.len() < 2 {
-        for (first, numbers, equity) in tasks {
-            some_paths(asked, first, numbers, equity);
+        for task in tasks {
+            level.run(task);
         }
     } else {
-        Pool::new(threads)?.install(|| {
-            tasks
-                .into_par_iter()
-                .for_each(|(first, numbers, equity)| some_paths(asked, first, numbers, equity));
-        })?;
+        Pool::new(threads)?.install(|| tasks.into_par_iter().for_each(|task| level.run(task)))?;
     }
     Ok((numbers, equity))
 }
@@ -470,7 +549,7 @@ mod tests {
             ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
             (pi, [0xa409_3822, 0x299f_31d0], [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]),
         ] {
-            assert_eq!(philox(counter.map(|word| [word]), key).map(|[word]| word), expected);
+            assert_eq!(philox(counter, key), expected);
         }
     }
 
@@ -493,13 +572,29 @@ mod tests {
 
     #[test]
     fn an_account_ends_at_its_ruin() {
-        let mut numbers = [0.0; N_NUMBERS];
-        let mut equity = [0.0; 4];
+        let observed = |pnl: &[f64], compound| {
+            let marks = [0, 1, 3, 4];
+            let asked = Resampling {
+                kind: OBSERVED,
+                pnl,
+                costs: &[],
+                block_length: 1,
+                skip_below: 0,
+                capital: 100.0,
+                compound,
+                marks: &marks,
+                seed: 0,
+            };
+            let made = |level| resample_paths(&asked, 0, 1, 1, 1, level);
+            let [first, others @ ..] = Level::ALL.map(made);
+            assert!(others.iter().all(|other| other == &first));
+            first.unwrap_or_default()
+        };
         let steps = [50.0, -30.0, -130.0, 500.0];
-        walk::<false>(&steps, 100.0, &[0, 1, 3, 4], &mut numbers, &mut equity);
+        let (numbers, equity) = observed(&steps, false);
         assert_eq!(numbers, [3.0, -10.0, -110.0, 160.0, 100.0 * (160.0 / 150.0), 2.0]);
         assert_eq!(equity, [100.0, 150.0, -10.0, -10.0]);
-        walk::<true>(&steps[..2], 100.0, &[], &mut numbers, &mut []);
+        let (numbers, _) = observed(&steps[..2], true);
         assert_eq!(numbers[1], 150.0 + 150.0 * -0.3);
     }
 }

@@ -254,6 +254,8 @@ def resample_paths(
     n_paths: int,
     n_kept: int,
     threads: int,
+    *,
+    level: str | None = None,
 ) -> tuple[_Floats, _Floats]:
     """Return the numbers of paths, a row each, and the equity of the first ones at the marks.
 
@@ -277,6 +279,8 @@ def resample_paths(
         Numbers of trades, ascending, after which the equity is kept.
     seed, first_path, n_paths, n_kept, threads : int
         Key of the generator, the paths, how many keep their equity, 0 or threads.
+    level : {"baseline", "avx2", "avx512"}, optional
+        Instructions to use, by default the widest of the machine; all give the same bits.
 
     Returns
     -------

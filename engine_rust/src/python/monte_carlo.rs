@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use super::settings::slice;
 use crate::error::EngineResult;
 use crate::monte_carlo::{self, Clock, N_NUMBERS, NewPrices, Prices, Resampling};
+use crate::simd::Level;
 use crate::types::check_length;
 
 type Floats<'py> = PyReadonlyArray1<'py, f64>;
@@ -20,7 +21,8 @@ pub(super) fn py_random_word(seed: u64, path: u64, draw: u64, attempt: u32) -> u
 }
 
 #[pyfunction]
-#[pyo3(name = "resample_paths")]
+#[pyo3(name = "resample_paths", signature = (kind, pnl, costs, block_length, skip_below, capital,
+    compound, marks, seed, first_path, n_paths, n_kept, threads, *, level=None))]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn py_resample_paths<'py>(
     py: Python<'py>,
@@ -37,7 +39,9 @@ pub(super) fn py_resample_paths<'py>(
     n_paths: usize,
     n_kept: usize,
     threads: usize,
+    level: Option<&str>,
 ) -> PyResult<(Table<'py>, Table<'py>)> {
+    let level = Level::named(level)?;
     let marks = slice("marks", &marks)?;
     let asked = Resampling {
         kind,
@@ -50,8 +54,9 @@ pub(super) fn py_resample_paths<'py>(
         marks,
         seed,
     };
-    let (numbers, equity) =
-        py.detach(|| monte_carlo::resample_paths(&asked, first_path, n_paths, n_kept, threads))?;
+    let (numbers, equity) = py.detach(|| {
+        monte_carlo::resample_paths(&asked, first_path, n_paths, n_kept, threads, level)
+    })?;
     Ok((
         numbers.into_pyarray(py).reshape([n_paths, N_NUMBERS])?,
         equity.into_pyarray(py).reshape([n_kept.min(n_paths), marks.len()])?,

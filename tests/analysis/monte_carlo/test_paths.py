@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from tests.monte_carlo_oracle import below, path_of, walk, word
 
 import backtest_py as bt
 from backtest_py.analysis.monte_carlo import trades as trades_module
 from backtest_py.engines.registry import resolve
-from tests.monte_carlo_oracle import below, path_of, walk, word
+from backtest_py.engines.rust_engine import RustEngine
 
 CAPITAL = 1_000.0
 PNL = np.round(np.random.default_rng(5).normal(4, 60, 137), 2)
@@ -139,6 +140,19 @@ def test_engines_threads_and_batches_change_nothing(monkeypatch, result, kind):
     pd.testing.assert_frame_equal(fewer.table, first.table.head(77), check_exact=True)
     seeds = [bt.monte_carlo(result, kind, n_paths=50, seed=seed) for seed in (3, 4)]
     assert not seeds[0].table.equals(seeds[1].table)
+
+
+@pytest.mark.parametrize("kind", ["bootstrap", "skip"])
+def test_instruction_levels_change_nothing(kind):
+    levels = resolve("rust")[0].build["levels"].split(",")
+    assert levels[0] == "baseline"
+    code = trades_module._CODES[kind]
+    marks, none = np.arange(0, 138, 10), np.empty(0)
+    asked = (code, PNL, none, 1, 2**30, 500.0, True, marks, 3, 0, 77, 70, 2)
+    first, *others = [RustEngine(level).monte_carlo("resample_paths", *asked) for level in levels]
+    for other in others:
+        for mine, yours in zip(first, other, strict=True):
+            np.testing.assert_array_equal(mine.view(np.int64), yours.view(np.int64))
 
 
 def test_numbers_of_one_seed_stay(engine):

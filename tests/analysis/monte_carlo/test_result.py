@@ -40,8 +40,9 @@ def test_percentiles_are_those_of_the_table():
 
 def test_a_frame_that_was_given_away_may_be_changed():
     found = run()
-    found.table["max_drawdown"] = 0.0
-    found.fan["p50"] = 0.0
+    table, fan = found.table, found.fan
+    table["max_drawdown"] = 0.0
+    fan["p50"] = 0.0
     assert found.table["max_drawdown"].max() > 0
     assert found.fan["p50"].max() > 0
 
@@ -91,7 +92,8 @@ def test_what_no_order_can_change_is_refused_with_the_reason(sizing):
 def test_a_block_of_all_trades_is_refused():
     with pytest.raises(bt.ConfigError, match="block_length = 150 is not below the 150 trades"):
         run("block", block_length=150)
-    assert run("block", block_length=149).table["total_return"].nunique() > 1
+    totals = run("block", block_length=149).table["total_return"]
+    assert totals.min() < totals.max()
 
 
 def test_a_p_value_counts_what_was_observed():
@@ -108,7 +110,7 @@ def test_a_p_value_counts_what_was_observed():
 
 @pytest.mark.parametrize("kind", ["bootstrap", "block", "skip"])
 def test_a_p_value_needs_a_null_model(kind):
-    with pytest.raises(bt.ConfigError, match='keeps the edge.*give kind = "null"'):
+    with pytest.raises(bt.ConfigError, match=r'keeps the edge.*give kind = "null"'):
         run(kind).p_value("total_return")
 
 
@@ -221,7 +223,9 @@ def test_equal_results_give_equal_paths(engine, kind, sizing):
     assert (table["max_drawdown"] == 0).all()
     assert (table["max_consecutive_losses"] == 0).all()
     flat = run(kind, pnl=[0.0] * 40, sizing=sizing, engine=engine).table
-    assert (flat[["max_drawdown", "max_drawdown_pct", "max_consecutive_losses"]] == 0).all(axis=None)
+    assert (flat[["max_drawdown", "max_drawdown_pct", "max_consecutive_losses"]] == 0).all(
+        axis=None
+    )
 
 
 def test_only_losses(engine):

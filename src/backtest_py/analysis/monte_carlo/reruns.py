@@ -163,7 +163,8 @@ def _placed(engine: Engine, trades: Trades, job: Job, seed: int) -> MakeJob:
 
     def place(count: int, path: int) -> Job:
         drawn = engine.monte_carlo("choose_bars", choice, count, seed, path)
-        return _with_signals(job, signals, rows[np.arange(count) % len(rows)], drawn)
+        evenly = np.arange(count) * len(rows) // count
+        return _with_signals(job, signals, rows[evenly], drawn)
 
     return partial(place, _needed(engine, place, len(rows), len(choice)))
 

@@ -117,7 +117,7 @@ def monte_carlo(
     >>> mc.table.shape
     (1000, 9)
     >>> mc.quantiles([0.5])["total_return"].tolist()
-    [110.0]
+    [130.0]
     """
     settings = MonteCarloSettings(
         kind=kind,

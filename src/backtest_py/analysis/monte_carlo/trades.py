@@ -219,13 +219,20 @@ def trade_paths(
         marks,
         settings.seed,
     )
-    numbers = np.empty((settings.n_paths, len(NUMBERS)))
-    equity = np.empty((n_kept, len(marks)))
-    for first, stop in _batches(settings.n_paths, len(pnl)):
-        kept = max(0, min(stop, n_kept) - first)
-        some = engine.monte_carlo("resample_paths", *asked, first, stop - first, kept, threads)
-        numbers[first:stop], equity[first : first + kept] = some
-    return Paths(numbers, equity)
+    found = [
+        engine.monte_carlo(
+            "resample_paths",
+            *asked,
+            first,
+            stop - first,
+            max(0, min(stop, n_kept) - first),
+            threads,
+        )
+        for first, stop in _batches(settings.n_paths, len(pnl))
+    ]
+    if len(found) == 1:
+        return Paths(*found[0])
+    return Paths(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def _batches(n_paths: int, n_trades: int) -> Iterator[tuple[int, int]]:

@@ -169,7 +169,8 @@ class RustEngine:
 
     def monte_carlo(self, name: str, *arguments: Any) -> Any:
         """Return what the function ``name`` of ``monte_carlo`` gives for these arguments."""
-        return getattr(_engine_rust, name)(*arguments)
+        wide = {"level": self.level} if name == "resample_paths" else {}
+        return getattr(_engine_rust, name)(*arguments, **wide)
 
 
 class _RustSweepPlan:
