@@ -113,11 +113,24 @@ bench: .venv-bench/.installed ## all benchmarks, also against vectorbt; writes d
 	$(PY_BENCH) -m pytest benches -o addopts=--import-mode=importlib --benchmark-json bench-report.json
 	$(PY_BENCH) -m benches.report bench-report.json docs/benchmarks.md
 	@$(MAKE) bench-sweep
+	@$(MAKE) bench-feed
 
 .PHONY: bench-sweep
 bench-sweep: .venv-bench/.installed ## sweeps: engines, a plain loop, vectorbt; writes docs/benchmarks-sweep.md
 	$(PY_BENCH) -m benches.sweep bench-sweep.json
 	$(PY_BENCH) -m benches.sweep_report bench-sweep.json docs/benchmarks-sweep.md
+
+.PHONY: bench-feed
+bench-feed: build services ## market data: latency by tier, exchange to metrics; writes docs/benchmarks-feed.md
+	$(PY) -m benches.feed bench-feed.json
+	$(PY) -m benches.feed_report bench-feed.json docs/benchmarks-feed.md
+
+LOAD_SECONDS ?= 150
+
+.PHONY: load
+load: build ## market data under load, with faults, in LOAD_SECONDS=150; writes docs/benchmarks-load.md
+	status=0; $(PY) -m benches.load_feed load-report.json --seconds $(LOAD_SECONDS) || status=$$?; \
+	    $(PY) -m benches.load_report load-report.json docs/benchmarks-load.md; exit $$status
 
 .PHONY: lint
 lint: build ## ruff, mypy, the extension's stub, rustfmt, clippy
@@ -202,7 +215,7 @@ constraints: .venv/.dependencies ## resolve the newest versions into the constra
 
 .PHONY: clean
 clean: ## delete what builds and tests leave behind, the extension included
-	rm -rf dist demo-out parity-report.* bench-report.json bench-sweep.json .pytest_cache .mypy_cache .ruff_cache
+	rm -rf dist demo-out parity-report.* bench-report.json bench-sweep.json bench-feed.json load-report.json .pytest_cache .mypy_cache .ruff_cache
 	rm -rf .hypothesis .benchmarks engine_rust/target .venv/.extension .venv/.warmed
 	find src tests parity benches -name __pycache__ -type d -prune -exec rm -rf {} +
 	find src \( -name '*.so' -o -name '*.pyd' \) -delete

@@ -43,16 +43,16 @@ class Market:
 
 MARKETS: Final = {
     "b3_m5_10k": Market(
-        92, 109, 5, "7f59269a363ec925ddf39e530d809f08e82021b22dbaacd24fe395f2b404fa64"
+        92, 109, 5, "8f85bcccdcc91a6b77b0f4e7c15c8a1446472bb752507a140a62706a444ec419"
     ),
     "b3_m5_100k": Market(
-        918, 109, 5, "a806a04a0949c37849229a138355400acafc7d4ba1c1166721ef50b5fdfbc429"
+        918, 109, 5, "3b419d2e76c383db257b4a873e95e4c366a9f2ad5dce5c7976fa38bd5d15cea8"
     ),
     "b3_m5_140k": Market(
-        1_285, 109, 5, "1aab1a32d6617aafba79fa84e225893fcca07da091a73a663489485be7b0f080"
+        1_285, 109, 5, "5dade9e52621b6dbf9e9c6f66c0f87e91379e79101a9fe3280e9c83c5dff85c8"
     ),
     "b3_m1_1500k": Market(
-        2_778, 540, 1, "ec38ed69220d0a1dae5ddea3f8083185738e37dfbe9d125111ee83f744bb4ff4"
+        2_778, 540, 1, "b3f179a69dde9bf2459c36af221a053c1c748fc2df775d6b6cb44d705dde015f"
     ),
 }
 """Days of an index future from 09:00, by a name that says the interval and the number of bars."""

@@ -26,7 +26,7 @@ from benches.sweep_shell import end_to_end
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["measure"]
+__all__ = ["facts", "measure"]
 
 STANDARD = "4233600"
 SIZES = ("1", "1000", "100000", STANDARD)
@@ -149,7 +149,7 @@ def shell(size: int, *, quick: bool) -> list[dict[str, Any]]:
     return found
 
 
-def facts(load_before: float) -> dict[str, Any]:
+def facts(load_before: float, packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Return what the figures belong to."""
     names = {status.name: dict(status.build) for status in engine_status()}
     return {
@@ -160,7 +160,7 @@ def facts(load_before: float) -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "backtest-py": version("backtest-py"),
-            **{name: version(name) for name in PACKAGES},
+            **{name: version(name) for name in packages},
         },
         "engines": names,
     }

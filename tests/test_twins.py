@@ -22,6 +22,7 @@ PAIRS = {
     "indicators": (["indicators.rs"], ["indicators.py"]),
     "strategy": (["strategy.rs"], [f"{ENGINE}/strategy.py"]),
     "backtest_engine": (["backtest_engine.rs"], [f"{ENGINE}/backtest_engine.py"]),
+    "stream": (["stream.rs"], [f"{ENGINE}/stream.py"]),
     "contract": (["contract.rs"], [f"{ENGINE}/contract.py"]),
     "metrics": (["metrics.rs"], [f"{ENGINE}/metrics.py"]),
     "series_metrics": (["series_metrics.rs"], [f"{ENGINE}/series_metrics.py"]),
@@ -48,6 +49,8 @@ HABITS_OF_RUST = {
 HABITS_OF_NUMBA = {
     # checks of a strategy's parameters are made in Python, once for both engines
     *("validate", "uses_volume"),
+    # which bars a chunk is given is declared once, and Python cuts them for both engines
+    "history",
 }
 
 # By pair: why only one engine has these names.
@@ -58,6 +61,7 @@ ONLY_RUST = {
             *("SEMANTICS_VERSION", "Unit", "is_empty", "len"),
         ),
         "arguments that Numba takes apart": ("Range", "SignalColumns", "push"),
+        "vectors that grow; Numba joins arrays at the end": ("append",),
         "checks that keep a wrong call from reading out of bounds": ("check", "check_length"),
     },
     "indicators": {"loops that are worth wider instructions": ("TrueRange", "WindowMeans")},
@@ -72,6 +76,11 @@ ONLY_RUST = {
         ),
     },
     "backtest_engine": {"a tuple in Numba": ("Backtest",)},
+    "stream": {
+        "declared in engines/base.py": ("Window",),
+        "a check that keeps a wrong call from reading out of bounds": ("check",),
+        "attributes of the class in Python": ("new", "trades"),
+    },
     "contract": {"declared in contract.py of the package": ("Contract",)},
     "metrics": {
         "a comparison that Numba writes in place": ("larger",),
@@ -151,8 +160,10 @@ ONLY_NUMBA = {
     },
     "strategy": {"Strategy::scores": ("scored",)},
     "backtest_engine": {
+        "None": ("no_outcome",),
         "a vector that grows": ("count_signals", "empty_trades", "first_trades", "set_trade"),
     },
+    "stream": {"an empty slice": ("NONE",)},
     "metrics": {
         "an empty slice": ("NO_DAY",),
         "sums of any number, which Rust has as methods": (

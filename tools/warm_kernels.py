@@ -26,6 +26,10 @@ def backtests() -> None:
     side = np.ones(len(bars), np.int8)
     for risk in (None, np.ones(len(bars))):
         bt.run_signals(bars, side, rules, risk=risk, engine="numba")
+    for method in ("wilder", "sma"):
+        averaged = bt.ExitRules(atr_method=method, close_time="17:00")
+        for name in ("barra_elefante", "opening_range_breakout"):  # without risks, and with
+            bt.run_chunked([bars[:99], bars[99:]], name, averaged, engine="numba")
 
 
 def metric_functions() -> None:

@@ -4,9 +4,10 @@
 //! product with it is exact.
 
 use crate::contract::{Contract, settle};
-use crate::metrics::{N_METRICS, accumulate, finish};
+use crate::metrics::{N_METRICS, days_of, measure};
 use crate::types::{
-    Bars, Intrabar, MetricSettings, Outcome, Range, Reason, Rules, SignalColumns, Trades, Unit,
+    Bars, Course, Intrabar, MetricSettings, Outcome, Position, Range, Reason, Rules, SignalColumns,
+    Trades, Unit,
 };
 
 /// Return `m` where tick `k` costs `k/m`, or 0.0 where it costs `k*tick_size`.
@@ -25,6 +26,7 @@ pub fn to_tick(price: f64, up: bool, tick_size: f64, denominator: f64) -> f64 {
 }
 
 /// Return how many points one unit is: `u` and `w` of the semantics.
+#[inline(always)]
 fn unit_size(unit: Unit, atr: f64, reference_price: f64, risk: f64) -> f64 {
     match unit {
         Unit::Atr => atr,
@@ -35,6 +37,7 @@ fn unit_size(unit: Unit, atr: f64, reference_price: f64, risk: f64) -> f64 {
 }
 
 /// Tell whether a signal at bar `i` may be acted on at bar `i + 1`.
+#[inline(always)]
 pub fn admits_entry(bars: &Bars<'_>, rules: &Rules, i: usize) -> bool {
     let e = i + 1;
     if e >= bars.len() {
@@ -50,15 +53,16 @@ const QUIET: usize = 4;
 ///
 /// In whole blocks that lie between the levels, within the session and before `last`; the extremes
 /// are all that such bars change. Return the next bar and the extremes.
+#[inline(always)]
 fn skip_quiet(
     bars: &Bars<'_>,
     close_minute: i32,
     (below, above): (f64, f64),
     mut j: usize,
     last: usize,
+    (mut highest, mut lowest): (f64, f64),
 ) -> (usize, f64, f64) {
     let day = bars.day[j];
-    let (mut highest, mut lowest) = (f64::NEG_INFINITY, f64::INFINITY);
     while j + QUIET < last {
         let (mut top, mut bottom, mut late) = (highest, lowest, false);
         for k in j..j + QUIET {
@@ -77,11 +81,29 @@ fn skip_quiet(
     (j, highest, lowest)
 }
 
-/// Follow the trade of a signal at bar `i` to its end; it depends on nothing else.
+/// No position: its side is 0.
+fn flat() -> Position {
+    Position {
+        entry_bar: 0,
+        next_bar: 0,
+        side: 0,
+        risk: f64::NAN,
+        entry_price: 0.0,
+        stop_price: 0.0,
+        target_price: 0.0,
+        stop: 0.0,
+        highest: f64::NEG_INFINITY,
+        lowest: f64::INFINITY,
+        moved: false,
+    }
+}
+
+/// Return the position of a signal at bar `i`, entered at the next bar's open.
 ///
 /// `atr` may be empty where nothing is measured in it; `signal_risk` is nan where the strategy gives
-/// none. There is no outcome where the signal is dropped.
-pub fn trade_outcome(
+/// none. The position is flat where the signal is dropped.
+#[inline(always)]
+fn enter(
     bars: &Bars<'_>,
     atr: &[f64],
     signal_risk: f64,
@@ -89,16 +111,14 @@ pub fn trade_outcome(
     contract: &Contract,
     i: usize,
     side: i8,
-) -> Option<Outcome> {
-    let n = bars.len();
+) -> Position {
     if !admits_entry(bars, rules, i) {
-        return None;
+        return flat();
     }
     let e = i + 1;
     let long = side > 0;
     let s = f64::from(side);
     let slip = contract.slippage_ticks * contract.tick_size;
-    let through = rules.target_through_ticks * contract.tick_size;
     let denominator = if rules.round_to_tick { tick_denominator(contract.tick_size) } else { 0.0 };
     let entry = bars.open[e] + s * slip;
     let (mut stop, mut target) = (-s * f64::INFINITY, s * f64::INFINITY);
@@ -106,7 +126,7 @@ pub fn trade_outcome(
         let signal_atr = atr.get(i).copied().unwrap_or(f64::NAN);
         let u = unit_size(rules.unit, signal_atr, entry, signal_risk);
         if u.is_nan() {
-            return None;
+            return flat();
         }
         let distance = rules.stop * u;
         if rules.stop > 0.0 {
@@ -122,25 +142,65 @@ pub fn trade_outcome(
             target = to_tick(target, long, contract.tick_size, denominator);
         }
     }
-    let first_stop = stop;
+    Position {
+        entry_bar: e as i64,
+        next_bar: e as i64,
+        side,
+        risk: signal_risk,
+        entry_price: entry,
+        stop_price: stop,
+        target_price: target,
+        stop,
+        ..flat()
+    }
+}
+
+/// Follow a position to its end; it depends on nothing else.
+///
+/// Where no bar before `until` ends it there is no outcome, and the position goes on from there.
+/// `until` is the number of bars, or one less where others follow: what ends a day, and what ends the
+/// data, is known of a bar by the next one. Every bar from `position.next_bar` on is at hand.
+#[inline(always)]
+fn hold(
+    bars: &Bars<'_>,
+    atr: &[f64],
+    rules: &Rules,
+    contract: &Contract,
+    position: &mut Position,
+    until: usize,
+) -> Option<Outcome> {
+    let n = bars.len();
+    let Position { entry_bar, side, risk, entry_price: entry, target_price: target, .. } =
+        *position;
+    let long = side > 0;
+    let s = f64::from(side);
+    let slip = contract.slippage_ticks * contract.tick_size;
+    let through = rules.target_through_ticks * contract.tick_size;
+    let denominator = if rules.round_to_tick { tick_denominator(contract.tick_size) } else { 0.0 };
+    let (mut stop, mut moved) = (position.stop, position.moved);
     let trigger = target + s * through;
-    let mut moved = false;
     let mut ambiguous = false;
-    let (mut highest, mut lowest) = (f64::NEG_INFINITY, f64::INFINITY);
-    let mut j = e;
-    if rules.trail == 0.0 {
+    let (mut highest, mut lowest) = (position.highest, position.lowest);
+    let mut j = position.next_bar as usize;
+    let end = if rules.max_bars > 0 { entry_bar.saturating_add(rules.max_bars as i64) } else { -1 };
+    if rules.trail == 0.0 && j < until {
         let levels = if long { (stop, trigger) } else { (trigger, stop) };
-        let last = if rules.max_bars > 0 { n.min(e.saturating_add(rules.max_bars)) } else { n };
-        (j, highest, lowest) = skip_quiet(bars, rules.close_time, levels, j, last);
+        let last = if rules.max_bars > 0 { until.min(end as usize) } else { until };
+        let extremes = (highest, lowest);
+        (j, highest, lowest) = skip_quiet(bars, rules.close_time, levels, j, last, extremes);
     }
     let (exit_price, reason) = loop {
+        if j >= until {
+            *position = Position { next_bar: j as i64, stop, highest, lowest, moved, ..*position };
+            return None;
+        }
         let stop_reason = if moved { Reason::TrailingStop } else { Reason::StopLoss };
-        if j > e {
+        if j as i64 > entry_bar {
             let price = bars.open[j];
             if rules.close_time >= 0 && bars.minute[j] >= rules.close_time {
                 break (price - s * slip, Reason::SessionClose);
             }
-            if rules.max_bars > 0 && j - e == rules.max_bars {
+            if rules.max_bars > 0 && j as i64 == end {
                 break (price - s * slip, Reason::MaxBars);
             }
             if if long { price <= stop } else { price >= stop } {
@@ -170,7 +230,7 @@ pub fn trade_outcome(
         }
         if rules.trail > 0.0 {
             let bar_atr = atr.get(j).copied().unwrap_or(f64::NAN);
-            let w = unit_size(rules.unit, bar_atr, bars.close[j], signal_risk);
+            let w = unit_size(rules.unit, bar_atr, bars.close[j], risk);
             if !w.is_nan() {
                 let mut level = bars.close[j] - s * (rules.trail * w);
                 if rules.round_to_tick {
@@ -198,13 +258,32 @@ pub fn trade_outcome(
         exit_bar: j,
         entry_price: entry + 0.0,
         exit_price: exit_price + 0.0,
-        stop_price: first_stop + 0.0,
+        stop_price: position.stop_price + 0.0,
         target_price: target + 0.0,
         mae: mae + 0.0,
         mfe: mfe + 0.0,
         reason,
         ambiguous,
     })
+}
+
+/// Follow the trade of a signal at bar `i` to its end: [`enter`], then [`hold`].
+///
+/// There is no outcome where the signal is dropped.
+pub fn trade_outcome(
+    bars: &Bars<'_>,
+    atr: &[f64],
+    signal_risk: f64,
+    rules: &Rules,
+    contract: &Contract,
+    i: usize,
+    side: i8,
+) -> Option<Outcome> {
+    let mut position = enter(bars, atr, signal_risk, rules, contract, i, side);
+    if position.side == 0 {
+        return None;
+    }
+    hold(bars, atr, rules, contract, &mut position, bars.len())
 }
 
 /// Return the first signal of `[from, last)`, or `last`; blocks without any are skipped whole.
@@ -220,34 +299,58 @@ fn next_signal(side: &[i8], from: usize, last: usize) -> usize {
     i
 }
 
-/// Run through the signals of the range and return the trades.
+/// Where a backtest stands before its first bar.
+pub fn begin(contract: &Contract, first: usize) -> Course {
+    Course { equity: contract.initial_capital, next_bar: first as i64, position: flat() }
+}
+
+/// Go on from a course through the signals before `last`, and append the trades that end.
+///
+/// The course is then that at bar `until`, which is as in [`hold`].
+#[allow(clippy::too_many_arguments)]
 pub fn simulate(
     bars: &Bars<'_>,
     atr: &[f64],
     signals: SignalColumns<'_>,
     rules: &Rules,
     contract: &Contract,
-    range: Range,
-) -> Trades {
-    let mut trades = Trades::default();
-    let mut equity = contract.initial_capital;
-    let mut i = next_signal(signals.side, range.first, range.last);
-    while i < range.last {
-        let side = signals.side[i];
-        let risk = signals.risk.get(i).copied().unwrap_or(f64::NAN);
-        let Some(outcome) = trade_outcome(bars, atr, risk, rules, contract, i, side) else {
-            i = next_signal(signals.side, i + 1, range.last);
-            continue;
-        };
-        let settled = settle(&outcome, side, contract);
-        trades.push(i, side, &outcome, &settled);
-        equity += settled.pnl;
+    (last, until): (usize, usize),
+    course: &mut Course,
+    trades: &mut Trades,
+) {
+    let Course { mut equity, next_bar, mut position } = *course;
+    let mut i = next_bar;
+    let stop = last.min(until);
+    loop {
         if equity <= 0.0 {
             break;
         }
-        i = next_signal(signals.side, outcome.exit_bar, range.last);
+        if position.side == 0 {
+            if i >= stop as i64 {
+                break;
+            }
+            let signal = next_signal(signals.side, i as usize, stop);
+            i = signal as i64;
+            if signal >= stop {
+                break;
+            }
+            let risk = signals.risk.get(signal).copied().unwrap_or(f64::NAN);
+            let side = signals.side[signal];
+            position = enter(bars, atr, risk, rules, contract, signal, side);
+            if position.side == 0 {
+                i += 1;
+                continue;
+            }
+        }
+        let Some(outcome) = hold(bars, atr, rules, contract, &mut position, until) else { break };
+        let side = position.side;
+        let settled = settle(&outcome, side, contract);
+        trades.push(position.entry_bar - 1, side, &outcome, &settled);
+        equity += settled.pnl;
+        i = outcome.exit_bar as i64;
+        position = flat();
     }
-    trades
+    *course = Course { equity, next_bar: i, position };
 }
 
 /// A whole backtest.
@@ -269,8 +372,13 @@ pub fn backtest(
     settings: &MetricSettings,
     range: Range,
 ) -> Backtest {
-    let trades = simulate(bars, atr, signals, rules, contract, range);
-    let sums = accumulate(&trades, bars.day, contract, settings, range);
-    let metrics = finish(&sums, contract, settings, range);
+    let mut trades = Trades::default();
+    let mut course = begin(contract, range.first);
+    let ends = (range.last, bars.len());
+    simulate(bars, atr, signals, rules, contract, ends, &mut course, &mut trades);
+    let exit_day = days_of(&trades.exit_bar, bars.day);
+    let span = (bars.day[range.first], bars.day[range.last - 1]);
+    let n_bars = range.last - range.first;
+    let metrics = measure(&trades, &exit_day, contract, settings, span, n_bars);
     Backtest { trades, metrics }
 }

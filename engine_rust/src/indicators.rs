@@ -69,24 +69,44 @@ pub fn atr_wilder(
     period: usize,
     level: Level,
 ) -> Vec<f64> {
-    let n = high.len();
-    let tr = level.run(TrueRange { high, low, close });
-    let mut out = vec![f64::NAN; n];
-    if n <= period {
-        return out;
-    }
-    let mut total = 0.0;
-    for term in &tr[1..=period] {
-        total += term;
-    }
-    let p = period as f64;
-    let mut last = total / p;
-    out[period] = last;
-    for i in period + 1..n {
-        last = (last * (p - 1.0) + tr[i]) / p;
-        out[i] = last;
-    }
+    let mut out = vec![f64::NAN; high.len()];
+    wilder(high, low, close, period, level, (0, 0.0), &mut out);
     out
+}
+
+/// Set Wilder's average true range of the bars after `seen` others, and return what it was.
+///
+/// That is what the next bars need as `carried`: the running sum of the true ranges up to bar
+/// `period`, then the last average. Where others were seen, the columns begin with the last of them.
+pub fn wilder(
+    high: &[f64],
+    low: &[f64],
+    close: &[f64],
+    period: usize,
+    level: Level,
+    (seen, mut carried): (usize, f64),
+    out: &mut [f64],
+) -> f64 {
+    let n = out.len();
+    let tr = level.run(TrueRange { high, low, close });
+    let tr = &tr[high.len() - n..];
+    let p = period as f64;
+    let summed = (period + 1).saturating_sub(seen).min(n);
+    for t in 0..summed {
+        out[t] = f64::NAN;
+        if seen + t > 0 {
+            carried += tr[t];
+        }
+        if seen + t == period {
+            carried /= p;
+            out[t] = carried;
+        }
+    }
+    for t in summed..n {
+        carried = (carried * (p - 1.0) + tr[t]) / p;
+        out[t] = carried;
+    }
+    carried
 }
 
 /// Simple mean of the last `period` true ranges, nan before bar `period - 1`.

@@ -14,5 +14,6 @@ pub mod series_metrics;
 pub mod simd;
 pub mod strategies;
 pub mod strategy;
+pub mod stream;
 pub mod sweep;
 pub mod types;

@@ -210,19 +210,39 @@ pub struct Sums {
     pub reasons: [usize; N_REASONS],
 }
 
-/// Return the sums of trades in order.
-pub fn accumulate(
+/// Return the day of each exit, from the day of every bar.
+pub fn days_of(exit_bar: &[i64], day: &[i32]) -> Vec<i32> {
+    exit_bar.iter().map(|bar| day[*bar as usize]).collect()
+}
+
+/// Return the metrics of trades, see [`accumulate`]; `n_bars` is the number of bars in the range.
+pub fn measure(
     trades: &Trades,
-    day: &[i32],
+    exit_day: &[i32],
     contract: &Contract,
     settings: &MetricSettings,
-    range: Range,
+    span: (i32, i32),
+    n_bars: usize,
+) -> [f64; N_METRICS] {
+    let sums = accumulate(trades, exit_day, contract, settings, span);
+    finish(&sums, contract, settings, n_bars)
+}
+
+/// Return the sums of trades in order.
+///
+/// `exit_day` has the day of each exit, and `span` the first and the last day of the range.
+pub fn accumulate(
+    trades: &Trades,
+    exit_day: &[i32],
+    contract: &Contract,
+    settings: &MetricSettings,
+    span: (i32, i32),
 ) -> Sums {
     let rf = settings.risk_free_rate / settings.periods_per_year;
     let count = trades.len();
     let mut sums = Sums {
         of_pnl: PnlSums::new(0.0),
-        of_days: sum_days(trades, day, contract.initial_capital, rf, &[], &mut []),
+        of_days: sum_days(trades, exit_day, contract.initial_capital, rf, &[], &mut []),
         gain: 0.0,
         loss: 0.0,
         max_drawdown: 0.0,
@@ -276,8 +296,8 @@ pub fn accumulate(
         sums.reasons[usize::from(trades.reason[k])] += 1;
     }
     sums.ruined = equity <= 0.0;
-    let (first_day, last_day) = (day[range.first], day[range.last - 1]);
-    let last_exit = trades.exit_bar.last().map_or(first_day, |bar| day[*bar as usize]);
+    let (first_day, last_day) = span;
+    let last_exit = exit_day.last().copied().unwrap_or(first_day);
     sums.days = counted_days(first_day, last_day, last_exit, sums.ruined);
     sums
 }
@@ -287,7 +307,7 @@ pub fn accumulate(
 /// `ends` are [`block_ends`], and `blocks` gets `S1` and `S2` of each; both may be empty.
 pub fn sum_days(
     trades: &Trades,
-    day: &[i32],
+    exit_day: &[i32],
     capital: f64,
     rf: f64,
     ends: &[i32],
@@ -297,10 +317,10 @@ pub fn sum_days(
     let mut equity = capital;
     let (mut k, mut block) = (0, 0);
     while k < trades.len() {
-        let exit_day = day[trades.exit_bar[k] as usize];
+        let day = exit_day[k];
         let equity_before = equity;
         let mut day_pnl = 0.0;
-        while k < trades.len() && day[trades.exit_bar[k] as usize] == exit_day {
+        while k < trades.len() && exit_day[k] == day {
             equity += trades.pnl[k];
             day_pnl += trades.pnl[k];
             k += 1;
@@ -309,7 +329,7 @@ pub fn sum_days(
         let x = r - rf;
         sums.add(r, if x < 0.0 { x * x } else { 0.0 }, 1.0);
         if !ends.is_empty() {
-            while exit_day >= ends[block] {
+            while day >= ends[block] {
                 block += 1;
             }
             blocks[block][0] += r;
@@ -415,7 +435,7 @@ pub fn finish(
     sums: &Sums,
     contract: &Contract,
     settings: &MetricSettings,
-    range: Range,
+    n_bars: usize,
 ) -> [f64; N_METRICS] {
     let n_trades = sums.trades as f64;
     let periods = settings.periods_per_year;
@@ -462,7 +482,7 @@ pub fn finish(
         calmar: quotient(annual_pct, drawdown_pct),
         recovery_factor: quotient(of_pnl.total, sums.max_drawdown),
         sqn: sqn(of_pnl.total, of_pnl.squares, sums.trades),
-        exposure: quotient(sums.bars_held as f64, (range.last - range.first) as f64),
+        exposure: quotient(sums.bars_held as f64, n_bars as f64),
         avg_bars_held: quotient(sums.bars_held as f64, n_trades),
         ambiguous_trades: sums.ambiguous as f64,
         exits: sums.reasons.map(|exits| exits as f64),

@@ -169,31 +169,46 @@ const PARALLEL_BARS: usize = 32_768;
 
 /// Return the signals of every bar.
 pub fn detect(bars: &Bars<'_>, strategy: &dyn Strategy, level: Level) -> Signals {
+    detect_from(bars, strategy, level, 0, bars.len())
+}
+
+/// Return the signals of bars `start` to `until`, and none at the others.
+pub fn detect_from(
+    bars: &Bars<'_>,
+    strategy: &dyn Strategy,
+    level: Level,
+    start: usize,
+    until: usize,
+) -> Signals {
     let n = bars.len();
     let mut side = vec![0_i8; n];
     let mut risk = vec![0.0_f64; if strategy.gives_risk() { n } else { 0 }];
-    if n < PARALLEL_BARS || pool::n_threads() == 1 {
-        strategy.detect(bars, level, 0, &mut side, &mut risk);
+    let sides = &mut side[start..until];
+    let risks = if risk.is_empty() { &mut [] } else { &mut risk[start..until] };
+    if sides.len() < PARALLEL_BARS || pool::n_threads() == 1 {
+        strategy.detect(bars, level, start, sides, risks);
     } else {
-        pool::install(|| detect_in_chunks(bars, strategy, level, &mut side, &mut risk));
+        pool::install(|| detect_in_chunks(bars, strategy, level, start, sides, risks));
     }
     Signals { side, risk }
 }
 
-/// Set the sides, and the risks if any, of all bars, chunks of them in parallel.
+/// Set the sides, and the risks if any, of the bars from `start` on, chunks of them in parallel.
 fn detect_in_chunks(
     bars: &Bars<'_>,
     strategy: &dyn Strategy,
     level: Level,
+    start: usize,
     side: &mut [i8],
     risk: &mut [f64],
 ) {
     let sides = side.par_chunks_mut(CHUNK).enumerate();
+    let begin = |k: usize| start + k * CHUNK;
     if risk.is_empty() {
-        sides.for_each(|(k, side)| strategy.detect(bars, level, k * CHUNK, side, &mut []));
+        sides.for_each(|(k, side)| strategy.detect(bars, level, begin(k), side, &mut []));
     } else {
         sides.zip(risk.par_chunks_mut(CHUNK)).for_each(|((k, side), risk)| {
-            strategy.detect(bars, level, k * CHUNK, side, risk);
+            strategy.detect(bars, level, begin(k), side, risk);
         });
     }
 }

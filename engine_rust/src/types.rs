@@ -254,6 +254,46 @@ pub struct Outcome {
     pub ambiguous: bool,
 }
 
+/// A position as it stands before `next_bar`; `side` is 0 where there is none.
+///
+/// A bar may lie before the first of the bars at hand: then its number is below 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    /// Bar of the entry.
+    pub entry_bar: i64,
+    /// The first bar that it has not been held through.
+    pub next_bar: i64,
+    /// 1 for a long, -1 for a short, 0 for none.
+    pub side: i8,
+    /// Risk of the signal in points, nan where undefined.
+    pub risk: f64,
+    /// Entry price.
+    pub entry_price: f64,
+    /// First stop, infinitely far where there is none.
+    pub stop_price: f64,
+    /// Target, infinitely far where there is none.
+    pub target_price: f64,
+    /// The present stop.
+    pub stop: f64,
+    /// Highest price of the bars that it was held through.
+    pub highest: f64,
+    /// Lowest price of the bars that it was held through.
+    pub lowest: f64,
+    /// Whether the stop has moved.
+    pub moved: bool,
+}
+
+/// Where a backtest stands between two bars: what goes over the edge of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// Balance of the account; one that is not above zero is ruined.
+    pub equity: f64,
+    /// The first bar whose signal may be acted on once nothing is held.
+    pub next_bar: i64,
+    /// What is held.
+    pub position: Position,
+}
+
 /// What a trade earned.
 #[derive(Clone, Copy, Debug)]
 pub struct Settlement {
@@ -311,10 +351,29 @@ impl Trades {
         self.pnl.is_empty()
     }
 
+    /// Move all trades of others behind these.
+    pub fn append(&mut self, others: &mut Self) {
+        self.signal_bar.append(&mut others.signal_bar);
+        self.entry_bar.append(&mut others.entry_bar);
+        self.exit_bar.append(&mut others.exit_bar);
+        self.side.append(&mut others.side);
+        self.entry_price.append(&mut others.entry_price);
+        self.exit_price.append(&mut others.exit_price);
+        self.stop_price.append(&mut others.stop_price);
+        self.target_price.append(&mut others.target_price);
+        self.points.append(&mut others.points);
+        self.pnl.append(&mut others.pnl);
+        self.fees.append(&mut others.fees);
+        self.mae.append(&mut others.mae);
+        self.mfe.append(&mut others.mfe);
+        self.reason.append(&mut others.reason);
+        self.ambiguous.append(&mut others.ambiguous);
+    }
+
     /// Append the trade of a signal at bar `signal`.
-    pub fn push(&mut self, signal: usize, side: i8, outcome: &Outcome, settled: &Settlement) {
-        self.signal_bar.push(signal as i64);
-        self.entry_bar.push(signal as i64 + 1);
+    pub fn push(&mut self, signal: i64, side: i8, outcome: &Outcome, settled: &Settlement) {
+        self.signal_bar.push(signal);
+        self.entry_bar.push(signal + 1);
         self.exit_bar.push(outcome.exit_bar as i64);
         self.side.push(side);
         self.entry_price.push(outcome.entry_price);

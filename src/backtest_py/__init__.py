@@ -39,6 +39,8 @@ from backtest_py.strategies import *  # noqa: F403 - a strategy is named there a
 if TYPE_CHECKING:
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
     from backtest_py.analysis.monte_carlo.run import monte_carlo
+    from backtest_py.backtest.chunked import run_chunked
+    from backtest_py.backtest.many import ManyResults, run_many
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.config import Config
     from backtest_py.data.readers import load_bars
@@ -66,6 +68,7 @@ __all__ = [
     "EngineError",
     "EngineUnavailableError",
     "ExitRules",
+    "ManyResults",
     "MetricSettings",
     "MonteCarlo",
     "ParityError",
@@ -83,6 +86,8 @@ __all__ = [
     "plan_sweep",
     "register_strategy",
     "run",
+    "run_chunked",
+    "run_many",
     "run_signals",
     "sweep",
     "synthetic_bars",
@@ -92,6 +97,7 @@ __all__ += strategies.__all__
 _LATER: Final = {
     "BacktestResult": "backtest_py.backtest.result",
     "Config": "backtest_py.config",
+    "ManyResults": "backtest_py.backtest.many",
     "MonteCarlo": "backtest_py.analysis.monte_carlo.result",
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
@@ -103,6 +109,8 @@ _LATER: Final = {
     "open_sweep": "backtest_py.sweep.result.result",
     "plan_sweep": "backtest_py.sweep.run",
     "register_strategy": "backtest_py.strategies.user",
+    "run_chunked": "backtest_py.backtest.chunked",
+    "run_many": "backtest_py.backtest.many",
     "sweep": "backtest_py.sweep.run",
     "synthetic_bars": "backtest_py.data.synthetic",
 }

@@ -11,6 +11,7 @@ from backtest_py.rules import ExitRules
 
 __all__ = [
     "SEMANTICS_VERSION",
+    "Stream",
     "SweepPlan",
     "__version__",
     "annual_return_pct",
@@ -319,6 +320,45 @@ def bootstrap_bars(
     path: int,
 ) -> tuple[list[_Floats], _Integers]:
     """Chain blocks of bars that begin at the time of day they had; also which bar each was."""
+
+@final
+class Stream:
+    """One backtest that goes on from chunk to chunk; see ``engines.base.Stream``."""
+
+    def __new__(
+        cls,
+        strategy: _Strategy,
+        rules: ExitRules,
+        contract: Contract,
+        *,
+        level: str | None = None,
+    ) -> Stream: ...
+    @property
+    def entered(self) -> int: ...
+    def advance(
+        self,
+        bars: _BarColumns,
+        base: int,
+        start: int,
+        until: int,
+        first: int,
+        last: int,
+        *,
+        atr: _Floats | None = None,
+    ) -> NDArray[np.int64]:
+        """Go through the new bars of a window.
+
+        Raises
+        ------
+        EngineError
+            If an array is not contiguous or has the wrong length, the new bars do not lie within
+            the window, or the rules measure in a column that is not given.
+        """
+
+    def finish(
+        self, metrics: MetricSettings, first: int, last: int, span: tuple[int, int]
+    ) -> tuple[dict[str, NDArray[np.generic]], _Floats]:
+        """Return all trades and their metrics."""
 
 @final
 class SweepPlan:

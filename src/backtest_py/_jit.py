@@ -43,6 +43,8 @@ class Kernel:
         The undecorated function.
     allocates : bool
         Whether it may make arrays.
+    inlined : bool
+        Whether it becomes part of the kernels that call it.
     fingerprint : str
         Digest of the code and constants of this kernel and of all that it calls; empty until
         the dispatcher is built.
@@ -52,10 +54,13 @@ class Kernel:
     __name__: str
     __qualname__: str
 
-    def __init__(self, function: Callable[..., Any], *, allocates: bool = True) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, allocates: bool = True, inlined: bool = False
+    ) -> None:
         functools.update_wrapper(self, function)
         self.py_func = function
         self.allocates = allocates
+        self.inlined = inlined
         self._dispatcher: Callable[..., Any] | None = None
         self.fingerprint = ""
         self._building = False
@@ -94,7 +99,7 @@ class Kernel:
         self._building = True
         try:
             function, references = self._linked()
-            references.append(f"allocates={self.allocates}")
+            references.append(f"allocates={self.allocates} inlined={self.inlined}")
             self.fingerprint = _digest(_code_text(function.__code__), *references)
             self._dispatcher = self._compile_lazily(function)
         finally:
@@ -155,7 +160,7 @@ class Kernel:
             # Plain Python must divide silently too, as the compiled code does.
             return cast("Callable[..., Any]", np.errstate(all="ignore")(function))
         _finish_compiling_before_forks()
-        options = JIT_OPTIONS | {"_nrt": self.allocates}
+        options = JIT_OPTIONS | {"_nrt": self.allocates, "forceinline": self.inlined}
         dispatcher = njit(**options)(function)
         if self.__module__.partition(".")[0] == _PACKAGE:
             attach_cache(dispatcher, f"{self.__module__}.{self.__qualname__}", self.fingerprint)
@@ -173,9 +178,9 @@ def _finish_compiling_before_forks() -> None:
 @overload
 def kernel(function: Callable[..., Any], /) -> Kernel: ...
 @overload
-def kernel(*, allocates: bool) -> Callable[[Callable[..., Any]], Kernel]: ...
+def kernel(*, allocates: bool, inlined: bool = False) -> Callable[[Callable[..., Any]], Kernel]: ...
 def kernel(
-    function: Callable[..., Any] | None = None, /, *, allocates: bool = True
+    function: Callable[..., Any] | None = None, /, *, allocates: bool = True, inlined: bool = False
 ) -> Kernel | Callable[[Callable[..., Any]], Kernel]:
     """Make a function a Numba kernel that is compiled on first use.
 
@@ -191,6 +196,9 @@ def kernel(
         False for a kernel that makes no array, nor calls one that does: numba then counts no
         references, which costs more than a short kernel itself (simulating a backtest of 2,000
         trades: 0.93 ms with, 0.44 ms without). Numba refuses to compile it if it does allocate.
+    inlined : bool
+        True for a part of a hot loop: a call hands over every field of every array, which takes
+        longer than a short trade (20,000 trades: 0.77 ms with calls, 0.43 ms inlined).
 
     Returns
     -------
@@ -216,7 +224,7 @@ def kernel(
     6.5
     """
     if function is None:
-        return functools.partial(Kernel, allocates=allocates)
+        return functools.partial(Kernel, allocates=allocates, inlined=inlined)
     return Kernel(function)
 
 

@@ -86,6 +86,9 @@ class StorageError(BacktestError, OSError):
 class CacheError(BacktestError, OSError):
     """A tier of the market data cache cannot be used; the next one is asked instead."""
 
+    reason = "unreadable"
+    """Why, in a word for metrics."""
+
 
 class ExchangeError(BacktestError, ConnectionError):
     """An exchange gave no answer that can be used."""

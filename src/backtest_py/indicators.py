@@ -6,7 +6,7 @@ import numpy as np
 
 from backtest_py._jit import kernel
 
-__all__ = ["atr_sma", "atr_wilder", "prior_sum", "true_range", "window_sums"]
+__all__ = ["atr_sma", "atr_wilder", "prior_sum", "true_range", "wilder", "window_sums"]
 
 BLOCK = 512
 """Bars per block: the running sums of one block stay in the first-level cache."""
@@ -68,20 +68,34 @@ def true_range(high, low, close, out):
 @kernel
 def atr_wilder(high, low, close, period, out):
     """Set Wilder's average true range, nan before bar ``period``."""
+    wilder(high, low, close, period, 0, 0.0, out)
+
+
+@kernel
+def wilder(high, low, close, period, seen, carried, out):
+    """Set Wilder's average true range of the bars after ``seen`` others, and return what it was.
+
+    That is what the next bars need as ``carried``: the running sum of the true ranges up to bar
+    ``period``, then the last average. Where others were seen, the columns begin with the last of
+    them.
+    """
     n = len(out)
-    tr = np.empty(n)
+    tr = np.empty(len(high))
     true_range(high, low, close, tr)
-    for i in range(min(period, n)):
-        out[i] = np.nan
-    if n <= period:
-        return
-    total = 0.0
-    for i in range(1, period + 1):
-        total += tr[i]
+    tr = tr[len(high) - n :]
     p = float(period)
-    out[period] = total / p
-    for i in range(period + 1, n):
-        out[i] = (out[i - 1] * (p - 1.0) + tr[i]) / p
+    summed = min(max(period + 1 - seen, 0), n)
+    for t in range(summed):
+        out[t] = np.nan
+        if seen + t > 0:
+            carried += tr[t]
+        if seen + t == period:
+            carried = carried / p
+            out[t] = carried
+    for t in range(summed, n):
+        carried = (carried * (p - 1.0) + tr[t]) / p
+        out[t] = carried
+    return carried
 
 
 @kernel

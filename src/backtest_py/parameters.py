@@ -29,7 +29,7 @@ __all__ = [
     "unknown_name",
 ]
 
-Kind = Literal["float", "int", "bool", "clock", "choice", "text"]
+Kind = Literal["float", "int", "bool", "clock", "choice", "text", "texts"]
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
 
@@ -104,6 +104,8 @@ class Parameter:
             return "true or false"
         if self.kind == "text":
             return "a text in quotes"
+        if self.kind == "texts":
+            return "a text in quotes, or a list of them"
         if self.kind == "clock":
             off = ', or "" for off' if self.optional else ""
             return f'a time of day "HH:MM" from {clock_text(int(self.minimum or 0))} to 23:59{off}'
@@ -135,8 +137,10 @@ class Parameter:
                 return bool(value)
             if self.kind == "choice" and isinstance(value, str) and value in self.choices:
                 return str(value)
-            if self.kind == "text" and isinstance(value, str):
+            if self.kind in {"text", "texts"} and isinstance(value, str):
                 return str(value)
+            if self.kind == "texts" and _is_texts(value):
+                return tuple(cast("list[str]", value))
         except (TypeError, ValueError, OverflowError):
             pass
         raise ConfigError(
@@ -194,6 +198,12 @@ def _shown(value: object) -> str:
     except ValueError:
         return f"({type(value).__name__} of too many digits)"
     return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _is_texts(value: object) -> bool:
+    """Tell whether this is a list of texts, and of at least one."""
+    listed = isinstance(value, (list, tuple)) and len(value) > 0
+    return listed and all(isinstance(item, str) for item in cast("list[object]", value))
 
 
 def _is_numpy_bool(value: object) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from backtest_py._io.versions import installed_version, package_version
 from backtest_py.engines.layouts import SEMANTICS_VERSION
 from backtest_py.fingerprints import canonical_json, sha256
 
@@ -30,11 +31,14 @@ __all__ = [
     "Provenance",
     "canonical_json",
     "configuration",
+    "market_of",
     "package_version",
     "sha256",
     "signals_hash",
 ]
 
+MARKET: Final = ("source", "symbol", "interval", "certificate")
+"""What a report of bars says of where they came from."""
 PACKAGES: Final = ("numpy", "numba", "llvmlite")
 
 
@@ -67,6 +71,10 @@ class Provenance:
     config_hash : str
         SHA-256 of strategy, rules, contract, metric settings and range, see
         :func:`configuration`.
+    market : mapping of str to str
+        Where the bars came from: ``source``, the name of the file or of the exchange, ``symbol``,
+        ``interval`` and ``certificate``, the SHA-256 of what was checked of an exchange's candles;
+        "" where not known.
     semantics_version : int
         Version of the contract that both engines implement.
     """
@@ -78,11 +86,12 @@ class Provenance:
     machine: str
     bars_hash: str
     config_hash: str
+    market: Mapping[str, str]
     semantics_version: int = SEMANTICS_VERSION
 
     def __post_init__(self) -> None:
         """Keep read-only copies."""
-        for name in ("build", "versions"):
+        for name in ("build", "versions", "market"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -100,6 +109,7 @@ class Provenance:
             machine=_machine(),
             bars_hash=job.bars.content_hash,
             config_hash=sha256(canonical_json(configuration(job))),
+            market=market_of(job.bars),
         )
 
     def to_mapping(self) -> dict[str, Any]:
@@ -112,12 +122,25 @@ class Provenance:
             "machine": self.machine,
             "bars_hash": self.bars_hash,
             "config_hash": self.config_hash,
+            "market": dict(self.market),
             "semantics_version": self.semantics_version,
         }
 
 
 def _provenance(values: dict[str, Any]) -> Provenance:
     return Provenance(**values)
+
+
+def market_of(bars: Bars) -> dict[str, str]:
+    """Return where bars came from, "" for what is not known of them.
+
+    Examples
+    --------
+    >>> from backtest_py import synthetic_bars
+    >>> market_of(synthetic_bars(n_days=1))["symbol"]
+    ''
+    """
+    return {name: getattr(bars.report, name) for name in MARKET}
 
 
 def configuration(job: Job) -> dict[str, Any]:
@@ -138,22 +161,6 @@ def configuration(job: Job) -> dict[str, Any]:
     }
 
 
-@cache
-def package_version() -> str:
-    """Return the version of backtest-py, or ``"source"`` where it runs without being installed."""
-    return _version("backtest-py") or "source"
-
-
-def _version(package: str) -> str | None:
-    # a tenth of this package's import time, and only results need it
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _strategy(job: Job) -> dict[str, Any]:
     described: dict[str, Any] = {"name": "signals", "params": {}}
     if job.strategy is not None:
@@ -172,15 +179,16 @@ def signals_hash(signals: Signals) -> str:
 
 
 def _time_text(bars: Bars, index: int) -> str:
-    unit: Literal["s", "ns"] = "ns" if int(bars.time[index]) % 1_000_000_000 else "s"
-    text = np.datetime_as_string(bars.time[index].astype("datetime64[ns]"), unit=unit)
+    time = bars.times_at(np.array([index]))
+    unit: Literal["s", "ns"] = "ns" if int(time[0]) % 1_000_000_000 else "s"
+    text = np.datetime_as_string(time.view("datetime64[ns]"), unit=unit)[0]
     return str(text) + ("" if bars.is_naive else "Z")
 
 
 @cache
 def _versions() -> Mapping[str, str]:
     found = {"backtest-py": package_version(), "python": platform.python_version()}
-    installed = {package: _version(package) for package in PACKAGES}
+    installed = {package: installed_version(package) for package in PACKAGES}
     found |= {package: version for package, version in installed.items() if version is not None}
     return MappingProxyType(found)
 

@@ -18,6 +18,7 @@ mod monte_carlo;
 mod run;
 mod series;
 mod settings;
+mod stream;
 mod sweep;
 
 mod exceptions {
@@ -113,6 +114,8 @@ mod python_module {
     #[pymodule_export]
     use super::{py_build_info, py_metric_names, py_settings, py_strategies};
 
+    #[pymodule_export]
+    use super::stream::PyStream;
     #[pymodule_export]
     use super::sweep::PySweepPlan;
 

@@ -24,7 +24,7 @@ pub(super) type PyRun<'py> = (
     usize,
 );
 
-fn trade_columns(py: Python<'_>, trades: Trades) -> PyResult<Bound<'_, PyDict>> {
+pub(super) fn trade_columns(py: Python<'_>, trades: Trades) -> PyResult<Bound<'_, PyDict>> {
     let columns = PyDict::new(py);
     columns.set_item("signal_bar", trades.signal_bar.into_pyarray(py))?;
     columns.set_item("entry_bar", trades.entry_bar.into_pyarray(py))?;

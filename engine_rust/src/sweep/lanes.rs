@@ -335,8 +335,8 @@ pub fn numbers_of_lane(
         reasons,
     };
     let (metric_columns, block_columns) = columns.split_at_mut(N_METRICS);
-    for (column, number) in metric_columns.iter_mut().zip(finish(&total, contract, settings, range))
-    {
+    let metrics = finish(&total, contract, settings, range.last - range.first);
+    for (column, number) in metric_columns.iter_mut().zip(metrics) {
         column[place] = number;
     }
     let of_lane = |block: usize| blocks[block].map(|sums| sums[lane]);

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use crate::backtest_engine::trade_outcome;
 use crate::contract::{Contract, settle};
 use crate::error::{EngineError, EngineResult};
-use crate::metrics::{accumulate, finish, finish_blocks, sum_days};
+use crate::metrics::{accumulate, days_of, finish, finish_blocks, sum_days};
 use crate::pool::Pool;
 use crate::simd::{LANES, Level, Task, Vector};
 use crate::strategy::{Bound, Scores};
@@ -318,10 +318,12 @@ impl SweepPlan {
             self.require_going_on()?;
             let (range, ends) = (asked.ranges[k], &asked.ends[k]);
             let trades = walk(bars, &self.candidates.rows, rows, exit);
-            let sums = accumulate(&trades, bars.day, contract, settings, range);
-            numbers.extend(finish(&sums, contract, settings, range));
+            let exit_day = days_of(&trades.exit_bar, bars.day);
+            let span = (bars.day[range.first], bars.day[range.last - 1]);
+            let sums = accumulate(&trades, &exit_day, contract, settings, span);
+            numbers.extend(finish(&sums, contract, settings, range.last - range.first));
             let mut blocks = vec![[0.0; 2]; ends.len()];
-            sum_days(&trades, bars.day, contract.initial_capital, 0.0, ends, &mut blocks);
+            sum_days(&trades, &exit_day, contract.initial_capital, 0.0, ends, &mut blocks);
             numbers.extend(finish_blocks(ends, asked.days[k].0, sums.days, |block| blocks[block]));
         }
         Ok(numbers)
@@ -342,7 +344,7 @@ fn walk(bars: &Bars<'_>, candidates: &[Candidate], rows: &[u32], exit: &Exit<'_>
         let found = trade_outcome(bars, atr, risk, rules, contract, bar, side);
         let Some(outcome) = found else { continue };
         let settled = settle(&outcome, side, contract);
-        trades.push(bar, side, &outcome, &settled);
+        trades.push(bar as i64, side, &outcome, &settled);
         equity += settled.pnl;
         if equity <= 0.0 {
             break;

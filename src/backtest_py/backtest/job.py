@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
     Moment = str | date | None
 
-__all__ = ["check_job", "expect", "prepare"]
+__all__ = [
+    "check_job",
+    "check_units",
+    "check_volume",
+    "expect",
+    "pair",
+    "prepare",
+    "settings_of",
+    "warn_of_mistakes",
+]
 
 OFF_GRID_SHARE = 0.001
 """Share of prices off the tick grid above which there is a warning."""
@@ -34,29 +43,44 @@ def prepare(
     contract: Contract | None,
     metrics: MetricSettings | None,
     span: tuple[Moment, Moment] | None,
+    *,
+    market: str = "",
 ) -> Job:
     """Check that bars and settings fit together, warn of likely mistakes, and return the job.
+
+    Warnings name the market where several are run.
 
     Raises
     ------
     ConfigError
         If they do not fit.
     """
+    expect("bars", bars, Bars)
+    settings = settings_of(rules, contract, metrics)
+    first, last = bars.bounds(*pair(span))
+    job = Job(bars, strategy, signals, *settings, first, last)
+    check_job(job)
+    warn_of_mistakes(job, f"{market}: " if market else "")
+    return job
+
+
+def settings_of(
+    rules: ExitRules | None, contract: Contract | None, metrics: MetricSettings | None
+) -> tuple[ExitRules, Contract, MetricSettings]:
+    """Return the settings, those that are left out with their defaults.
+
+    Raises
+    ------
+    ConfigError
+        If one is of the wrong class.
+    """
     rules = ExitRules() if rules is None else rules
     contract = Contract() if contract is None else contract
     metrics = MetricSettings() if metrics is None else metrics
-    for name, value, kind in (
-        ("bars", bars, Bars),
-        ("rules", rules, ExitRules),
-        ("contract", contract, Contract),
-        ("metrics", metrics, MetricSettings),
-    ):
-        expect(name, value, kind)
-    first, last = (0, len(bars)) if span is None else bars.bounds(*_pair(span))
-    job = Job(bars, strategy, signals, rules, contract, metrics, first, last)
-    check_job(job)
-    _warn(job)
-    return job
+    expect("rules", rules, ExitRules)
+    expect("contract", contract, Contract)
+    expect("metrics", metrics, MetricSettings)
+    return rules, contract, metrics
 
 
 def expect(name: str, value: object, kind: type) -> None:
@@ -81,7 +105,16 @@ def expect(name: str, value: object, kind: type) -> None:
     raise ConfigError(f"{name} is {given}, not {wanted}; {advice}")
 
 
-def _pair(span: object) -> tuple[Moment, Moment]:
+def pair(span: object) -> tuple[Moment, Moment]:
+    """Return start and end of a range, both None where there is none.
+
+    Raises
+    ------
+    ConfigError
+        If it is no pair.
+    """
+    if span is None:
+        return None, None
     if isinstance(span, (tuple, list)) and len(span) == 2:
         return span[0], span[1]
     raise ConfigError(
@@ -98,10 +131,33 @@ def check_job(job: Job) -> None:
     ConfigError
         With what to do.
     """
-    strategy, rules, bars = job.strategy, job.rules, job.bars
-    if strategy is not None and strategy.uses_volume and not bars.has_volume:
+    check_volume(job)
+    check_units(job)
+
+
+def check_volume(job: Job) -> None:
+    """Refuse a strategy that looks at volumes where there are none.
+
+    Raises
+    ------
+    ConfigError
+        With what to do.
+    """
+    strategy = job.strategy
+    if strategy is not None and strategy.uses_volume and not job.bars.has_volume:
         raise ConfigError(_no_volume(strategy))
-    if rules.unit == "atr" and rules.atr_method == "column" and bars.atr_column is None:
+
+
+def check_units(job: Job) -> None:
+    """Refuse rules that measure in what is not there.
+
+    Raises
+    ------
+    ConfigError
+        With what to do.
+    """
+    strategy, rules = job.strategy, job.rules
+    if rules.unit == "atr" and rules.atr_method == "column" and job.bars.atr_column is None:
         raise ConfigError(
             'rules.atr_method = "column", but the bars have no column "atr"; add one, or use '
             '"wilder" or "sma"'
@@ -127,20 +183,22 @@ def _no_volume(strategy: Strategy) -> str:
     )
 
 
-def _warn(job: Job) -> None:
+def warn_of_mistakes(job: Job, prefix: str = "") -> None:
+    """Warn of likely mistakes on behalf of the caller's caller's caller."""
     bars, tick_size = job.bars, job.contract.tick_size
     share = bars.off_grid_share(tick_size)
     if share > OFF_GRID_SHARE:
         warnings.warn(
-            f"{100 * share:.1f} % of the prices are off the tick grid of {tick_size:g}: the tick "
-            "size is wrong, or the series is ratio-adjusted, so that percentages are right but "
-            "points and money are not",
+            f"{prefix}{100 * share:.1f} % of the prices are off the tick grid of {tick_size:g}: "
+            "the tick size is wrong, or the series is ratio-adjusted, so that percentages are "
+            "right but points and money are not",
             BacktestWarning,
             stacklevel=4,
         )
     if job.metrics.periods_per_year == 252 and bars.trades_weekends:
         warnings.warn(
-            "metrics.periods_per_year = 252, but the market trades on weekends; 365 is usual there",
+            f"{prefix}metrics.periods_per_year = 252, but the market trades on weekends; 365 is "
+            "usual there",
             BacktestWarning,
             stacklevel=4,
         )

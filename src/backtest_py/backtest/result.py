@@ -6,7 +6,6 @@ so that a run which only needs one metric pays for nothing else.
 
 from __future__ import annotations
 
-import json
 from html import escape
 from pathlib import Path
 from types import MappingProxyType
@@ -16,10 +15,10 @@ import numpy as np
 
 from backtest_py._io.files import replace_file
 from backtest_py.backtest.metrics import Metrics, number_text
+from backtest_py.backtest.saving import parquet_bytes, pretty_json, save_files
 from backtest_py.bars import read_only
-from backtest_py.errors import ConfigError, StorageError
 from backtest_py.parameters import counted, unknown_name
-from backtest_py.provenance import EngineFacts, Provenance, configuration, sha256
+from backtest_py.provenance import EngineFacts, Provenance, configuration
 from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ TRADE_COLUMNS: Final = (
 TABLES: Final[tuple[GroupBy, ...]] = ("month", "weekday", "hour", "side", "reason")
 """What trades can be grouped by."""
 
+_HOUR: Final = 3_600_000_000_000
+_DAY: Final = 24 * _HOUR
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -241,30 +242,17 @@ class BacktestResult:
         StorageError
             If it cannot be written.
         """
-        directory = Path(directory)
-        _check_manifest(directory / "manifest.json")
         files = {
-            "trades.parquet": self._parquet(),
-            "metrics.json": _pretty_json(self.metrics.to_mapping()),
+            "trades.parquet": parquet_bytes(self.trades_arrow),
+            "metrics.json": pretty_json(self.metrics.to_mapping()),
         }
-        hashes = {name: sha256(content) for name, content in files.items()}
-        files["manifest.json"] = _pretty_json({**self.manifest(), "files": hashes})
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            for name, content in files.items():
-                replace_file(directory / name, content)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise ConfigError(f"{directory} cannot be a directory: a file stands there") from error
-        except OSError as error:
-            raise StorageError(
-                f"{directory} cannot be written: {error.strerror or error}; give another directory"
-            ) from error
-        return directory
+        return save_files(directory, files, self.manifest())
 
     def manifest(self) -> dict[str, Any]:
         """Return what was asked for and what answered, ready for JSON."""
         bars = self.job.bars
-        span = np.datetime_as_string(bars.time[[0, -1]].astype("datetime64[ns]"), unit="s")
+        ends = bars.times_at(np.array([0, len(bars) - 1]))
+        span = np.datetime_as_string(ends.view("datetime64[ns]"), unit="s")
         zone = "" if bars.is_naive else "Z"
         return {
             "kind": "run",
@@ -334,8 +322,9 @@ class BacktestResult:
             span = [f"range {bars.time_text(job.first)} to {bars.time_text(job.last - 1)}"]
         profit = f"{number_text(metrics.total_return)} ({number_text(metrics.total_return_pct)} %)"
         loss = f"{number_text(metrics.max_drawdown)} ({number_text(metrics.max_drawdown_pct)} %)"
+        market = bars.report.market and f"{bars.report.market}, "
         return [
-            f"{name} on {counted(len(bars), 'bar')} from {dates[0]} to {dates[-1]}",
+            f"{name} on {market}{counted(len(bars), 'bar')} from {dates[0]} to {dates[-1]}",
             *span,
             f"engine {self.engine}: {self._reason}",
             f"{counted(len(self), 'trade')}, win rate {number_text(metrics.win_rate)}",
@@ -364,7 +353,7 @@ class BacktestResult:
             column = np.array([reason.name for reason in Reason], dtype=object)[columns["reason"]]
         elif name.endswith("_time"):
             bar = columns[f"{name.removesuffix('_time')}_bar"]
-            column = self.job.bars.time[bar].view("datetime64[ns]")
+            column = self.job.bars.times_at(bar).view("datetime64[ns]")
         else:
             column = columns[name]
         return column
@@ -377,25 +366,15 @@ class BacktestResult:
         if by == "reason":
             return [reason.name for reason in Reason], columns["reason"].astype(np.int64)
         if by == "hour":
-            return list(range(24)), (bars.minute[columns["entry_bar"]] // 60).astype(np.int64)
+            return list(range(24)), bars.wall_at(columns["entry_bar"]) // _HOUR % 24
         if by == "weekday":
-            dates = bars.session_dates[bars.day[columns["entry_bar"]]]
             # 1970-01-01 was a Thursday
-            return list(_WEEKDAYS), (dates.astype(np.int64) + 3) % 7
+            return list(_WEEKDAYS), (bars.wall_at(columns["entry_bar"]) // _DAY + 3) % 7
         if by == "month":
-            dates = bars.session_dates[bars.day[columns["exit_bar"]]]
+            dates = (bars.wall_at(columns["exit_bar"]) // _DAY).astype("M8[D]")
             months, codes = np.unique(dates.astype("datetime64[M]"), return_inverse=True)
             return [str(month) for month in months], codes
         raise unknown_name("table", by, TABLES)
-
-    def _parquet(self) -> bytes:
-        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
-        buffer = pa.BufferOutputStream()
-        pq.write_table(self.trades_arrow, buffer, compression="zstd")
-        content: bytes = buffer.getvalue().to_pybytes()
-        return content
 
 
 def _restored(job: Job, output: EngineOutput, provenance: Provenance) -> BacktestResult:
@@ -403,21 +382,3 @@ def _restored(job: Job, output: EngineOutput, provenance: Provenance) -> Backtes
     result = BacktestResult(job, output, facts, provenance.reason)
     result._provenance = provenance  # noqa: SLF001 - a second constructor
     return result
-
-
-def _check_manifest(path: Path) -> None:
-    """Refuse to replace what is not the manifest of a run, such as that of a sweep."""
-    try:
-        found = json.loads(path.read_bytes())
-    except OSError:
-        return  # there is none; what else is wrong shows on writing
-    except ValueError:
-        found = None
-    kind = found.get("kind") if isinstance(found, dict) else None
-    if kind != "run":
-        what = f"of kind {kind!r}" if isinstance(kind, str) else "of something else"
-        raise ConfigError(f"{path} is a manifest {what}, no run; give another directory")
-
-
-def _pretty_json(value: object) -> bytes:
-    return (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()

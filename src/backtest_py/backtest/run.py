@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.contract import Contract, MetricSettings
-    from backtest_py.engines.base import Job
+    from backtest_py.engines.base import Engine, EngineOutput, Job
     from backtest_py.rules import ExitRules
 
     Moment = str | date | None
 
-__all__ = ["as_strategy", "run", "run_signals"]
+__all__ = ["answered", "as_strategy", "run", "run_signals"]
 
 _TOTAL_RETURN: Final = METRICS.index("total_return")
 
@@ -143,18 +143,25 @@ def run_signals(
 
 
 def _run(job: Job, engine: str) -> BacktestResult:
+    runner, reason = resolve(engine, job)
+    return answered(job, runner.run(job), runner, reason)
+
+
+def answered(
+    job: Job, output: EngineOutput, engine: Engine, reason: str, prefix: str = ""
+) -> BacktestResult:
+    """Return the result of a job, and warn where its numbers mean nothing."""
     from backtest_py.backtest.result import BacktestResult  # noqa: PLC0415 - quick import
 
-    runner, reason = resolve(engine, job)
-    output = runner.run(job)
-    if not isfinite(output.metrics[_TOTAL_RETURN]):
+    total = output.metrics[_TOTAL_RETURN]
+    if not isfinite(total):
         warnings.warn(
-            f"the total return is {output.metrics[_TOTAL_RETURN]}: prices, quantity or point value "
-            "are so large that the equity overflows, and metrics that build on it mean nothing",
+            f"{prefix}the total return is {total}: prices, quantity or point value are so large "
+            "that the equity overflows, and metrics that build on it mean nothing",
             BacktestWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return BacktestResult(job, output, runner, reason)
+    return BacktestResult(job, output, engine, reason)
 
 
 def as_strategy(strategy: str | Strategy | Callable[..., Any]) -> Strategy:

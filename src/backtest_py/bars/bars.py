@@ -7,8 +7,6 @@ instant at which each bar opens, and the minute and trading day on the session's
 from __future__ import annotations
 
 import warnings
-from datetime import date
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import numpy as np
@@ -16,20 +14,31 @@ import numpy as np
 from backtest_py._forks import FreshLock
 from backtest_py.bars.clocks import wall_clock
 from backtest_py.bars.columns import PRICES, Columns, columns_from_arrays, columns_from_frame
+from backtest_py.bars.hashing import HASHED, ContentHash, hash_of_version_1
 from backtest_py.bars.options import ReadOptions
-from backtest_py.bars.timestamps import Times, as_times, parse_times, time_text
+from backtest_py.bars.ranges import edges, first_at
+from backtest_py.bars.timestamps import as_times, time_text
 from backtest_py.bars.validation import BarsReport, settle
 from backtest_py.errors import BacktestWarning, ConfigError, DataError
 from backtest_py.parameters import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Bars", "BarsReport", "ReadOptions", "build_bars", "read_only", "warn_of"]
+__all__ = [
+    "Bars",
+    "BarsReport",
+    "ReadOptions",
+    "build_bars",
+    "edges",
+    "first_at",
+    "read_only",
+    "warn_of",
+]
 
 _T = TypeVar("_T")
 _ArrayT = TypeVar("_ArrayT", bound="NDArray[Any]")
@@ -199,9 +208,11 @@ class Bars:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Hand worker processes the columns, without what was remembered."""
+        return _restore, (self._values(),)
+
+    def _values(self) -> dict[str, Any]:
         skipped = {"__weakref__", "_memo"}
-        names = (name for name in self.__slots__ if name not in skipped)
-        return _restore, ({name: getattr(self, name) for name in names},)
+        return {name: getattr(self, name) for name in self.__slots__ if name not in skipped}
 
     @staticmethod
     def from_frame(
@@ -296,20 +307,14 @@ class Bars:
             values[name] = getattr(self, name)
         return _restore(values)
 
+    def reported(self, report: BarsReport) -> Bars:
+        """Return the same bars with another report."""
+        return _restore({**self._values(), "report": report})
+
     def with_prices(
         self, prices: Sequence[NDArray[np.float64]], volume: NDArray[np.float64]
     ) -> Bars:
-        """Return bars of the same times with other prices and volumes, which are not checked.
-
-        They have no column ``atr``: it belongs to the old prices.
-
-        Parameters
-        ----------
-        prices : sequence of four ndarray of float64, shape (n_bars,)
-            Open, high, low and close.
-        volume : ndarray of float64, shape (n_bars,)
-            What traded.
-        """
+        """Return bars of the same times with other columns, unchecked, and no column ``atr``."""
         kept = ("time", "minute", "day", "has_volume", "timezone", "session_timezone", "report")
         values = {name: getattr(self, name) for name in kept}
         values |= zip(PRICES, prices, strict=True)
@@ -317,14 +322,23 @@ class Bars:
 
     def __repr__(self) -> str:
         clock = self.session_timezone or "no zone"
+        market = self.report.market and f"{self.report.market}, "
         return (
-            f"Bars({counted(len(self), 'bar')}, {self.time_text(0)} to "
+            f"Bars({market}{counted(len(self), 'bar')}, {self.time_text(0)} to "
             f"{self.time_text(len(self) - 1)}, {counted(int(self.day[-1]) + 1, 'day')}, {clock})"
         )
 
     def time_text(self, row: int) -> str:
         """Return when a bar opens on the session's clock, as text."""
-        return time_text(int(self.wall[row]))
+        return time_text(int(self.wall_at(np.array([row]))[0]))
+
+    def times_at(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return when the bars of these rows open, as :attr:`time` says."""
+        return self.time[rows]
+
+    def wall_at(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return when the bars of these rows open on the session's wall clock."""
+        return wall_clock(self.times_at(rows), self.session_timezone)
 
     @property
     def wall(self) -> NDArray[np.int64]:
@@ -346,15 +360,18 @@ class Bars:
         return self.remember("content_hash", self._content_hash)
 
     def _content_hash(self) -> str:
-        clocks = f"bars 1|{len(self)}|{self.timezone}|{self.session_timezone}|"
-        digest = sha256(clocks.encode())
-        for name in ("time", *PRICES, "volume", "atr_column"):
-            column = getattr(self, name)
-            digest.update(f"|{name}|".encode())
-            if column is not None:
-                little_endian = column.dtype.newbyteorder("<")
-                digest.update(column.astype(little_endian, copy=False))
-        return digest.hexdigest()
+        content = ContentHash()
+        content.update(self._hashed())
+        return content.hexdigest(self.timezone, self.session_timezone)
+
+    def has_hash(self, expected: str) -> bool:
+        """Return whether this is the :attr:`content_hash`, or what it was in version 0.1.0."""
+        if expected == self.content_hash:
+            return True
+        return expected == hash_of_version_1(self._hashed(), self.timezone, self.session_timezone)
+
+    def _hashed(self) -> dict[str, NDArray[Any] | None]:
+        return {name: getattr(self, name) for name in HASHED}
 
     def remember(self, key: Hashable, compute: Callable[[], _T]) -> _T:
         """Return what ``compute`` gave when it was first called for this key.
@@ -404,28 +421,38 @@ class Bars:
         ConfigError
             If one is not a time, carries a zone, start lies after end, or no bar is left.
         """
-        low, high = _edge(start, "start"), _edge(end, "end")
-        if low is not None and high is not None and low > high:
-            raise ConfigError(
-                f"range.start = {start!s} lies after range.end = {end!s}; swap or correct them"
-            )
-        first = 0 if low is None else _first_at(self.wall, low)
-        last = len(self) if high is None else _first_at(self.wall, high)
+        low, high = edges(start, end)
+        first = first_at(self.wall, low) if low is not None else 0
+        last = first_at(self.wall, high) if high is not None else len(self)
+        self.check_span(first, last, start, end)
+        return first, last
+
+    def check_span(self, first: int, last: int, start: object, end: object) -> None:
+        """Refuse a range from start to end in which there is no bar.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
         if first >= last:
             raise ConfigError(
                 f"the range from {start or 'the first bar'} to {end or 'the last bar'} holds no "
                 f"bar; the bars run from {self.time_text(0)} to {self.time_text(len(self) - 1)}"
             )
-        return first, last
 
     def off_grid_share(self, tick_size: float) -> float:
         """Return the share of prices, 0 to 1, that are not multiples of the tick.
 
         Prices within a millionth of a tick, or the rounding of a double, count as on the grid.
         """
-        return self.remember(("off_grid_share", tick_size), lambda: self._off_grid(tick_size))
+        return self.off_grid(tick_size) / (4 * len(self))
 
-    def _off_grid(self, tick_size: float) -> float:
+    def off_grid(self, tick_size: float) -> int:
+        """Return how many prices are not multiples of the tick, see :meth:`off_grid_share`."""
+        return self.remember(("off_grid", tick_size), lambda: self._off_grid(tick_size))
+
+    def _off_grid(self, tick_size: float) -> int:
         off = 0
         for name in PRICES:
             # a price of more ticks than a double can count is infinite here, and off the grid
@@ -434,7 +461,7 @@ class Bars:
                 slack = np.maximum(1e-6, np.abs(ticks) * 1e-15)
                 on_grid = np.abs(ticks - np.rint(ticks)) <= slack
             off += len(self) - int(np.count_nonzero(on_grid))
-        return off / (4 * len(self))
+        return off
 
     def resample(
         self,
@@ -549,52 +576,23 @@ def build_bars(
     *,
     identical: str = "refuse",
     owned: bool = False,
+    known: int | None = None,
 ) -> Bars:
     """Validate columns that a reader made, oldest first, and return them as bars.
 
     With ``identical="drop"`` rows that repeat the one before them are dropped and counted. Columns
-    that nobody else holds, ``owned``, are not copied.
+    that nobody else holds, ``owned``, are not copied. ``known`` is the instant of the first row
+    where rows before it, which are not given, have settled that.
 
     Raises
     ------
     DataError
         If a rule of valid bars is broken.
     """
-    return _restore(settle(columns, options, report, identical=identical, owned=owned))
+    return _restore(settle(columns, options, report, identical=identical, owned=owned, known=known))
 
 
 def warn_of(report: BarsReport) -> None:
     """Issue the warnings of a report on behalf of the caller's caller."""
     for text in report.warnings:
         warnings.warn(text, BacktestWarning, stacklevel=3)
-
-
-def _edge(value: Any, name: str) -> int | None:
-    """Return the wall clock time that starts or ends a range, in nanoseconds."""
-    if value is None or (isinstance(value, str) and value == ""):
-        return None
-    if not isinstance(value, (str, date, np.datetime64)):
-        raise ConfigError(
-            f"range.{name} = {value!r} is not a time; give a date, a datetime or a text such as "
-            '"2023-03-01"'
-        )
-    try:
-        if isinstance(value, str):
-            texts = np.array([value.encode("ascii", "replace")])
-            times: Times = parse_times(texts, lambda _: f"range.{name}")
-        else:
-            times = as_times([value], lambda _: f"range.{name}")
-    except DataError as error:
-        raise ConfigError(str(error)) from None
-    if times.has_zone:
-        raise ConfigError(
-            f"range.{name} = {value!s} carries a zone; give the session's wall clock, such as "
-            "2023-03-01 or 2023-03-01 09:00"
-        )
-    return int(times.ns[0])
-
-
-def _first_at(wall: NDArray[np.int64], edge: int) -> int:
-    reached = wall >= edge
-    row = int(reached.argmax())
-    return row if reached[row] else len(wall)

@@ -167,8 +167,12 @@ def _same_clock(name: str, other: str, instants: NDArray[np.int64]) -> bool:
     return bool((offsets[0] == offsets[1]).all())
 
 
-def to_instants(options: ReadOptions, times: Times, at: At) -> NDArray[np.int64]:
+def to_instants(
+    options: ReadOptions, times: Times, at: At, known: int | None = None
+) -> NDArray[np.int64]:
     """Return the instants of the given times, which are in ascending order of time.
+
+    ``known`` is the instant of the first of them, where the rows before it have settled that.
 
     Raises
     ------
@@ -201,6 +205,8 @@ def to_instants(options: ReadOptions, times: Times, at: At) -> NDArray[np.int64]
     if options.ambiguous == "later":
         earlier[twice] = later[twice]
     elif options.ambiguous == "infer":
+        if known is not None:
+            earlier[0] = known
         # One by one, as each depends on the one before it: an hour a year is short.
         for row in twice.tolist():
             if row > 0 and earlier[row] <= earlier[row - 1]:

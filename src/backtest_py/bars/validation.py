@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from backtest_py.bars.options import ReadOptions
     from backtest_py.bars.timestamps import Times
 
-__all__ = ["BarsReport", "settle"]
+__all__ = [
+    "BarsReport",
+    "empty_rows",
+    "market_title",
+    "nothing_traded",
+    "settle",
+    "settled",
+]
 
 _LONGEST: Final = np.iinfo(np.int64).max
 
@@ -47,8 +54,8 @@ class BarsReport:
     ----------
     source : str
         Name of the file or of the exchange, or "".
-    path : str
-        The path of the file as it was given, or "".
+    path : str or tuple of str
+        The path of the file as it was given, of each where there are several, or "".
     format : str
         ``csv``, ``mt5``, ``profit``, ``parquet``, ``feather``, ``frame``, ``arrays`` or ``feed``.
     encoding : str
@@ -64,7 +71,8 @@ class BarsReport:
     columns : mapping of str to str
         The source's name of each column that was used.
     arguments : mapping of str to object
-        Arguments of :func:`backtest_py.load_bars` that read the file again, its path in full.
+        Arguments of :func:`backtest_py.load_bars` that read the file again, its path in full; or
+        ``source``, ``symbol`` and ``interval`` of an exchange. None where there is no way back.
     ignored : tuple of str
         Columns that were not used.
     notes, warnings : tuple of str
@@ -76,7 +84,7 @@ class BarsReport:
     """
 
     source: str = ""
-    path: str = ""
+    path: str | tuple[str, ...] = ""
     format: str = "arrays"
     encoding: str = ""
     rows_read: int = 0
@@ -104,11 +112,29 @@ class BarsReport:
         """Pickle as names and values: a read-only mapping cannot be pickled."""
         return _report, (self.to_mapping(),)
 
+    @property
+    def market(self) -> str:
+        """Symbol and interval with the exchange, "" where no symbol is known.
+
+        Examples
+        --------
+        >>> BarsReport(symbol="BTCUSDT", interval="4h", source="binance").market
+        'BTCUSDT 4h (binance)'
+        """
+        return market_title(self.symbol, self.interval, self.source)
+
     def to_mapping(self) -> dict[str, Any]:
         """Return names and values, ready for JSON."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         copies = {name: dict(values[name]) for name in _MAPPINGS if values[name] is not None}
         return values | copies
+
+
+def market_title(symbol: str, interval: str, source: str) -> str:
+    """Return what to call a market in titles, "" where no symbol is known."""
+    if not symbol:
+        return ""
+    return f"{symbol}{interval and f' {interval}'}{source and f' ({source})'}"
 
 
 def _report(values: dict[str, Any]) -> BarsReport:
@@ -122,6 +148,7 @@ def settle(
     *,
     identical: str = "refuse",
     owned: bool = False,
+    known: int | None = None,
 ) -> dict[str, Any]:
     """Return the attributes of valid bars, or refuse the columns.
 
@@ -137,12 +164,27 @@ def settle(
         What to do with rows that repeat the one before them.
     owned : bool
         Whether nobody else holds the columns, contiguous float64: then they are not copied.
+    known : int, optional
+        The instant of the first row, where the rows before it have settled that.
 
     Raises
     ------
     DataError
         If there is no row, or a rule is broken.
     """
+    return settled(columns, options, report, identical=identical, owned=owned, known=known)[0]
+
+
+def settled(
+    columns: Columns,
+    options: ReadOptions,
+    report: BarsReport,
+    *,
+    identical: str = "refuse",
+    owned: bool = False,
+    known: int | None = None,
+) -> tuple[dict[str, Any], Columns]:
+    """Return what :func:`settle` does, and the rows that were kept, which errors can name."""
     if len(columns) == 0:
         raise DataError(f"{report.source or 'bars'}: there is no bar; at least one is needed")
     n_identical = 0
@@ -150,7 +192,7 @@ def settle(
         columns, n_identical = _without_identical(columns, options)
     # Clocks come before empty rows are dropped: which of two instants a time is depends on the row
     # before it, on an empty one too.
-    instants = to_instants(options, columns.times, columns.time_at)
+    instants = to_instants(options, columns.times, columns.time_at, known)
     columns, instants, n_empty = _without_empty(columns, instants, options.empty)
     _check_prices(columns)
     _check_volume_and_atr(columns)
@@ -163,7 +205,7 @@ def settle(
     for name in (*PRICES, "volume"):
         values = getattr(columns, name)
         prices[name] = np.add(values, 0.0, out=values if owned else None)
-    return {
+    attributes = {
         "time": instants if owned else instants.copy(),
         **prices,
         "minute": minute,
@@ -180,6 +222,7 @@ def settle(
             warnings=(*report.warnings, *_clock_warnings(columns, options)),
         ),
     }
+    return attributes, columns
 
 
 def _clock_notes(times: Times, options: ReadOptions) -> tuple[str, ...]:
@@ -225,15 +268,20 @@ def _broken(
     )
 
 
+def empty_rows(columns: Columns) -> NDArray[np.bool_]:
+    """Return in which rows nothing traded: all prices nan, volume 0."""
+    gaps = np.isnan(columns.open)
+    if gaps.any():
+        gaps &= np.isnan(columns.high) & np.isnan(columns.low) & np.isnan(columns.close)
+        gaps &= columns.volume == 0
+    return gaps
+
+
 def _without_empty(
     columns: Columns, instants: NDArray[np.int64], empty: str
 ) -> tuple[Columns, NDArray[np.int64], int]:
     """Drop or refuse bars in which nothing traded: all prices nan, volume 0."""
-    gaps = np.isnan(columns.open)
-    if not gaps.any():
-        return columns, instants, 0
-    gaps &= np.isnan(columns.high) & np.isnan(columns.low) & np.isnan(columns.close)
-    gaps &= columns.volume == 0
+    gaps = empty_rows(columns)
     n_gaps = int(np.count_nonzero(gaps))
     if n_gaps == 0:
         return columns, instants, 0
@@ -246,11 +294,15 @@ def _without_empty(
             'empty = "drop" to leave such bars out'
         )
     if n_gaps == len(columns):
-        raise DataError(
-            f"{columns.at('open', 0)} = nan: nothing traded in any of the {n_gaps:,} bars; "
-            "no bar is left to test on"
-        )
+        raise nothing_traded(columns.at("open", 0), n_gaps)
     return columns.take(~gaps), instants[~gaps], n_gaps
+
+
+def nothing_traded(first: str, n_bars: int) -> DataError:
+    """Build the error for a source all of whose bars are empty."""
+    return DataError(
+        f"{first} = nan: nothing traded in any of the {n_bars:,} bars; no bar is left to test on"
+    )
 
 
 def _check_prices(columns: Columns) -> None:

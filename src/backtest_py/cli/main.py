@@ -17,7 +17,7 @@ import traceback
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -27,7 +27,9 @@ from backtest_py.cli.options import (
     ConfigFile,
     EngineName,
     Json,
+    MetricsPort,
     Threads,
+    json_table,
     json_value,
     print_json,
     with_read_options,
@@ -37,9 +39,8 @@ from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, Pari
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pandas as pd
-
     from backtest_py.backtest.result import BacktestResult, GroupBy
+    from backtest_py.bars import Bars
     from backtest_py.config import Config
 
 __all__ = ["app", "main"]
@@ -178,7 +179,11 @@ def run(
     engine: EngineName = "",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write trades.parquet, metrics.json and manifest.json."),
+        typer.Option(
+            metavar="DIR",
+            help="Write trades.parquet, metrics.json and manifest.json; of several markets, a "
+            "folder for each and a table.",
+        ),
     ] = None,
     by: Annotated[
         list[str] | None,
@@ -189,9 +194,13 @@ def run(
     plot: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="Draw price, trades and equity.")
     ] = None,
+    metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     as_json: Json = False,
 ) -> None:
-    """Run one backtest and print its metrics."""
+    """Run one backtest and print its metrics.
+
+    Where [data] names several markets, it is run on each, and one table is printed.
+    """
     from backtest_py.config import Config  # noqa: PLC0415
 
     config = Config.load(file)
@@ -200,6 +209,11 @@ def run(
         from backtest_py.report.plot import check_image  # noqa: PLC0415
 
         check_image(plot)
+    if config.markets:
+        from backtest_py.cli.many import run_markets  # noqa: PLC0415
+
+        run_markets(config, engine, out=out, groups=groups, plot=plot, as_json=as_json)
+        return
     result = config.backtest(engine=engine)
     if out is not None:
         result.save(out)
@@ -208,7 +222,7 @@ def run(
     if as_json:
         printed = {**result.manifest(), "metrics": result.metrics.to_mapping()}
         if groups:
-            printed["tables"] = {name: _json_table(result.table(name)) for name in groups}
+            printed["tables"] = {name: json_table(result.table(name)) for name in groups}
         print_json(printed)
         return
     _print_result(config, result, groups)
@@ -240,7 +254,7 @@ def _print_result(config: Config, result: BacktestResult, groups: list[GroupBy])
         f"{name} = {toml_value(value)}" for name, value in config.strategy.to_mapping().items()
     )
     facts = {
-        "Bars": f"{config.path.name}: {len(bars):,}, {bars.time_text(0)} to "
+        "Bars": f"{config.data.label}: {len(bars):,}, {bars.time_text(0)} to "
         f"{bars.time_text(len(bars) - 1)}",
         "Range": span,
         "Strategy": f"{config.strategy.name} ({params})",
@@ -309,7 +323,9 @@ def parity(file: ConfigFile, *, as_json: Json = False) -> None:
 @app.command()
 @with_read_options
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File with bars.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File with bars, or a TOML file with [data].")
+    ],
     *,
     options: ReadOptions,
     tick_size: Annotated[
@@ -333,7 +349,7 @@ def inspect(
     with warnings.catch_warnings():
         # the reader's warnings are part of what is printed below
         warnings.simplefilter("ignore", BacktestWarning)
-        bars = load_bars(file, **options.to_mapping())
+        bars = _configured(file, options) or load_bars(file, **options.to_mapping())
     facts = inspect_bars(bars)
     off_grid = None if tick_size is None else bars.off_grid_share(tick_size)
     check = None
@@ -352,6 +368,21 @@ def inspect(
         from backtest_py.report.sessions import print_sessions  # noqa: PLC0415
 
         print_sessions(check)
+
+
+def _configured(file: Path, options: ReadOptions) -> Bars | None:
+    """Return the bars of a configuration's [data], None for any other file."""
+    if file.suffix.lower() != ".toml":
+        return None
+    from backtest_py.config import Config  # noqa: PLC0415
+
+    changed = [
+        spec.name for spec in options.parameters() if getattr(options, spec.name) != spec.default
+    ]
+    if changed:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise ConfigError(f"{names}: {file} itself says in [data] how its bars are read")
+    return Config.load(file).load_bars()
 
 
 @app.command()
@@ -445,11 +476,6 @@ def bench(
         print_json(found)
     else:
         print_bench(found)
-
-
-def _json_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = frame.reset_index().to_dict("records")
-    return [{str(name): json_value(value) for name, value in row.items()} for row in rows]
 
 
 if __name__ == "__main__":

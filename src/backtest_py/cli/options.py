@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -15,12 +16,16 @@ from backtest_py.bars import ReadOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
+
 __all__ = [
     "MOST_WORKERS",
     "ConfigFile",
     "EngineName",
     "Json",
+    "MetricsPort",
     "Threads",
+    "json_table",
     "json_value",
     "print_json",
     "with_read_options",
@@ -35,6 +40,28 @@ Threads = Annotated[
     int, typer.Option(min=0, max=MOST_WORKERS, help="Threads, 0 for one per processor.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
+
+
+def _serve_metrics(context: typer.Context, port: int) -> int:
+    """Serve the page of metrics until the command ends."""
+    if port and not context.resilient_parsing:
+        from backtest_py.monitoring import serve_metrics  # noqa: PLC0415 - only where it is wanted
+
+        host = os.environ.get("BACKTEST_PY_METRICS_HOST", "")
+        context.with_resource(serve_metrics(port, host))
+    return port
+
+
+MetricsPort = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=65_535,
+        envvar="BACKTEST_PY_METRICS_PORT",
+        callback=_serve_metrics,
+        help="Serve metrics for Prometheus on this port while it runs; 0 does not.",
+    ),
+]
 
 
 def with_read_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -74,6 +101,12 @@ def json_value(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0.0:
         return str(value)
     return value
+
+
+def json_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame, its index first, ready for strict JSON."""
+    rows = frame.reset_index().to_dict("records")
+    return [{str(name): json_value(value) for name, value in row.items()} for row in rows]
 
 
 def print_json(value: object) -> None:

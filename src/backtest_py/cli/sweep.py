@@ -16,6 +16,7 @@ from backtest_py.cli.options import (
     ConfigFile,
     EngineName,
     Json,
+    MetricsPort,
     Threads,
     json_value,
     print_json,
@@ -74,6 +75,7 @@ def sweep(
     skip_gate: Annotated[
         bool, typer.Option("--skip-gate", help="Begin without comparing both engines.")
     ] = False,
+    metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     as_json: Json = False,
 ) -> None:
     """Backtest every combination of a grid.

@@ -7,12 +7,12 @@ only a file has, and what a command does with the whole.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from backtest_py.bars import ReadOptions
+from backtest_py.config.market import DataSettings, ExchangeSettings, data_of
 from backtest_py.config.monte_carlo import MonteCarloSection
 from backtest_py.config.reading import read_toml
 from backtest_py.config.sections import (
@@ -20,21 +20,23 @@ from backtest_py.config.sections import (
     RangeSettings,
     RunSettings,
     SweepSettings,
+    contracts_of,
+    feed_of,
     range_of,
     settings_of,
     strategy_of,
     sweep_of,
 )
-from backtest_py.config.wording import BACKSLASHES
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.errors import ConfigError
-from backtest_py.parameters import parameter, unknown_name
+from backtest_py.parameters import counted, unknown_name
 from backtest_py.rules import ExitRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
+    from backtest_py.backtest.many import ManyResults
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
     from backtest_py.strategies import Strategy
@@ -42,24 +44,7 @@ if TYPE_CHECKING:
     from backtest_py.sweep.result.result import SweepResult
     from backtest_py.sweep.space.combinations import Combinations
 
-__all__ = ["Config", "DataSettings"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataSettings(ReadOptions):
-    """Section ``[data]``: the file that holds the bars, and how to read it."""
-
-    path: str = parameter("", "text", "file with the bars, relative to this file")
-
-    def validate(self) -> None:
-        """Require a path, and no control character in it: those are escapes read by mistake."""
-        ReadOptions.validate(self)
-        if not self.path:
-            raise ConfigError(
-                'data.path is missing; name the file that holds the bars, as in path = "WIN_M5.csv"'
-            )
-        if any(character < " " for character in self.path):
-            raise ConfigError(f"data.path = {self.path!r} holds a control character; {BACKSLASHES}")
+__all__ = ["Config"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +53,12 @@ class Config:
 
     Attributes
     ----------
+    data : DataSettings or ExchangeSettings
+        Files, or an exchange.
+    contracts : mapping of str to Contract
+        The contract of each market, where there are several.
+    feed : mapping of str to object
+        What ``[feed]`` holds; the environment takes precedence when the feed is opened.
     directory : Path
         Folder that ``data.path`` is relative to.
 
@@ -78,7 +69,7 @@ class Config:
     (1.5, 'barra_elefante')
     """
 
-    data: DataSettings
+    data: DataSettings | ExchangeSettings
     strategy: Strategy
     rules: ExitRules = field(default_factory=ExitRules)
     contract: Contract = field(default_factory=Contract)
@@ -87,6 +78,8 @@ class Config:
     run: RunSettings = field(default_factory=RunSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
     monte_carlo: MonteCarloSection = field(default_factory=MonteCarloSection)
+    contracts: Mapping[str, Contract] = field(default_factory=lambda: MappingProxyType({}))
+    feed: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     directory: Path = field(default_factory=Path)
 
     @classmethod
@@ -118,10 +111,10 @@ class Config:
         for name in document:
             if name not in SECTIONS:
                 raise unknown_name("section", name, SECTIONS)
-        strategy = strategy_of(document)
+        data, strategy = data_of(document), strategy_of(document)
         rules, contract = settings_of(ExitRules, document), settings_of(Contract, document)
         return cls(
-            data=settings_of(DataSettings, document),
+            data=data,
             strategy=strategy,
             rules=rules,
             contract=contract,
@@ -130,27 +123,57 @@ class Config:
             run=settings_of(RunSettings, document),
             sweep=sweep_of(document, strategy, rules, contract),
             monte_carlo=settings_of(MonteCarloSection, document),
+            contracts=contracts_of(document, data.markets),
+            feed=feed_of(document, Path(directory)),
             directory=Path(directory),
         )
 
     @property
     def path(self) -> Path:
-        """File with the bars."""
-        return self.directory / self.data.path
-
-    def load_bars(self) -> Bars:
-        """Read the bars that ``[data]`` describes.
+        """The one file with the bars.
 
         Raises
         ------
-        ConfigError, DataError
-            As :func:`backtest_py.load_bars`.
+        ConfigError
+            If they come from several files, or from an exchange.
         """
-        from backtest_py.data.readers import load_bars  # noqa: PLC0415 - pyarrow, only when used
+        path = getattr(self.data, "path", "")
+        if not path or not isinstance(path, str):
+            raise ConfigError(f"the bars are those of {self.data.label}, not of one file")
+        return self.directory / path
 
-        options = self.data.to_mapping()
-        del options["path"]
-        return load_bars(self.data.path, directory=self.directory, **options)
+    @property
+    def markets(self) -> tuple[str, ...]:
+        """Names of the markets where ``[data]`` names several, else none."""
+        return self.data.markets
+
+    def load_bars(self) -> Bars:
+        """Read the bars that ``[data]`` describes, or fetch what no tier has of them.
+
+        Raises
+        ------
+        ConfigError, DataError, ExchangeError
+            As :func:`backtest_py.load_bars` and :meth:`Feed.bars`; or if ``[data]`` names several
+            markets.
+        """
+        if self.markets:
+            raise ConfigError(
+                f"[data] names {counted(len(self.markets), 'market')} ({', '.join(self.markets)}), "
+                "and this takes one; name it in data.symbol or data.path"
+            )
+        return self.data.load(self.directory, self.feed)
+
+    def load_many(self) -> dict[str, Bars]:
+        """Read the bars of each market of ``[data]``, in order; they are fetched in parallel.
+
+        Raises
+        ------
+        ConfigError, DataError, ExchangeError
+            As :meth:`load_bars`; or if ``[data]`` names one market.
+        """
+        if not self.markets:
+            raise ConfigError("[data] names one market; name several in data.symbols or data.paths")
+        return self.data.load_many(self.directory, self.feed)
 
     def grid(self) -> Combinations:
         """Build the grid of ``[sweep]``, or the sample of it that ``[sweep.sample]`` asks for.
@@ -202,6 +225,34 @@ class Config:
             engine=name,
         )
 
+    def run_many(self, bars: Mapping[str, Bars] | None = None, *, engine: str = "") -> ManyResults:
+        """Run the backtest on each market of ``[data]``.
+
+        Parameters
+        ----------
+        bars : mapping of str to Bars, optional
+            The bars of ``[data]``, where they have been read already.
+        engine : str, optional
+            As for :meth:`backtest`.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`load_many` and :func:`backtest_py.run_many`.
+        """
+        from backtest_py.backtest.many import run_many  # noqa: PLC0415 - as above
+
+        name = self._engine(engine)
+        return run_many(
+            self.load_many() if bars is None else bars,
+            self.strategy,
+            self.rules,
+            self.contracts,
+            metrics=self.metrics,
+            range=self._span,
+            engine=name,
+        )
+
     def run_sweep(self, bars: Bars | None = None, *, engine: str = "", **how: Any) -> SweepResult:
         """Sweep the grid of ``[sweep]``.
 
@@ -222,7 +273,7 @@ class Config:
         """
         from backtest_py.sweep.run import sweep  # noqa: PLC0415 - reading a file needs no engine
 
-        source = {**self.data.to_mapping(), "path": os.path.realpath(self.path)}
+        source = self.data.origin(self.directory, self.feed)
         asked = {**self._sweep_settings(engine), "source": source, **how}
         return sweep(self.load_bars() if bars is None else bars, **asked)
 

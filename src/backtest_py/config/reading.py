@@ -40,7 +40,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     ------
     ConfigError
         If the file cannot be read or is not TOML, or if it holds a number or a nesting that no
-        setting takes, or a date or a time of day without quotes outside ``[range]``.
+        setting takes, or a date or a time of day without quotes where no date stands.
     """
     text = _text(path, _content(path))
     lines = text.replace("\r\n", "\n").split("\n")
@@ -152,12 +152,13 @@ def _check_value(path: Path, lines: list[str], keys: tuple[str, ...], value: obj
             f"{path}: {name} is a number of about {digits:,} digits; no setting takes a number of "
             "that size"
         )
-    if isinstance(value, time) or (isinstance(value, date) and keys[0] != "range"):
+    dated = keys[0] == "range" or keys in {("data", "start"), ("data", "end")}
+    if isinstance(value, time) or (isinstance(value, date) and not dated):
         written = str(value)
         wanted = f'in quotes, as in {keys[-1]} = "{written}"'
         if isinstance(value, time):
             wanted = f'a time of day "HH:MM" in quotes: "{value:%H:%M}"'
-            if keys[0] == "range":
+            if dated:
                 wanted = f'a date with it: "2023-03-01 {written}"'
         raise ConfigError(
             f"{path}: {_line_of(lines, keys[-1], written)}{name} = {written} is not allowed; give "

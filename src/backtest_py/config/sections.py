@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeVar, cast
 import numpy as np
 
 from backtest_py.bars.timestamps import parse_times
+from backtest_py.contract import Contract
 from backtest_py.engines.registry import ENGINE_NAMES
 from backtest_py.errors import ConfigError, DataError
 from backtest_py.parameters import Settings, parameter, unknown_name
 from backtest_py.strategies.base import get_strategy
 
 if TYPE_CHECKING:
-    from backtest_py.contract import Contract
+    from pathlib import Path
+
     from backtest_py.rules import ExitRules
     from backtest_py.strategies import Strategy
     from backtest_py.sweep.space.axis import GridSpec
@@ -29,16 +31,29 @@ __all__ = [
     "RangeSettings",
     "RunSettings",
     "SweepSettings",
+    "contracts_of",
+    "date_text",
+    "feed_of",
     "range_of",
     "settings_of",
     "strategy_of",
     "sweep_of",
+    "table_of",
 ]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 SECTIONS: Final = (
-    *("data", "strategy", "rules", "contract", "metrics", "range", "run", "sweep"),
+    "data",
+    "feed",
+    "strategy",
+    "rules",
+    "contract",
+    "contracts",
+    "metrics",
+    "range",
+    "run",
+    "sweep",
     "monte_carlo",
 )
 DEFAULT_STRATEGY: Final = "barra_elefante"
@@ -91,7 +106,8 @@ class SweepSettings(Settings):
     sample: Sample | None = None
 
 
-def _table(document: Mapping[str, object], name: str) -> Mapping[str, object]:
+def table_of(document: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """Return a section of a document, empty where it has none."""
     value = document.get(name, {})
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name} = {value!r} is not allowed; write it as a section [{name}]")
@@ -100,12 +116,12 @@ def _table(document: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 def settings_of(kind: type[SettingsT], document: Mapping[str, object]) -> SettingsT:
     """Return the settings of a section that is nothing but keys and values."""
-    return kind.from_mapping(_table(document, kind.section))
+    return kind.from_mapping(table_of(document, kind.section))
 
 
 def strategy_of(document: Mapping[str, object]) -> Strategy:
     """Return the strategy that ``[strategy]`` names, with its parameters."""
-    table = _table(document, "strategy")
+    table = table_of(document, "strategy")
     known = ("name", "params")
     name = table.get("name", DEFAULT_STRATEGY)
     if not isinstance(name, str):
@@ -127,11 +143,46 @@ def strategy_of(document: Mapping[str, object]) -> Strategy:
 
 def range_of(document: Mapping[str, object]) -> RangeSettings:
     """Return the range, whose dates may be written in quotes or without."""
-    table = _table(document, "range")
-    return RangeSettings.from_mapping({key: _date_text(value) for key, value in table.items()})
+    table = table_of(document, "range")
+    return RangeSettings.from_mapping({key: date_text(value) for key, value in table.items()})
 
 
-def _date_text(value: object) -> object:
+def contracts_of(
+    document: Mapping[str, object], markets: tuple[str, ...]
+) -> Mapping[str, Contract]:
+    """Return the contract of each of several markets: ``[contracts.NAME]`` over ``[contract]``."""
+    table, common = table_of(document, "contracts"), table_of(document, "contract")
+    if table and not markets:
+        raise ConfigError(
+            "[contracts] is for several markets, and [data] names one; write its keys in [contract]"
+        )
+    for name, own in table.items():
+        if name not in markets:
+            raise unknown_name("market in [contracts]", name, markets)
+        if not isinstance(own, Mapping):
+            raise ConfigError(
+                f"contracts.{name} = {own!r} is not allowed; write it as [contracts.{name}]"
+            )
+    found = {}
+    for name in markets:
+        own = cast("Mapping[str, object]", table.get(name, {}))
+        try:
+            found[name] = Contract.from_mapping({**common, **own})
+        except ConfigError as error:
+            raise ConfigError(f"[contracts.{name}]: {error}" if own else str(error)) from None
+    return MappingProxyType(found)
+
+
+def feed_of(document: Mapping[str, object], directory: Path) -> Mapping[str, object]:
+    """Return ``[feed]`` as it is written, folders taken as relative to the file."""
+    if "feed" not in document:
+        return MappingProxyType({})
+    from backtest_py.data.settings import FeedSettings  # noqa: PLC0415 - of a feed alone
+
+    return MappingProxyType(FeedSettings.located(document["feed"], directory))
+
+
+def date_text(value: object) -> object:
     """Return TOML's own dates as text, anything else as it is."""
     if isinstance(value, datetime):
         return value.isoformat(sep=" ")
@@ -158,7 +209,7 @@ def sweep_of(
     document: Mapping[str, object], strategy: Strategy, rules: ExitRules, contract: Contract
 ) -> SweepSettings:
     """Return the sweep, its keys and values checked; which combinations fit is not asked here."""
-    table = _table(document, "sweep")
+    table = table_of(document, "sweep")
     if not table:
         return SweepSettings()
     # imported here, because most commands need no grid
@@ -182,7 +233,7 @@ def sweep_of(
     settings = replace(
         settings,
         grid=MappingProxyType({key: grid_spec(key, value) for key, value in grid.items()}),
-        sample=Sample.from_mapping(_table(table, "sample")) if "sample" in table else None,
+        sample=Sample.from_mapping(table_of(table, "sample")) if "sample" in table else None,
     )
     check_grid(strategy, rules, contract, settings.grid, settings.where, settings.invalid)
     return settings

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from backtest_py.config.config import DataSettings
+from backtest_py.config.market import DataSettings, ExchangeSettings
 from backtest_py.config.monte_carlo import MonteCarloSection
 from backtest_py.config.sections import DEFAULT_STRATEGY, RunSettings, SweepSettings
 from backtest_py.contract import Contract, MetricSettings
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from backtest_py.parameters import Parameter
 
 __all__ = ["commented_toml", "toml_value"]
+
+
+_EXCHANGE: Final[dict[str, Any]] = {
+    "symbol": "BTCUSDT",
+    "symbols": ["BTCUSDT", "ETHUSDT"],
+    "interval": "4h",
+    "start": "2025-02-22",
+    "end": "2026-02-22",
+}
+"""Examples of what has no default."""
 
 
 def commented_toml(path: str = "WIN_M5.csv") -> str:
@@ -43,6 +53,13 @@ def commented_toml(path: str = "WIN_M5.csv") -> str:
     lines = ["# backtest-py configuration. Every value but data.path is the default."]
     settings = sorted(DataSettings.parameters(), key=lambda spec: spec.name != "path")
     lines += _section("data", tuple(settings), path=path)
+    lines += ["", "# [data]  # instead: candles of an exchange, fetched once and kept"]
+    lines += [f"# {line}" for line in _keys(ExchangeSettings.parameters(), **_EXCHANGE)]
+    lines += [
+        "",
+        "# [feed]  # where these are kept; docs/data.md has all keys, the environment comes first",
+        '# profile = "development"',
+    ]
     lines += ["", "[strategy]", f"name = {json.dumps(strategy.name)}"]
     lines += _section("strategy.params", strategy.parameters())
     lines += _section("rules", ExitRules.parameters(), note='0 or "" switches a rule off')
@@ -63,15 +80,15 @@ def commented_toml(path: str = "WIN_M5.csv") -> str:
 
 
 def _section(
-    name: str, specs: tuple[Parameter, ...], *, note: str = "", path: str = ""
+    name: str, specs: tuple[Parameter, ...], *, note: str = "", **given: object
 ) -> Iterator[str]:
     yield ""
     yield f"[{name}]" + (f"  # {note}" if note else "")
-    yield from _keys(specs, path=path)
+    yield from _keys(specs, **given)
 
 
-def _keys(specs: tuple[Parameter, ...], *, path: str = "") -> Iterator[str]:
-    values = {spec.name: path if spec.name == "path" else spec.default for spec in specs}
+def _keys(specs: tuple[Parameter, ...], **given: object) -> Iterator[str]:
+    values = {spec.name: given.get(spec.name, spec.default) for spec in specs}
     keys = {
         spec.name: f"{'# ' if spec.default is DEFAULT_TARGET else ''}{spec.name} = "
         f"{toml_value(values[spec.name])}"
@@ -79,7 +96,7 @@ def _keys(specs: tuple[Parameter, ...], *, path: str = "") -> Iterator[str]:
     }
     width = max(map(len, keys.values()))
     for spec in specs:
-        allowed = "" if spec.kind == "text" else f" ({spec.allowed})"
+        allowed = "" if spec.kind in {"text", "texts"} else f" ({spec.allowed})"
         yield f"{keys[spec.name]:<{width}}  # {spec.doc}{allowed}"
 
 

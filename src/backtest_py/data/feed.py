@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, cast
 
-import numpy as np
-
+from backtest_py.data.cache.encoding import BarsOnlyError
+from backtest_py.data.market.asked import aligned_to, inside_of, span_of
 from backtest_py.data.market.blocks import Block, periods
 from backtest_py.data.market.candles import Series
+from backtest_py.data.market.certificates import certificate_of, part_of
 from backtest_py.data.market.gathering import gathered_bars
-from backtest_py.data.market.spans import Span
-from backtest_py.errors import BacktestWarning, CacheError, ConfigError, MissingDataError
+from backtest_py.data.market.spans import Span, instant_text, missing
+from backtest_py.data.recording import Looks, fetched, rewritten
+from backtest_py.data.rewrites import Journal, Merging
+from backtest_py.errors import (
+    BacktestWarning,
+    CacheError,
+    ConfigError,
+    DataError,
+    MissingDataError,
+)
+from backtest_py.monitoring.catalogue import DEGRADATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
@@ -27,7 +35,10 @@ if TYPE_CHECKING:
     from backtest_py.data.cache.archive import Archive
     from backtest_py.data.cache.database import Database
     from backtest_py.data.cache.memory import Memory
+    from backtest_py.data.market.certificates import Certificate
     from backtest_py.data.providers.exchange import Exchange
+    from backtest_py.data.rewrites import Rewrite
+    from backtest_py.monitoring import MetricsServer
 
     Moment = str | date | int
     Place: TypeAlias = tuple[Series, Span]
@@ -39,13 +50,8 @@ BYTES_OF_A_BAR: Final = 8 * 8
 
 LOCKED: Final = 128
 """Blocks that are locked and fetched at a time: each lock is an open file."""
-KEEP_SECONDS: Final = 0.5
-"""What has arrived is kept at least so often, or in a tenth of the time where that is slow."""
-_DATES: Final = Span(631_152_000_000, 4_102_444_800_000)
-"""From 1990 to 2100: what lies outside is no time in milliseconds, or a mistake."""
-
-_OFFSET: Final = re.compile(r"T.*[+-][0-9]{2}:?[0-9]{2}$")
-"""The end of a time that says how far its clock is from UTC."""
+KEEP_SECONDS: Final = 0.25
+"""So long after the last time, what has arrived is kept: a process may be killed."""
 
 
 class Fetching(NamedTuple):
@@ -87,9 +93,12 @@ class Feed:
     archive : Archive or None
         The third tier.
     locks : Path
-        Folder of the locks by which processes fetch a range once.
+        Folder of the locks by which processes fetch a range once; the journal of what the
+        exchange has rewritten lies beside it.
     workers : int
         Threads that read and check blocks; 0 is one for each processor.
+    metrics : MetricsServer, optional
+        The page of metrics that ends with the feed.
     """
 
     def __init__(
@@ -101,13 +110,16 @@ class Feed:
         archive: Archive | None,
         locks: Path,
         workers: int = 0,
+        metrics: MetricsServer | None = None,
     ) -> None:
         self.exchange = exchange
         self.memory = memory
         self.database = database
         self.archive = archive
+        self.journal = Journal(locks.parent / "rewritten.jsonl")
         self._locks = locks
         self._workers = workers
+        self._metrics = metrics
 
     def bars(
         self,
@@ -130,8 +142,8 @@ class Feed:
             If the exchange had to be asked and gave no usable answer.
         """
         series = Series.of(symbol, interval)
-        wanted = _span(start, end)
-        found = self.memory.get((series, wanted, session_timezone))
+        wanted = span_of(start, end)
+        found = self.memory.get(self._key(series, wanted, session_timezone))
         if found is not None:
             return cast("Bars", found)
         return self._gathered({series: wanted}, session_timezone)[series]
@@ -157,9 +169,9 @@ class Feed:
         """
         if isinstance(symbols, str):
             raise ConfigError(f"symbols = {symbols[:40]!r} is one text; give a list of symbols")
-        wanted = _span(start, end)
+        wanted = span_of(start, end)
         series = {symbol: Series.of(symbol, interval) for symbol in symbols}
-        keys = {each: (each, wanted, session_timezone) for each in series.values()}
+        keys = {each: self._key(each, wanted, session_timezone) for each in series.values()}
         found = {each: self.memory.get(key) for each, key in keys.items()}
         missed = {each: wanted for each, bars in found.items() if bars is None}
         found |= self._gathered(missed, session_timezone, progress=progress)
@@ -198,16 +210,112 @@ class Feed:
             As :meth:`bars`, when the piece is reached.
         """
         series = Series.of(symbol, interval)
-        aligned = _aligned(series, _span(start, end))
+        aligned = aligned_to(series, span_of(start, end))
         for period in periods(series, aligned):
-            part = _inside(period, aligned)
+            part = inside_of(period, aligned)
             yield self._gathered({series: part}, session_timezone, keep=False)[series]
+
+    def certificate(self, symbol: str, interval: str, start: Moment, end: Moment) -> Certificate:
+        """Return the certificate of the bars of a span, which are fetched where they lack.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`bars`.
+        """
+        series = Series.of(symbol, interval)
+        aligned = aligned_to(series, span_of(start, end))
+        blocks = self._completed({series: aligned})
+        return certificate_of(series, [part_of(block, aligned) for block in blocks.values()])
+
+    @contextmanager
+    def holding(self, series: Series, period: Span) -> Iterator[None]:
+        """Keep every process from writing a month or year while it is looked at."""
+        with self._locked([(series, period)]):
+            yield
+
+    def kept(self, series: Series, period: Span) -> Block:
+        """Return all that the tiers know of a month or year, without asking the exchange."""
+        return self._kept(series, period, period)
+
+    def add(self, block: Block) -> None:
+        """Keep what a block knows beyond what is known.
+
+        Raises
+        ------
+        DataError
+            If it says something else of a candle that is known; then nothing of it is kept.
+        CacheError
+            If no tier can keep it.
+        """
+        at = (block.series, block.period)
+        with self._locked([at]):
+            known = self._kept(*at, block.period)
+            other = known.differs_from(block)
+            if other:
+                raise DataError(
+                    f"{block.series}: other candles are known from {instant_text(other[0].start)} "
+                    f"to {instant_text(other[0].end)}; nothing is kept"
+                )
+            for gap in known.missing(block.period):
+                known = known.replaced_by(block.restricted(gap))
+            if not self._stored(known):
+                raise CacheError(f"{block.series}: no tier can keep it; see the warnings")
+
+    def restore(self, series: Series, period: Span) -> None:
+        """Bring all that is known of a month or year to every tier; fetch it where nothing is.
+
+        Raises
+        ------
+        ExchangeError
+            If the exchange had to be asked and gave no usable answer.
+        """
+        at = (series, period)
+        with self._locked([at]):
+            blocks = {at: self._kept(*at, period)}
+            if blocks[at].known:
+                self._stored(blocks[at])
+            else:
+                self._fetch([at], blocks)
+
+    def ask_again(
+        self, series: Series, period: Span, doubted: Callable[[Block], list[Span]]
+    ) -> tuple[list[Rewrite], list[Span]]:
+        """Ask the exchange again for what is known; what it has rewritten takes its place.
+
+        Parameters
+        ----------
+        series, period : Series, Span
+            The month or year.
+        doubted : callable
+            Given all that is known of it, returns the spans to ask for.
+
+        Returns
+        -------
+        list of Rewrite
+            What was replaced in every tier.
+        list of Span
+            What the exchange said nothing of; it stays.
+
+        Raises
+        ------
+        ExchangeError
+            If it gave no usable answer.
+        """
+        at = (series, period)
+        with self._locked([at]):
+            blocks = {at: self._kept(*at, period)}
+            spans = doubted(blocks[at])
+            found = self._fetch([(series, span) for span in spans], blocks)
+        return found.rewrites, [gap for span in spans for gap in missing(span, found.told)]
 
     def close(self) -> None:
         """Let go of connections; tiers on disk stay as they are."""
         self.exchange.close()
         if self.database is not None:
             self.database.close()
+        if self._metrics is not None:
+            self._metrics.close()
 
     def __enter__(self) -> Self:
         return self
@@ -226,7 +334,11 @@ class Feed:
         progress: Callable[[Fetching], None] | None = None,
     ) -> dict[Series, Bars]:
         """Return bars of several series: from the tiers, and what they lack from the exchange."""
-        aligned = {series: _aligned(series, span) for series, span in wanted.items()}
+        aligned = {series: aligned_to(series, span) for series, span in wanted.items()}
+        # taken before anything is read: if it is rewritten meanwhile, nobody finds the old bars
+        keys = {
+            series: self._key(series, span, session_timezone) for series, span in wanted.items()
+        }
         found: dict[Series, Bars] = {}
         for series, span in aligned.items():
             with suppress(_Lacking):
@@ -237,9 +349,21 @@ class Feed:
             for series, span in lacking.items():
                 found[series] = self._bars_of(series, span, blocks, session_timezone)
         for series, bars in found.items() if keep else ():
-            key = (series, wanted[series], session_timezone)
-            self.memory.put(key, bars, BYTES_OF_A_BAR * len(bars))
+            self.memory.put(keys[series], bars, BYTES_OF_A_BAR * len(bars))
+        with suppress(CacheError):  # whoever reads or writes there is told
+            if self.database is not None:
+                self.database.sweep_daily()
         return found
+
+    def _key(self, series: Series, wanted: Span, session_timezone: str) -> Hashable:
+        """Return where bars are in memory: elsewhere once the exchange has rewritten the series."""
+        mark: Hashable
+        try:
+            mark = self.journal.generation(series)
+        except CacheError as error:
+            warnings.warn(f"{error}; memory is not used", BacktestWarning, stacklevel=2)
+            mark = time.monotonic_ns()  # which nobody finds
+        return (series, wanted, session_timezone, mark)
 
     def _bars_of(
         self, series: Series, span: Span, blocks: Mapping[Place, Block], session_timezone: str
@@ -251,15 +375,17 @@ class Feed:
         _Lacking
             If no tier knows all of it.
         """
+        looks = Looks()
 
         def known(period: Span) -> Block:
-            inside = _inside(period, span)
-            block = blocks.get((series, period)) or self._kept(series, period, inside)
+            inside = inside_of(period, span)
+            at = (series, period)
+            block = blocks.get(at) or self._kept(*at, inside, details=False, looks=looks)
             if block.missing(inside):
                 raise _Lacking
             return block
 
-        return gathered_bars(
+        bars = gathered_bars(
             series,
             span,
             known,
@@ -267,27 +393,37 @@ class Feed:
             session_timezone=session_timezone,
             workers=self._workers,
         )
+        looks.count()  # not where something lacks: all of it is looked up again
+        return bars
 
     def _completed(
-        self, wanted: Mapping[Series, Span], progress: Callable[[Fetching], None] | None
+        self,
+        wanted: Mapping[Series, Span],
+        progress: Callable[[Fetching], None] | None = None,
     ) -> dict[Place, Block]:
         """Fetch what no tier knows, and return the blocks of all that is wanted."""
         insides = {
-            (series, period): _inside(period, span)
+            (series, period): inside_of(period, span)
             for series, span in wanted.items()
             for period in periods(series, span)
         }
         # in one order for all threads and processes, so that nobody waits for each other
         order = sorted(insides, key=lambda at: (str(at[0]), at[1]))
         blocks: dict[Place, Block] = {}
+        looks = Looks(insides)
         for first in range(0, len(order), LOCKED):
             places = order[first : first + LOCKED]
             with self._locked(places):
                 # whole blocks, since they are written back; another may have fetched some meanwhile
-                blocks |= {at: self._kept(*at, at[1]) for at in places}
+                blocks |= {at: self._kept(*at, at[1], looks=looks) for at in places}
+                looks.count()
                 gaps = [(at[0], gap) for at in places for gap in blocks[at].missing(insides[at])]
                 if gaps:
+                    lacking = [at for at in places if blocks[at].missing(insides[at])]
                     self._fetch(gaps, blocks, progress)
+                    for at in lacking:
+                        looks.note("exchange", *at, insides[at], blocks[at])
+                    looks.count()
         for at, inside in insides.items():
             unknown = blocks[at].missing(inside)
             if unknown:
@@ -298,46 +434,80 @@ class Feed:
         self,
         gaps: list[tuple[Series, Span]],
         blocks: dict[Place, Block],
-        progress: Callable[[Fetching], None] | None,
-    ) -> None:
+        progress: Callable[[Fetching], None] | None = None,
+    ) -> Merging:
         """Add what the exchange has of some spans to blocks, and keep them, even half-way.
 
         They are kept while others are under way, so that a process that is killed loses little.
         """
-        changed: set[Place] = set()
+        merging = Merging(blocks)
         n_wanted = sum(series.interval.count(*gap) for series, gap in gaps)
-        n_candles, kept_at, took = 0, time.monotonic(), 0.0
+        n_candles, kept_at = 0, time.monotonic()
         try:
-            for n_answers, part in enumerate(self.exchange.fetch_many(gaps), 1):
-                at = (part.series, part.period)
-                blocks[at] = blocks[at].replaced_by(part)
-                changed.add(at)
+            parts = fetched(self.exchange.name, self.exchange.fetch_many(gaps))
+            for n_answers, part in enumerate(parts, 1):
+                merging.take(part)
                 n_candles += len(part.candles)
                 if progress is not None:
                     progress(Fetching(part.series.symbol, n_candles, n_answers, n_wanted))
-                began = time.monotonic()
-                if began - kept_at > max(KEEP_SECONDS, 10 * took):
-                    self._keep(changed, blocks)
+                if time.monotonic() - kept_at > KEEP_SECONDS:
+                    self._keep(merging, blocks)
                     kept_at = time.monotonic()
-                    took = kept_at - began
+            doubted = merging.doubted()
+            again = fetched(self.exchange.name, self.exchange.fetch_many(doubted))
+            for part in again if doubted else ():
+                merging.take(part)
         finally:
-            self._keep(changed, blocks)
+            self._keep(merging, blocks)
+        return merging
 
-    def _keep(self, changed: set[Place], blocks: Mapping[Place, Block]) -> None:
-        """Write blocks to the tiers that can be written."""
-        while changed:
-            at = changed.pop()
-            for tier in (self.archive, self.database):
-                if tier is not None and not getattr(tier, "read_only", False):
-                    self._told(tier, blocks[at])
+    def _keep(self, merging: Merging, blocks: Mapping[Place, Block]) -> None:
+        """Write blocks to the tiers that can be written, and before that what was rewritten."""
+        rewrites = merging.news()
+        if rewrites:  # first: a tier that is not reached any more is then not believed
+            try:
+                self.journal.add(rewrites)
+            except CacheError as error:
+                warnings.warn(
+                    f"{error}; other processes do not know", BacktestWarning, stacklevel=2
+                )
+            rewritten(self.exchange.name, rewrites)
+            series = {each.series for each in rewrites}
+            self.memory.drop_where(lambda key: key[0] in series)
+        while merging.changed:
+            self._stored(blocks[merging.changed.pop()])
 
-    def _kept(self, series: Series, period: Span, inside: Span) -> Block:
-        """Return what the tiers know, asking no more of them than needed."""
+    def _stored(self, block: Block) -> bool:
+        """Keep a block in every tier that can be written; return whether one did."""
+        tiers = [tier for tier in (self.archive, self.database) if tier is not None]
+        told = [self._told(tier, block) for tier in tiers if not tier.read_only]
+        return any(told)
+
+    def _kept(
+        self,
+        series: Series,
+        period: Span,
+        inside: Span,
+        *,
+        details: bool = True,
+        looks: Looks | None = None,
+    ) -> Block:
+        """Return what the tiers know, asking no more of them than needed.
+
+        Without details a block may hold only the columns of bars, where the nearest tier knows all
+        that is wanted: what has to be merged or stored is whole.
+        """
         block = Block.nothing(series, period)
-        for tier in (self.database, self.archive):
-            if tier is None:
-                continue
-            found = self._asked(tier, series, period, inside)
+        tiers = [tier for tier in (self.database, self.archive) if tier is not None]
+        for tier in tiers:
+            nearest = not details and tier is tiers[0]
+            found = self._asked(tier, series, period, inside, details=not nearest)
+            if looks is not None:
+                looks.note(tier.name, series, period, inside, found)
+            if nearest and found is not None:
+                if not found.missing(inside):
+                    return found
+                found = self._asked(tier, series, period, inside)
             if found is None:
                 continue
             for gap in block.missing(period) if block.known else ():
@@ -353,37 +523,51 @@ class Feed:
         return block
 
     def _asked(
-        self, tier: Database | Archive, series: Series, period: Span, inside: Span
+        self,
+        tier: Database | Archive,
+        series: Series,
+        period: Span,
+        inside: Span,
+        *,
+        details: bool = True,
     ) -> Block | None:
         try:
-            return tier.get(series, period, inside)
+            found = tier.get(series, period, inside, details=details)
+            return None if found is None else self.journal.fresh(found)
+        except BarsOnlyError:  # what was rewritten is cut out of a whole block
+            return self._asked(tier, series, period, inside)
         except CacheError as error:
+            DEGRADATIONS.add(tier.name, error.reason)
             warnings.warn(f"{error}; the next tier is asked", BacktestWarning, stacklevel=2)
             return None
 
-    def _told(self, tier: Database | Archive, block: Block) -> None:
+    def _told(self, tier: Database | Archive, block: Block) -> bool:
         try:
             tier.put(block)
         except CacheError as error:
+            DEGRADATIONS.add(tier.name, "unwritable")
             warnings.warn(f"{error}; it is not kept there", BacktestWarning, stacklevel=2)
+            return False
+        return True
 
     def _absence(self, series: Series, gap: Span) -> MissingDataError:
         """Return the error that says why a candle cannot be had."""
         listed = self.exchange.listed_at(series.symbol)
         if gap.start < listed:
             return MissingDataError(
-                f"{series}: there is nothing before {_text(listed)}, when trading began; ask from "
-                "then on"
+                f"{series}: there is nothing before {instant_text(listed)}, when trading began; "
+                "ask from then on"
             )
         now = self.exchange.server_time()
         if series.interval.after(gap.start) > now:
             return MissingDataError(
-                f"{series}: the candle of {_text(gap.start)} is not closed yet (the exchange's "
-                f"clock says {_text(now)}); ask up to {_text(series.interval.floor(now))}"
+                f"{series}: the candle of {instant_text(gap.start)} is not closed yet (the "
+                f"exchange's clock says {instant_text(now)}); ask up to "
+                f"{instant_text(series.interval.floor(now))}"
             )
         return MissingDataError(
-            f"{series}: {self.exchange.name} has no candle from {_text(gap.start)} to "
-            f"{_text(gap.end)}; ask for another span"
+            f"{series}: {self.exchange.name} has no candle from {instant_text(gap.start)} to "
+            f"{instant_text(gap.end)}; ask for another span"
         )
 
     @contextmanager
@@ -405,44 +589,3 @@ class Feed:
                     stacklevel=2,
                 )
             yield
-
-
-def _span(start: Moment, end: Moment) -> Span:
-    span = Span(_instant(start, "start"), _instant(end, "end"))
-    if span.start >= span.end:
-        raise ConfigError(f"start = {start!s} is not before end = {end!s}; swap or correct them")
-    return span
-
-
-def _inside(period: Span, span: Span) -> Span:
-    return Span(max(period.start, span.start), min(period.end, span.end))
-
-
-def _aligned(series: Series, wanted: Span) -> Span:
-    aligned = Span(series.interval.ceil(wanted.start), series.interval.ceil(wanted.end))
-    if aligned.start >= aligned.end:
-        raise ConfigError(f"no candle of {series} opens in the span; give a longer one")
-    return aligned
-
-
-def _instant(moment: Moment, name: str) -> int:
-    try:
-        found = moment if isinstance(moment, int) else _parsed(str(moment).replace(" ", "T"))
-    except ValueError:
-        found = 0
-    if isinstance(moment, bool) or not _DATES.start <= found <= _DATES.end:
-        raise ConfigError(
-            f"{name} = {str(moment)[:40]!r} is no time from 1990 to 2100; give one in UTC, such as "
-            '"2025-02-22" or "2025-02-22 12:00", or milliseconds since 1970'
-        )
-    return found
-
-
-def _parsed(text: str) -> int:
-    if _OFFSET.search(text):
-        return int(datetime.fromisoformat(text).timestamp() * 1_000)
-    return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))
-
-
-def _text(instant: int) -> str:
-    return str(np.int64(instant).astype("M8[ms]").astype("M8[s]")).replace("T", " ")

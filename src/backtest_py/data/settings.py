@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlsplit
 
-from backtest_py.data.feed import Feed
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, parameter, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from backtest_py.data.feed import Feed
 
 __all__ = ["PROFILES", "FeedSettings", "open_feed"]
 
@@ -24,6 +26,7 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """What each profile sets."""
 
+PROFILE: Final = "BACKTEST_PY_PROFILE"
 ENVIRONMENT: Final = {
     "data_dir": "BACKTEST_PY_DATA_DIR",
     "database_url": "BACKTEST_PY_DATABASE_URL",
@@ -31,9 +34,18 @@ ENVIRONMENT: Final = {
     "s3_endpoint": "BACKTEST_PY_S3_ENDPOINT",
     "exchange_url": "BACKTEST_PY_EXCHANGE_URL",
     "bulk_url": "BACKTEST_PY_BULK_URL",
+    "memory_bytes": "BACKTEST_PY_MEMORY_BYTES",
+    "workers": "BACKTEST_PY_WORKERS",
+    "weight_limit": "BACKTEST_PY_WEIGHT_LIMIT",
+    "metrics_port": "BACKTEST_PY_METRICS_PORT",
+    "metrics_host": "BACKTEST_PY_METRICS_HOST",
 }
-"""Variables that take the place of a setting. A password stands nowhere else."""
-SECRET: Final = ("database_url",)
+"""The variable that takes the place of each setting. A password stands nowhere else."""
+_SQLITE: Final = "sqlite:///"
+_REMOTE: Final = (("database_url", "postgresql"), ("archive_url", "s3://"))
+"""Where the profile production keeps market data."""
+_SECRET: Final = re.compile(r"@|\b(?:pass(?:word|wd)?|secret|token|key)\w*=", re.IGNORECASE)
+"""What an address with a user, a password or a key holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -44,6 +56,8 @@ class FeedSettings(Settings):
     --------
     >>> FeedSettings.of("development", {}, environment={}).workers
     2
+    >>> FeedSettings.of("", {"workers": 3}, environment={"BACKTEST_PY_WORKERS": "5"}).workers
+    5
     """
 
     section: ClassVar[str] = "feed"
@@ -65,11 +79,29 @@ class FeedSettings(Settings):
     weight_limit: int = parameter(
         1_200, "int", "request weight in any sliding minute", minimum=10, maximum=2_400
     )
+    metrics_port: int = parameter(
+        0, "int", "port of the page of metrics; 0 is none", minimum=0, maximum=65_535
+    )
+    metrics_host: str = parameter(
+        "", "text", 'address on which that page is served; "" is this machine alone'
+    )
+
+    def validate(self) -> None:
+        """Refuse addresses that are none, in words that show no password."""
+        for name in ("exchange_url", "bulk_url", "s3_endpoint"):
+            value = getattr(self, name)
+            if value and not _is_address(value, with_user=name != "s3_endpoint"):
+                shown = "holds a user or more, and" if "@" in value else f"= {value[:80]!r}"
+                raise ConfigError(
+                    f"feed.{name} ({ENVIRONMENT[name]}) {shown} is no address; give http:// or "
+                    "https://, a host and a port, such as http://127.0.0.1:8700"
+                    + ("; write @ and / of a password as %40 and %2F" if "@" in value else "")
+                )
 
     def __repr__(self) -> str:
         """Return the settings without what may hold a password."""
         shown = (
-            f"{spec.name}={'***' if spec.name in SECRET and value else value!r}"
+            f"{spec.name}={'***' if _holds_secret(spec.name, value) else value!r}"
             for spec in self.parameters()
             for value in (getattr(self, spec.name),)
         )
@@ -83,36 +115,103 @@ class FeedSettings(Settings):
         *,
         environment: Mapping[str, str] = os.environ,
     ) -> FeedSettings:
-        """Return the settings of a profile, with those of TOML and environment over them.
+        """Return the settings: environment over TOML over those of the profile.
+
+        Parameters
+        ----------
+        profile : str
+            ``development``, ``staging`` or ``production``; "" is that of the environment, else of
+            the section, else development.
+        section : mapping, optional
+            What TOML has in ``[feed]``: settings by name, and ``profile``.
+        environment : mapping, optional
+            Variables, by default those of the process; an empty one counts as absent.
 
         Raises
         ------
         ConfigError
             If a profile, key or value is not allowed, or production lacks what it needs.
         """
-        profile = profile or environment.get("BACKTEST_PY_PROFILE", "") or "development"
+        given = cls.checked({} if section is None else section)
+        named = given.pop("profile", "")
+        profile = profile or environment.get(PROFILE, "") or str(named) or "development"
         if profile not in PROFILES:
             raise unknown_name("profile", profile, PROFILES)
-        given = {**PROFILES[profile], **(section or {})}
-        if "@" in str(given.get("database_url", "")):
-            raise ConfigError(
-                "feed.database_url holds a user's name or password; give it by the environment "
-                "variable BACKTEST_PY_DATABASE_URL"
-            )
+        given = {**PROFILES[profile], **given}
         given |= {
-            name: environment[variable]
+            name: cls._of_variable(name, environment[variable])
             for name, variable in ENVIRONMENT.items()
             if environment.get(variable)
         }
         settings = cls.from_mapping(given)
-        if profile == "production":
-            for name, wanted in (("database_url", "postgresql"), ("archive_url", "s3://")):
-                if not getattr(settings, name).startswith(wanted):
-                    raise ConfigError(
-                        f"the profile production keeps market data in PostgreSQL and on S3; set "
-                        f"{ENVIRONMENT[name]} to an address that begins with {wanted}"
-                    )
+        for name, wanted in _REMOTE if profile == "production" else ():
+            if not getattr(settings, name).startswith(wanted):
+                raise ConfigError(
+                    f"the profile production keeps market data in PostgreSQL and on S3; set "
+                    f"{ENVIRONMENT[name]} to an address that begins with {wanted}"
+                )
         return settings
+
+    @classmethod
+    def checked(cls, section: object) -> dict[str, Any]:
+        """Return a section ``[feed]`` whose every key and value is allowed, as it was written.
+
+        Raises
+        ------
+        ConfigError
+            If one is not, or holds a secret, which is then not shown.
+        """
+        if not isinstance(section, Mapping):
+            raise ConfigError(f"feed is {type(section).__name__}; write it as a section [feed]")
+        for name, value in section.items():
+            if name in ENVIRONMENT and _holds_secret(name, value):
+                raise ConfigError(
+                    f"feed.{name} holds a user's name, a password or a key; give it by the "
+                    f"environment variable {ENVIRONMENT[name]}"
+                )
+        values = dict(section)
+        profile = values.pop("profile", "")
+        if profile != "" and str(profile) not in PROFILES:
+            raise unknown_name("profile", profile, PROFILES)
+        known = [spec.name for spec in cls.parameters()]
+        for name in values:
+            if name not in known:
+                raise unknown_name("key of [feed]", name, [*known, "profile"])
+        cls(**values)
+        return dict(section)
+
+    @classmethod
+    def located(cls, section: object, directory: Path) -> dict[str, Any]:
+        """Return a checked section whose folders are in full: they are relative to its file.
+
+        Raises
+        ------
+        ConfigError
+            As :meth:`checked`.
+        """
+        found = cls.checked(section)
+        for name in ("data_dir", "archive_url"):
+            folder = found.get(name)
+            if folder and "://" not in folder:
+                found[name] = os.path.realpath(directory / folder)
+        database = str(found.get("database_url", ""))
+        if database.startswith(_SQLITE) and database != _SQLITE:
+            file = os.path.realpath(directory / database.removeprefix(_SQLITE))
+            found["database_url"] = f"{_SQLITE}{file}"
+        return found
+
+    @classmethod
+    def _of_variable(cls, name: str, text: str) -> Any:
+        """Return the value that a variable of the environment gives a setting."""
+        (spec,) = (spec for spec in cls.parameters() if spec.name == name)
+        if spec.kind == "text":
+            return text
+        try:
+            return spec.check(int(text) if text.isascii() else text, section=cls.section)
+        except ValueError:
+            raise ConfigError(
+                f"{ENVIRONMENT[name]} = {text[:40]!r} is not allowed; give {spec.allowed}"
+            ) from None
 
     @property
     def folder(self) -> Path:
@@ -151,6 +250,7 @@ def open_feed(profile: str = "", *, settings: FeedSettings | None = None) -> Fee
     from backtest_py.data.cache.archive import Archive  # noqa: PLC0415 - of the extra `data`
     from backtest_py.data.cache.database import Database  # noqa: PLC0415
     from backtest_py.data.cache.memory import Memory  # noqa: PLC0415
+    from backtest_py.data.feed import Feed  # noqa: PLC0415
     from backtest_py.data.providers.binance import (  # noqa: PLC0415
         BULK_URL,
         EXCHANGE_URL,
@@ -159,6 +259,13 @@ def open_feed(profile: str = "", *, settings: FeedSettings | None = None) -> Fee
 
     chosen = FeedSettings.of(profile) if settings is None else settings
     folder = chosen.folder
+    metrics = None
+    if chosen.metrics_port:
+        from backtest_py.monitoring.endpoint import (  # noqa: PLC0415 - only where it is wanted
+            serve_metrics_unless_served,
+        )
+
+        metrics = serve_metrics_unless_served(chosen.metrics_port, chosen.metrics_host)
     exchange = Binance(
         _shared_folder(folder),
         scope=str(folder.absolute()),
@@ -173,7 +280,28 @@ def open_feed(profile: str = "", *, settings: FeedSettings | None = None) -> Fee
         archive=Archive(chosen.archive_url or folder / "archive", endpoint=chosen.s3_endpoint),
         locks=folder / "locks",
         workers=chosen.workers,
+        metrics=metrics,
     )
+
+
+def _is_address(text: str, *, with_user: bool) -> bool:
+    """Tell whether a text is an http address, of which only the host may follow a user."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    user, _, host = parts.netloc.rpartition("@")
+    known = parts.scheme in {"http", "https"} and bool(host)
+    return known and "@" not in user + text.partition(parts.netloc)[2] and (with_user or not user)
+
+
+def _holds_secret(name: str, value: object) -> bool:
+    """Tell whether a setting may hold a user's name, a password or a key; a folder does not."""
+    text = str(value)
+    if name == "data_dir" or (name == "archive_url" and "://" not in text):
+        return False
+    return _SECRET.search(text) is not None
 
 
 def _shared_folder(folder: Path) -> Path:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from backtest_py.bars import Bars
     from backtest_py.contract import Contract, MetricSettings
+    from backtest_py.engines.layouts import BarColumns
     from backtest_py.engines.limits import SweepLimits
     from backtest_py.rules import ExitRules
     from backtest_py.signals import Signals
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Exit: TypeAlias = tuple[ExitRules, Contract, NDArray[np.float64] | None]
 
-__all__ = ["Engine", "EngineOutput", "Job", "SweepPlan", "atr_for"]
+__all__ = ["Engine", "EngineOutput", "Job", "Stream", "SweepPlan", "Window", "atr_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,65 @@ class SweepPlan(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """New bars, with the bars before them that they depend on.
+
+    Attributes
+    ----------
+    bars : BarColumns
+        All of them, read-only; days are counted through all chunks.
+    atr : ndarray of float64, shape (n_bars,), or None
+        The average true range that came with them.
+    base : int
+        Number of the first of them among all bars of the series.
+    start, until : int
+        Bars ``[start, until)`` are new. Where more follow, ``until`` is the last bar: what ends a
+        day, and what ends the data, is known of a bar by the next one.
+    """
+
+    bars: BarColumns
+    atr: NDArray[np.float64] | None
+    base: int
+    start: int
+    until: int
+
+
+class Stream(Protocol):
+    """One backtest that goes on from chunk to chunk, bit for bit as :meth:`Engine.run`.
+
+    Bars are numbered through the whole series.
+    """
+
+    @property
+    def entered(self) -> int:
+        """Return the bar at which the position that is held was entered, -1 if there is none."""
+
+    def advance(self, window: Window, first: int, last: int) -> NDArray[np.int64]:
+        """Go through the new bars of a window, each of which is new once.
+
+        Parameters
+        ----------
+        window : Window
+            Every bar on which a signal or an average of the new ones depends is in it.
+        first, last : int
+            Signals at bars ``first <= i < last`` count.
+
+        Returns
+        -------
+        ndarray of int64, shape (3, n_trades)
+            The bars of signal, entry and exit of the trades that end at the new bars.
+        """
+
+    def finish(
+        self, settings: MetricSettings, first: int, last: int, span: tuple[int, int]
+    ) -> EngineOutput:
+        """Return all trades, and their metrics over the bars from ``first`` to ``last``.
+
+        ``span`` are the days of the first and of the last bar of the range.
+        """
+
+
 class Engine(Protocol):
     """One implementation of docs/semantics.md."""
 
@@ -204,6 +264,9 @@ class Engine(Protocol):
 
     def run(self, job: Job) -> EngineOutput:
         """Run one backtest."""
+
+    def stream(self, strategy: Strategy, rules: ExitRules, contract: Contract) -> Stream:
+        """Return a backtest that stands before its first bar."""
 
     def optimize(self, jobs: Sequence[Job]) -> NDArray[np.float64]:
         """Return the metrics of several backtests on the same bars, shape (n_jobs, n_metrics)."""

@@ -71,10 +71,13 @@ def _source(facts: Inspection) -> dict[str, str]:
         )
         if text
     ]
+    facts_of = (source.source, source.format, source.encoding)
     rows = {
-        "File": ", ".join(text for text in (source.source, source.format, source.encoding) if text),
+        "Market" if source.market else "File": source.market or ", ".join(filter(None, facts_of)),
         "Rows": counted(facts.rows, "bar") + (f" ({', '.join(done)})" if done else ""),
     }
+    if source.certificate:
+        rows["Certificate"] = source.certificate
     if source.ignored:
         rows["Not used"] = ", ".join(source.ignored)
     if source.notes:

@@ -152,9 +152,10 @@ def _matplotlib() -> Iterator[None]:
 def _title(result: Drawable) -> str:
     job, metrics = result.job, result.metrics
     name = "signals" if job.strategy is None else job.strategy.name
+    market = job.bars.report.market and f" on {job.bars.report.market}"
     days = job.bars.session_dates[job.bars.day[[job.first, max(job.last - 1, job.first)]]]
     return (
-        f"{name}, {days[0]} to {days[1]}: {counted(metrics.total_trades, 'trade')}, "
+        f"{name}{market}, {days[0]} to {days[1]}: {counted(metrics.total_trades, 'trade')}, "
         f"return {metrics.total_return_pct:.2f} %, "
         f"max drawdown {metrics.max_drawdown_pct:.2f} %, Sharpe {metrics.sharpe:.2f}"
         f"{', ruined' if metrics.ruined else ''}"

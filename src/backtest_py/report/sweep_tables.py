@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
+from backtest_py.data.source import market_of_manifest
 from backtest_py.metrics.catalogue import CATALOGUE
 from backtest_py.report.tables import facts_table, number, rows_table, show
 from backtest_py.rules import Intrabar
@@ -32,10 +33,12 @@ RUIN: Final = ("ruined", *(scenario_column("ruined", name) for name in Intrabar.
 def show_sweep(result: SweepResult, gate: str, place: object) -> None:
     """Print what a sweep did, without its rows."""
     manifest = result.manifest
+    market = market_of_manifest(manifest)
     ruined = result.table(["ruined"], where="ruined").num_rows
     facts = {
         "Combinations": f"{len(result):,} of {', '.join(result.grid.keys)}",
         **({"Ruined": f"{ruined:,} of them, which rank last"} if ruined else {}),
+        **({"Market": market} if market else {}),
         "Bars": f"{manifest['n_bars']:,}",
         "Engine": f"{manifest['identity']['engine']}: {manifest['engine_reason']}",
         "Parity gate": gate.removeprefix("parity gate: "),

@@ -18,18 +18,29 @@ from backtest_py.metrics.catalogue import CATALOGUE, SECTIONS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from backtest_py.backtest.many import ManyResults
     from backtest_py.backtest.result import BacktestResult, GroupBy, Metrics
     from backtest_py.metrics.catalogue import Section, Unit
 
 __all__ = [
     "facts_table",
     "group_table",
+    "markets_table",
     "metric_table",
     "number",
     "rows_table",
     "show",
 ]
 
+FIRST: Final = (
+    "total_trades",
+    "win_rate",
+    "total_return",
+    "profit_factor",
+    "sharpe",
+    "max_drawdown",
+)
+"""Metrics of each market; the files have all."""
 _LONG: Final = 1e12
 """Numbers from here on are written with an exponent: they would not fit a column."""
 
@@ -115,6 +126,21 @@ def group_table(result: BacktestResult, by: GroupBy) -> Table:
     columns = [[number(value, unit) for value in frame[name]] for name, unit in units.items()]
     rows = zip(frame.index, *columns, strict=True)
     return rows_table((by, *(name.replace("_", " ") for name in units)), rows)
+
+
+def markets_table(results: ManyResults) -> Table:
+    """Lay out one row for each market; ruin is shown as soon as one account is ruined."""
+    ruined = ("ruined",) if any(result.metrics.ruined for result in results.values()) else ()
+    shown = (*FIRST, *ruined)
+    rows = (
+        (
+            name,
+            f"{len(result.job.bars):,}",
+            *(number(result.metrics[metric], CATALOGUE[metric].unit) for metric in shown),
+        )
+        for name, result in results.items()
+    )
+    return rows_table(("market", "bars", *(name.replace("_", " ") for name in shown)), rows)
 
 
 def show(*parts: Table | str) -> None:

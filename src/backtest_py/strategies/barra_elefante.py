@@ -10,7 +10,7 @@ import numpy as np
 from backtest_py._jit import Kernel, kernel
 from backtest_py.indicators import prior_sum, window_sums
 from backtest_py.parameters import parameter
-from backtest_py.strategies.base import Bound, Strategy, Threshold, check_window, register
+from backtest_py.strategies.base import Bound, History, Strategy, Threshold, check_window, register
 
 __all__ = ["BarraElefante"]
 
@@ -203,3 +203,7 @@ class BarraElefante(Strategy):
     def validate(self) -> None:
         """Refuse a window that ends before it starts."""
         check_window(self.entry_start, self.entry_end)
+
+    def history(self) -> History:
+        """Return the bars that an elephant is compared with, and the elephant that is confirmed."""
+        return History(bars=self.lookback + int(self.confirm_breakout))

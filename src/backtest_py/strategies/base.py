@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bound",
+    "History",
     "Strategy",
     "Threshold",
     "get_strategy",
@@ -49,6 +50,21 @@ class Threshold(NamedTuple):
     bound: Bound
 
 
+class History(NamedTuple):
+    """Which earlier bars a signal can depend on; the more of the two where both are given.
+
+    Attributes
+    ----------
+    bars : int
+        So many bars before it.
+    day : bool
+        All bars of its day before it, too.
+    """
+
+    bars: int = 0
+    day: bool = False
+
+
 class Strategy(Settings):
     """Base of the built-in strategies: a frozen dataclass of parameters.
 
@@ -71,7 +87,7 @@ class Strategy(Settings):
         side and risk of every bar as they are before the thresholds, and ``scores`` (float64,
         shape (n_thresholds, n_bars), nan where undefined) in the order of ``thresholds``, whose
         own values it ignores. A bar signals where every score passes. A class with a kernel of its
-        own inherits neither: they belong to the kernel.
+        own inherits neither: they belong to the kernel, and so does :meth:`history`.
     volume_parameter : str
         The parameter that makes the strategy look at volumes where it is above 0, ``""`` where
         none does.
@@ -90,10 +106,12 @@ class Strategy(Settings):
     computes_signals: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: object) -> None:
-        """Drop the parent's thresholds where the class has a kernel of its own."""
+        """Drop what belongs to the parent's kernel where the class has a kernel of its own."""
         super().__init_subclass__(**arguments)
         if "kernel" in vars(cls) and "thresholds" not in vars(cls):
             cls.thresholds, cls.score_kernel = (), None
+        if "kernel" in vars(cls) and "history" not in vars(cls):
+            cls.history = Strategy.history  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         """Check the class's name and every field."""
@@ -112,6 +130,14 @@ class Strategy(Settings):
 
     def compute(self, bars: Bars) -> Signals | None:  # noqa: ARG002 - the engine computes them
         """Return the signals that Python code computes, None where the engine computes them."""
+        return None
+
+    def history(self) -> History | None:
+        """Return which earlier bars the kernel needs for a signal, None where that is not known.
+
+        Given no more than these, the kernel finds the same signals, so that bars can be streamed,
+        as by :func:`~backtest_py.run_chunked`. Only the first bars of all have fewer before them.
+        """
         return None
 
     @classmethod

@@ -11,7 +11,7 @@ from backtest_py._jit import Kernel, kernel
 from backtest_py.errors import ConfigError
 from backtest_py.indicators import window_sums
 from backtest_py.parameters import parameter
-from backtest_py.strategies.base import Bound, Strategy, Threshold, check_window, register
+from backtest_py.strategies.base import Bound, History, Strategy, Threshold, check_window, register
 
 __all__ = ["MovingAverageCross"]
 
@@ -88,3 +88,7 @@ class MovingAverageCross(Strategy):
                 "the fast mean takes fewer bars"
             )
         check_window(self.entry_start, self.entry_end)
+
+    def history(self) -> History:
+        """Return the bars of the slow mean that ends one bar before."""
+        return History(bars=self.slow)

@@ -9,7 +9,7 @@ import numpy as np
 
 from backtest_py._jit import Kernel, kernel
 from backtest_py.parameters import parameter
-from backtest_py.strategies.base import Bound, Strategy, Threshold, register
+from backtest_py.strategies.base import Bound, History, Strategy, Threshold, register
 
 __all__ = ["OpeningRangeBreakout"]
 
@@ -81,3 +81,7 @@ class OpeningRangeBreakout(Strategy):
         30, "int", "minutes from the day's first bar that make the range", minimum=1, maximum=1440
     )
     entry_end: str = parameter("23:59", "clock", "last minute at which a breakout counts")
+
+    def history(self) -> History:
+        """Return that the range, and whether it was broken, is known of the whole day."""
+        return History(day=True)

@@ -6,6 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backtest_py.monitoring.instruments import recording
+from backtest_py.monitoring.sweeps import progressed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -77,23 +80,24 @@ class Meter:
 
     def tell(self, computed: int) -> None:
         """Tell the callback; ``computed`` combinations of this run may not be written yet."""
-        if self._callback is None:
+        if self._callback is None and not recording():
             return
         total, n_shards = self._totals
         self._shown = min(total, max(self._shown, self._finished, self._before + computed))
         seconds, combos = self.seconds, self._shown - self._before
         rate = combos / seconds if seconds > 0 else 0.0
-        self._callback(
-            Progress(
-                combos=self._shown,
-                total_combos=total,
-                shards=self._shards,
-                total_shards=n_shards,
-                seconds=seconds,
-                combos_per_second=rate,
-                seconds_left=(total - self._shown) / rate if rate > 0 else float("nan"),
-            )
+        now = Progress(
+            combos=self._shown,
+            total_combos=total,
+            shards=self._shards,
+            total_shards=n_shards,
+            seconds=seconds,
+            combos_per_second=rate,
+            seconds_left=(total - self._shown) / rate if rate > 0 else float("nan"),
         )
+        progressed(now)
+        if self._callback is not None:
+            self._callback(now)
 
 
 def duration_text(seconds: float) -> str:

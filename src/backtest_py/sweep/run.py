@@ -12,7 +12,8 @@ from backtest_py.engines import resolve
 from backtest_py.engines.layouts import SEMANTICS_VERSION
 from backtest_py.errors import ConfigError, ParityError, StorageError
 from backtest_py.fingerprints import package_code_hash
-from backtest_py.provenance import package_version, signals_hash
+from backtest_py.monitoring.sweeps import kept, watched, with_verdict
+from backtest_py.provenance import market_of, package_version, signals_hash
 from backtest_py.sweep.compute.evaluator import DIRECT_COMBOS, Evaluator
 from backtest_py.sweep.compute.forecast import Forecast
 from backtest_py.sweep.compute.shards import LAYOUT, Shards
@@ -49,6 +50,7 @@ NO_IDENTITY: Final = frozenset({"level", "levels"})
 """Facts of a build that cannot change a result."""
 
 
+@watched
 def sweep(
     bars: Bars,
     strategy: str | Strategy | Callable[..., Any] = "barra_elefante",
@@ -220,6 +222,7 @@ def _in_memory(
         shards = Shards(spec.grid).in_working_order(by_exits=False)
         later = [evaluator.work_out(shard) for shard in shards]
         facts["seconds"] = round(time.monotonic() - began, 3)
+        kept(spec.n_combos, len(later))
 
         def ordered() -> list[pa.Table]:
             return [table() for table in later]
@@ -295,6 +298,7 @@ class _Question:
     engine: Engine
     reason: str
 
+    @with_verdict
     def pass_gate(self, gate: int | None, resources: Resources) -> dict[str, Any]:
         """Refuse a large sweep whose engine disagrees with the reference on a sample."""
         spec, engine = self.spec, self.engine
@@ -326,6 +330,7 @@ class _Question:
             "engine_reason": self.reason,
             "level": build.get("level", ""),
             "version": package_version(),
+            "market": market_of(spec.bars),
             "n_bars": len(spec.bars),
             "n_combos": spec.n_combos,
             "n_shards": len(Shards(spec.grid)),

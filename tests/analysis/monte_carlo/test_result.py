@@ -194,6 +194,16 @@ def test_a_result_that_cannot_be_run_again_is_refused(result):
         bt.monte_carlo(by_column, "null", null="blocks", n_paths=5)
 
 
+def test_a_streamed_result_has_trades_and_no_bars(result):
+    bars, job = result.job.bars, result.job
+    streamed = bt.run_chunked([bars[:700], bars[700:]], job.strategy, job.rules)
+    table = bt.monte_carlo(streamed, n_paths=50).table
+    assert table.equals(bt.monte_carlo(result, n_paths=50).table)
+    for kind in ("null", "delay"):
+        with pytest.raises(bt.UnsupportedError, match="these bars were streamed"):
+            bt.monte_carlo(streamed, kind, n_paths=5)
+
+
 def test_no_trades_at_all(result):
     empty = bt.run(result.job.bars, bt.BarraElefante(min_range_mult=1e9))
     for kind in ("bootstrap", "shuffle", "noise", "null", "delay"):

@@ -23,19 +23,23 @@ PART = Span(PERIOD.start + 8_500 * MINUTE, PERIOD.start + 8_600 * MINUTE)
 def check(tier):
     """Return whether the tier noticed: what it gives must be right."""
     noticed = 0
-    for wanted in (None, PART):
+    for wanted, details in ((None, True), (PART, True), (PART, False), (None, False)):
         try:
-            block = tier.get(SERIES, PERIOD, wanted)
+            block = tier.get(SERIES, PERIOD, wanted, details=details)
         except CacheError:
             noticed += 1
             continue
         if block is None:
             noticed += 1
             continue
-        seen = block.restricted(PART)
-        assert seen == BLOCK.restricted(PART)
-        if wanted is None:
-            assert block == BLOCK
+        first, last = np.searchsorted(block.candles.open_time, PART)
+        whole = BLOCK.candles.within(PART)
+        for name in ("open_time", "open", "high", "low", "close", "volume"):
+            assert np.array_equal(getattr(block.candles, name)[first:last], getattr(whole, name))
+        if details:
+            assert block.restricted(PART) == BLOCK.restricted(PART)
+            if wanted is None:
+                assert block == BLOCK
     return noticed > 0
 
 
@@ -92,15 +96,16 @@ def test_bytes_of_a_sqlite_file(tmp_path):
     assert noticed > FLIPS / 2
 
 
-def test_bytes_of_a_payload(tmp_path):
+@pytest.mark.parametrize("column", ["payload", "details"])
+def test_bytes_of_a_payload(tmp_path, column):
     path = tmp_path / "cache.sqlite"
     cache = Database(f"sqlite:///{path}")
     cache.put(BLOCK)
     with closing(sqlite3.connect(path)) as connection, warnings.catch_warnings():
-        (payload,) = connection.execute("select payload from backtest_py_blocks").fetchone()
+        (payload,) = connection.execute(f"select {column} from backtest_py_blocks").fetchone()
         for changed in flips(payload, 4):
             with connection:
-                connection.execute("update backtest_py_blocks set payload = ?", (changed,))
+                connection.execute(f"update backtest_py_blocks set {column} = ?", (changed,))
             with pytest.raises(CacheError, match="checksum"):
                 cache.get(SERIES, PERIOD)
             assert cache.periods() == []  # dropped

@@ -112,7 +112,7 @@ def test_a_newer_layout_is_refused_and_left_as_it_is(path):
     _set(path, "update backtest_py_cache set value = 99 where name = 'layout'")
     with pytest.raises(CacheError, match=r"newer version of backtest-py \(layout 99"):
         opened(path).get(SERIES, PERIOD)
-    _set(path, "update backtest_py_cache set value = 1 where name = 'layout'")
+    _set(path, f"update backtest_py_cache set value = {database.LAYOUT} where name = 'layout'")
     assert opened(path).get(SERIES, PERIOD) == market_block()
 
 
@@ -156,6 +156,7 @@ def test_a_locked_database_fails_in_time_and_rests(path, monkeypatch):
         began = time.monotonic()
         with pytest.raises(CacheError, match="not asked again for"):
             cache.put(market_block())
+        assert cache.get(SERIES, PERIOD) == market_block()  # while writers rest
         assert time.monotonic() - began < 0.5
 
 

@@ -6,14 +6,16 @@ import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from tests.market_blocks import PERIOD, SERIES, market_block
 
 from backtest_py.data.cache.archive import Archive
 from backtest_py.data.cache.database import Database
 from backtest_py.data.market.blocks import Block, period_of
-from backtest_py.data.market.candles import Candles, Series
+from backtest_py.data.market.candles import COLUMNS, Candles, Series
 from backtest_py.data.market.spans import Span
+from backtest_py.errors import CacheError
 
 
 @pytest.fixture(params=["sqlite", "postgres", "folder", "s3"])
@@ -58,6 +60,8 @@ def test_a_tier_lists_what_it_keeps(make_tier):
     assert [(series.symbol, series.interval.name) for series, _ in found] == order
     assert all(tier.get(series, period).period == period for series, period in found)
     assert tier.n_bytes() > 1_000
+    assert tier.entries().keys() == set(found)
+    assert all(tier.look(*at) == tier.get(*at) for at in found)
 
 
 def test_a_block_without_candles_is_kept(make_tier):
@@ -144,8 +148,6 @@ def test_sqlite_and_postgresql_keep_the_same_bytes(postgres, tmp_path):
 def test_an_address_is_read_and_never_written(tmp_path):
     from tests.services import web_server
 
-    from backtest_py.errors import CacheError
-
     block = market_block()
     Archive(tmp_path).put(block)
     with web_server(tmp_path) as address:
@@ -191,3 +193,51 @@ def test_details_are_unpacked_when_they_are_asked_for():
         candles.nonsense  # noqa: B018
     part = decode(encode(block), SERIES, PERIOD).candles.rows(5, 9)
     assert part == block.candles.rows(5, 9) == pickle.loads(pickle.dumps(part))
+
+
+def test_bars_alone_are_the_same_and_cannot_be_stored(make_tier):
+    """The columns of bars are read without the rest, whatever part is asked for."""
+    tier = make_tier()
+    block = market_block(hole=(8_190, 8_200))
+    tier.put(block)
+    for start, end in ((0, 20_000), (0, 1), (8_191, 8_193), (8_150, 9_000), (19_999, 20_000)):
+        wanted = Span(PERIOD.start + start * 60_000, PERIOD.start + end * 60_000)
+        part = tier.get(SERIES, PERIOD, wanted, details=False)
+        assert part.missing(wanted) == []
+        (known,) = part.known
+        whole = block.restricted(known)
+        for name in ("open_time", "open", "high", "low", "close", "volume"):
+            assert np.array_equal(getattr(part.candles, name), getattr(whole.candles, name))
+            assert not getattr(part.candles, name).flags.writeable
+        assert (part.holes, part.sources) == (whole.holes, whole.sources)
+        with pytest.raises(CacheError, match="only the columns of bars"):
+            part.candles.trades  # noqa: B018
+        with pytest.raises(CacheError, match="only the columns of bars"):
+            tier.put(part)
+    assert tier.get(SERIES, PERIOD) == block
+
+
+ODD = {
+    "decimals": [1.1, 60_123.4, 0.0, 1e-8],
+    "whole": [1.0, 2.0, 3e9, 0.0],
+    "many digits": [0.1 + 0.2, 1 / 3, 2.0, 5e-324],
+    "late": [1.5] * 99 + [1.123],
+    "large": [1e300, 1.0, 2.0**53, -(2.0**53)],
+    "minus zero": [-0.0, 0.0, 1.5, -1.5],
+    "no number": [np.nan, np.inf, -np.inf, 1.0],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize("values", ODD.values(), ids=ODD)
+def test_every_number_comes_back_with_its_bits(values, tmp_path):
+    values = np.array(values, np.float64)
+    times = SERIES.interval.opens(*PERIOD)[: len(values)]
+    columns = dict.fromkeys(COLUMNS, values) | {"open_time": times, "trades": times % 1_000_003}
+    known = (Span(int(times[0]), int(times[-1]) + 60_000),) if len(times) else ()
+    block = Block(SERIES, PERIOD, known, Candles(**columns))
+    database = Database(f"sqlite:///{tmp_path}/cache.sqlite")
+    for tier in (database, Archive(tmp_path / "archive")):
+        tier.put(block)
+        assert tier.get(SERIES, PERIOD) == block
+    database.close()

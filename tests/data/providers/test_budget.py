@@ -213,7 +213,7 @@ def test_a_client_can_be_used_on_both_sides_of_a_fork(open_exchange, open_client
         found = Fetched(client.fetch(series("1m"), span)).candles
         client.server_time()
         # neither a connection to the exchange nor one to the ledger may be the parent's
-        mine = client._rest._session.pid == client._budget._local.opened[0] == os.getpid()
+        mine = client._rest._session.pid == client._budget._opened[0] == os.getpid()
         answers.put(found == expected and mine)
 
     with warnings.catch_warnings():
@@ -226,3 +226,20 @@ def test_a_client_can_be_used_on_both_sides_of_a_fork(open_exchange, open_client
     for process in children:
         process.join(30)
     assert client._budget.spent(60_000) == sum(request[3] for request in exchange.requests)
+
+
+def test_folders_share_weight_but_hear_the_exchange_by_themselves(tmp_path):
+    path, settings = tmp_path / "w.sqlite", {"host": "exchange:1"}
+    first = Budget(path, 2_400, scope="first", **settings)
+    second = Budget(path, 2_400, scope="second", **settings)
+    first.learn([Rule(10, 60_000)])
+    spend_now(first, 10)
+    with pytest.raises(ExchangeError, match="used up"):  # before it has asked for the rules
+        spend_now(second, 1)
+    assert second.rules(60) is None
+    second.learn([Rule(12, 60_000)])
+    spend_now(second, 2)
+    first.pause(30)
+    assert (first.paused() > 29, second.paused()) == (True, 0)
+    elsewhere = Budget(path, 2_400, scope="first", host="exchange:2")
+    assert (elsewhere.spent(60_000), elsewhere.paused(), elsewhere.rules(60)) == (0, 0, None)

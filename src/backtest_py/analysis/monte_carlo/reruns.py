@@ -16,7 +16,7 @@ from backtest_py.analysis.monte_carlo.trades import (
     cube_root,
     observed_path,
 )
-from backtest_py.bars import Bars, read_only
+from backtest_py.bars import read_only
 from backtest_py.engines.base import atr_for
 from backtest_py.errors import ConfigError
 from backtest_py.metrics.catalogue import METRICS
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from backtest_py.analysis.monte_carlo.settings import MonteCarloSettings
     from backtest_py.analysis.monte_carlo.trades import Trades
+    from backtest_py.bars import Bars
     from backtest_py.engines.base import Engine, Job
 
     MakeJob = Callable[[int], Job]
@@ -49,14 +50,9 @@ def rerun_job(trades: Trades) -> Job:
     Raises
     ------
     ConfigError
-        If there is none, or its bars are not at hand.
+        If there is none.
     """
     job = trades.required("its bars and rules").job
-    if not isinstance(job.bars, Bars):
-        raise ConfigError(
-            "this kind runs the rules again, and the bars of this result were not kept; give the "
-            "result of bt.run on bars that are in memory"
-        )
     return replace(job, contract=trades.contract)
 
 

@@ -12,22 +12,28 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from backtest_py.data.cache.encoding import (
+    VALUES,
+    DamagedError,
     NewerError,
+    bars_block,
     block_of,
-    candles_of,
+    check_schema,
     check_version,
+    columns_of,
     facts_of,
     table_of,
 )
 from backtest_py.data.cache.faults import SLOW_SECONDS, Rest
 from backtest_py.data.cache.files import MAX_FILE_BYTES, files_at
 from backtest_py.data.market.blocks import in_order, is_long, period_of
-from backtest_py.data.market.candles import COLUMNS, Series
+from backtest_py.data.market.candles import COLUMNS, Candles, Series, columns_hash
 from backtest_py.data.market.intervals import INTERVALS
 from backtest_py.data.market.spans import Span
+from backtest_py.data.recording import reads, writes
 from backtest_py.errors import CacheError, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from backtest_py.data.market.blocks import Block
@@ -43,11 +49,11 @@ _INTEGERS: Final = frozenset(name for name, kind in COLUMNS.items() if kind.kind
 
 
 class _Group(NamedTuple):
-    """A row group: when its first candle opens, its candles and their hash."""
+    """A row group: when its first candle opens, its candles, and the hash of each part of them."""
 
     opens: int
     n_rows: int
-    sha256: str
+    hashes: list[str]
 
 
 class Archive:
@@ -86,7 +92,10 @@ class Archive:
         """Whether nothing can be written there."""
         return self._files.read_only
 
-    def get(self, series: Series, period: Span, wanted: Span | None = None) -> Block | None:
+    @reads
+    def get(
+        self, series: Series, period: Span, wanted: Span | None = None, *, details: bool = True
+    ) -> Block | None:
         """Return a block, None where there is none.
 
         Parameters
@@ -96,23 +105,37 @@ class Archive:
         wanted : Span, optional
             The part that is needed: only the row groups that hold it are read, and only their
             part of the period is then known.
+        details : bool
+            Without them only the columns of bars are read, and none of the block can be stored.
 
         Raises
         ------
+        DamagedError
+            If the file holds no such block. It is left as it is, to be replaced by the next
+            :meth:`put`.
         CacheError
-            If the file cannot be read or holds no such block. It is left as it is, to be replaced
-            by the next :meth:`put`.
+            If it cannot be read.
         """
         path = _path(series, period)
+        names = tuple(COLUMNS) if details else VALUES
         with self._rest.watched():
             try:
-                return self._found(path, series, period, wanted)
-            except NewerError as error:
-                raise NewerError(f"{self!r}, {path}: {error}") from None
+                return self._found(path, series, period, wanted, names)
             except CacheError as error:
-                raise CacheError(f"{self!r}, {path}: {error}") from error
+                raise type(error)(f"{self!r}, {path}: {error}") from error
 
-    def _found(self, path: str, series: Series, period: Span, wanted: Span | None) -> Block | None:
+    def look(self, series: Series, period: Span) -> Block | None:
+        """Return a whole block as :meth:`get` does."""
+        return self.get(series, period)
+
+    def _found(
+        self,
+        path: str,
+        series: Series,
+        period: Span,
+        wanted: Span | None,
+        names: tuple[str, ...],
+    ) -> Block | None:
         """Read a file, again where it seems damaged and may only have been replaced meanwhile."""
         in_part = wanted is not None and (wanted.start > period.start or wanted.end < period.end)
         for attempt in range(self._files.attempts):
@@ -121,16 +144,19 @@ class Archive:
             if content is None:
                 return None
             try:
-                return _read(content, series, period, wanted)
+                return _read(content, series, period, wanted, names)
             except NewerError:
                 raise
-            except CacheError:
+            except CacheError as error:
                 took = time.monotonic() - began
-                if attempt + 1 == self._files.attempts or took > SLOW_SECONDS:
+                if took > SLOW_SECONDS:
                     raise
+                if attempt + 1 == self._files.attempts:
+                    raise DamagedError(str(error)) from error
                 time.sleep(0.01 * attempt)
         raise AssertionError  # the loop returns or raises
 
+    @writes
     def put(self, block: Block) -> None:
         """Keep a block in the place of the one of its period: whole, or not at all.
 
@@ -150,17 +176,20 @@ class Archive:
         with self._rest.watched():
             self._files.delete(_path(series, period))
 
-    def periods(self) -> list[tuple[Series, Span]]:
-        """Return what is kept, in order of symbol, length of interval and time."""
+    def entries(self) -> dict[tuple[Series, Span], int]:
+        """Return the bytes of every block, as it is stored, in no order."""
         with self._rest.watched():
             paths = self._files.paths()
-        found = (_parsed(path) for path, _ in paths)
-        return in_order(each for each in found if each is not None)
+        found = ((_parsed(path), size) for path, size in paths)
+        return {at: size for at, size in found if at is not None}
+
+    def periods(self) -> list[tuple[Series, Span]]:
+        """Return what is kept, in order of symbol, length of interval and time."""
+        return in_order(self.entries())
 
     def n_bytes(self) -> int:
         """Return how many bytes all blocks have, as they are stored."""
-        with self._rest.watched():
-            return sum(size for path, size in self._files.paths() if _parsed(path) is not None)
+        return sum(self.entries().values())
 
 
 def _path(series: Series, period: Span) -> str:
@@ -191,9 +220,8 @@ def _written(block: Block) -> bytes:
 
     candles = block.candles
     groups = [
-        (int(candles.open_time[at]), len(part), part.content_hash())
-        for at in range(0, len(candles), GROUP_ROWS)
-        for part in [candles.rows(at, at + GROUP_ROWS)]
+        _Group(int(part["open_time"][0]), len(part["open_time"]), _hashes(part))
+        for part in _groups_of({name: getattr(candles, name) for name in COLUMNS})
     ]
     facts = facts_of(block) | {"groups": groups}
     text = json.dumps(facts, separators=(",", ":"), ensure_ascii=True).encode()
@@ -214,7 +242,22 @@ def _written(block: Block) -> bytes:
     return sink.getvalue()
 
 
-def _read(content: Any, series: Series, period: Span, wanted: Span | None) -> Block:
+def _groups_of(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the columns of each row group."""
+    for at in range(0, len(columns["close"]), GROUP_ROWS):
+        yield {name: column[at : at + GROUP_ROWS] for name, column in columns.items()}
+
+
+def _hashes(columns: Mapping[str, Any]) -> list[str]:
+    """Return the hash of the columns of bars, and that of the others where they are there."""
+    others = [name for name in columns if name not in VALUES]
+    parts = [VALUES, others] if others else [VALUES]
+    return [columns_hash({name: columns[name] for name in part}) for part in parts]
+
+
+def _read(
+    content: Any, series: Series, period: Span, wanted: Span | None, names: tuple[str, ...]
+) -> Block:
     """Return the block in a file, or the part of it that is wanted.
 
     Nothing in the file is believed before its hash is right: first the facts, then each row group.
@@ -227,21 +270,22 @@ def _read(content: Any, series: Series, period: Span, wanted: Span | None) -> Bl
             facts, groups = _facts(file, series, period)
             first, last = _needed(groups, wanted)
             whole = last - first == len(groups)
-            table = file.read_row_groups(range(first, last))
+            # one thread: others read other files meanwhile
+            table = file.read_row_groups(range(first, last), list(names), use_threads=False)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, CacheError):
             raise
         raise CacheError(f"the file is damaged, or no block ({error})") from error
-    candles = candles_of(table)
-    at = 0
-    for group in groups[first:last]:
-        part = candles.rows(at, at + group.n_rows)
-        if part.content_hash() != group.sha256:
+    columns = columns_of(table, names)
+    for group, part in zip(groups[first:last], _groups_of(columns), strict=True):
+        found = _hashes(part)
+        if found != group.hashes[: len(found)]:
             raise CacheError("the candles do not have the hash that was written with them")
-        at += group.n_rows
     edges = [period.start, *(group.opens for group in groups[1:]), period.end]
     read = None if whole else Span(edges[first], edges[last])
-    return block_of(facts, candles, series, period, read=read)
+    if names == VALUES:
+        return bars_block(facts, columns, series, period, read=read)
+    return block_of(facts, Candles(**columns), series, period, read=read)
 
 
 def _facts(file: Any, series: Series, period: Span) -> tuple[dict[str, Any], list[_Group]]:
@@ -265,7 +309,7 @@ def _facts(file: Any, series: Series, period: Span) -> tuple[dict[str, Any], lis
     expected = [group.n_rows for group in groups] or found[:1]  # no candle may be one group of none
     if found != expected or sum(found) > series.interval.count(*period):
         raise CacheError("the file does not hold the row groups that were written")
-    candles_of(file.schema_arrow.empty_table())
+    check_schema(file.schema_arrow, tuple(COLUMNS))
     return facts, groups
 
 

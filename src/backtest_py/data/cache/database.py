@@ -7,36 +7,45 @@ import time
 import warnings
 from contextlib import contextmanager, suppress
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import finalize
 
 from backtest_py.data.cache.connections import BEGIN, BUSY_SECONDS, Address, make_engine
-from backtest_py.data.cache.encoding import Encoded, NewerError, decode, encode
+from backtest_py.data.cache.encoding import DamagedError, Encoded, NewerError, decode, encode
 from backtest_py.data.cache.faults import Rest, renew_in_forks
 from backtest_py.data.extras import required
 from backtest_py.data.market.blocks import in_order
 from backtest_py.data.market.candles import Series
 from backtest_py.data.market.spans import Span
+from backtest_py.data.recording import reads, writes
 from backtest_py.errors import BacktestWarning, CacheError, ConfigError
+from backtest_py.monitoring.catalogue import CORRUPTIONS, DROPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from backtest_py.data.market.blocks import Block
 
-__all__ = ["DAY_SECONDS", "TTL_SECONDS", "Database"]
+__all__ = ["DAY_SECONDS", "TTL_SECONDS", "Database", "Entry"]
 
 DAY_SECONDS: Final = 86_400
 TTL_SECONDS: Final = 7 * DAY_SECONDS
 """How long a block is kept after it was last asked for."""
 TOUCH_SECONDS: Final = 3_600
 """A block's last access is noted at most so often, so that most reads write nothing."""
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Version of the database's tables."""
 _LOCK: Final = 4_207_849_484
 """PostgreSQL's lock under which one process at a time makes the tables."""
 _DAMAGED: Final = ("not a database", "malformed", "disk image")
 """What SQLite says of a file that cannot be mended."""
+
+
+class Entry(NamedTuple):
+    """How many bytes a block has, as it is stored, and when it was last asked for, s since 1970."""
+
+    n_bytes: int
+    last_access: int
 
 
 class Database:
@@ -82,14 +91,17 @@ class Database:
         self._engine: Any = None
         self._file = 0
         self._lock = RLock()
-        self._rest = Rest()
+        self._rest, self._writers_rest = self._rests()
         self._next_look = 0
         renew_in_forks(self)
 
     def __repr__(self) -> str:
         return f"Database({self._address!r})"
 
-    def get(self, series: Series, period: Span, wanted: Span | None = None) -> Block | None:
+    @reads
+    def get(
+        self, series: Series, period: Span, wanted: Span | None = None, *, details: bool = True
+    ) -> Block | None:
         """Return a block, None where there is none; one that is damaged is dropped.
 
         Parameters
@@ -98,6 +110,8 @@ class Database:
             Which block.
         wanted : Span, optional
             The part that is needed; here all of it comes.
+        details : bool
+            Without them only the columns of bars are read, and none of the block can be stored.
 
         Raises
         ------
@@ -105,21 +119,40 @@ class Database:
             If the database cannot be read, or the block was damaged.
         """
         del wanted
-        with self._using("DEFERRED") as connection:
-            row = connection.execute(self._select(series, period)).one_or_none()
-        if row is None:
+        found = self._row(series, period, details=details)
+        if found is None:
             return None
-        *stored, last_access = row
+        *stored, last_access = found
         try:
             block = decode(_encoded(stored), series, period)
         except NewerError as error:
             raise CacheError(f"{self!r}, {series}: {error}") from None
         except CacheError as error:
             self.drop(series, period)
-            raise CacheError(f"{self!r}, {series}: {error}; the block was dropped") from error
+            DROPS.add(self.name, "damaged")
+            raise DamagedError(f"{self!r}, {series}: {error}; the block was dropped") from error
         self._touch(series, period, last_access)
         return block
 
+    def look(self, series: Series, period: Span) -> Block | None:
+        """Return a block as :meth:`get` does, and leave everything as it is.
+
+        Raises
+        ------
+        DamagedError
+            If the block is damaged.
+        CacheError
+            If the database cannot be read.
+        """
+        found = self._row(series, period)
+        try:
+            return None if found is None else decode(_encoded(list(found[:-1])), series, period)
+        except NewerError:
+            raise
+        except CacheError as error:
+            raise DamagedError(f"{self!r}, {series}: {error}") from error
+
+    @writes
     def put(self, block: Block) -> None:
         """Keep a block in the place of the one of its period.
 
@@ -137,6 +170,7 @@ class Database:
             "sha256": encoded.sha256,
             "n_rows": len(block.candles),
             "payload": encoded.payload,
+            "details": encoded.details,
             "written": now,
             "last_access": now,
         }
@@ -152,25 +186,33 @@ class Database:
 
     def periods(self) -> list[tuple[Series, Span]]:
         """Return what is kept, in order of symbol, length of interval and time."""
-        from sqlalchemy import select  # noqa: PLC0415 - of the extra `data`
+        return in_order(self.entries())
+
+    def entries(self) -> dict[tuple[Series, Span], Entry]:
+        """Return bytes and last access of every block, in no order."""
+        import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
 
         blocks = self._blocks.c
-        query = select(blocks.symbol, blocks.interval, blocks.period, blocks.period_end)
+        query = sa.select(
+            *(blocks.symbol, blocks.interval, blocks.period, blocks.period_end),
+            *(sa.func.length(blocks.payload) + sa.func.length(blocks.details), blocks.last_access),
+        )
         with self._using("DEFERRED") as connection:
             rows = connection.execute(query).all()
+        return {
+            (self._series(row), Span(row.period, row.period_end)): Entry(row[4], row.last_access)
+            for row in rows
+        }
+
+    def _series(self, row: Any) -> Series:
         try:
-            found = [(Series.of(row[0], row[1]), Span(row[2], row[3])) for row in rows]
+            return Series.of(row.symbol, row.interval)
         except ConfigError as error:
             raise CacheError(f"{self!r}: a row of no series was found ({error})") from error
-        return in_order(found)
 
     def n_bytes(self) -> int:
         """Return how many bytes all blocks have, as they are stored."""
-        import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
-
-        query = sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(self._blocks.c.payload)), 0))
-        with self._using("DEFERRED") as connection:
-            return int(connection.execute(query).scalar_one())
+        return sum(entry.n_bytes for entry in self.entries().values())
 
     def sweep(self) -> int:
         """Forget every block that nobody asked for within the time to live; return how many.
@@ -187,6 +229,7 @@ class Database:
             ).rowcount
             facts = self._facts
             connection.execute(facts.update().where(facts.c.name == "swept").values(value=now))
+        DROPS.add(self.name, "expired", amount=gone)
         if self._address.is_sqlite:
             with self._using("") as connection:
                 # as a script, or the driver would free one page and stop
@@ -218,10 +261,15 @@ class Database:
     def renew(self) -> None:
         """Leave the parent's connections to the parent, in a process that was forked."""
         self._lock = RLock()
-        self._rest = Rest()
+        self._rest, self._writers_rest = self._rests()
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.dispose(close=False)
+
+    def _rests(self) -> tuple[Rest, Rest]:
+        """Return what rests after a slow failure: in SQLite a lock keeps no reader waiting."""
+        rest = Rest()
+        return rest, Rest() if self._address.is_sqlite else rest
 
     # rows
 
@@ -237,21 +285,32 @@ class Database:
         columns = self._blocks.c
         return [columns[name] == value for name, value in self._key(series, period).items()]
 
-    def _select(self, series: Series, period: Span) -> Any:
-        """Return the query of a block, its payload as the driver gives it: it may be damaged."""
+    def _row(self, series: Series, period: Span, *, details: bool = True) -> Any:
+        """Return the row of a block, None where there is none."""
+        with self._using("DEFERRED") as connection:
+            return connection.execute(self._select(series, period, details=details)).one_or_none()
+
+    def _select(self, series: Series, period: Span, *, details: bool = True) -> Any:
+        """Return the query of a block, its bytes as the driver gives them: they may be damaged."""
         import sqlalchemy as sa  # noqa: PLC0415 - of the extra `data`
 
         columns = self._blocks.c
-        payload = sa.type_coerce(columns.payload, sa.types.NullType())
+        stored = [columns.payload, *([columns.details] if details else [])]
         return sa.select(
-            columns.codec, columns.schema_version, columns.sha256, payload, columns.last_access
+            *(columns.codec, columns.schema_version, columns.sha256),
+            *(sa.type_coerce(column, sa.types.NullType()) for column in stored),
+            columns.last_access,
         ).where(*self._at(series, period))
 
     @property
     def _insert(self) -> Any:
-        from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415 - of the extra `data`
+        if self._address.is_sqlite:
+            from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - of the extra `data`
 
-        return sqlite.insert if self._address.is_sqlite else postgresql.insert
+            return insert
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - as above
+
+        return postgresql.insert
 
     def _touch(self, series: Series, period: Span, last_access: object) -> None:
         """Note that a block was asked for, unless that was done lately or another one writes."""
@@ -267,7 +326,8 @@ class Database:
         """Give a connection in a transaction; what its driver raises becomes a CacheError."""
         from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - of the extra `data`
 
-        with self._rest.watched():
+        rest = self._rest if begin == "DEFERRED" else self._writers_rest
+        with rest.watched():
             engine = self._opened()
             try:
                 with engine.connect() as plain:
@@ -359,7 +419,8 @@ class Database:
         self._blocks.create(connection)
         if not self._address.is_sqlite:  # the payload is compressed already
             connection.exec_driver_sql(
-                f"ALTER TABLE {self._blocks.name} ALTER COLUMN payload SET STORAGE EXTERNAL"
+                f"ALTER TABLE {self._blocks.name} ALTER COLUMN payload SET STORAGE EXTERNAL, "
+                "ALTER COLUMN details SET STORAGE EXTERNAL"
             )
         connection.execute(facts.delete())
         connection.execute(facts.insert(), [{"name": "layout", "value": LAYOUT}])
@@ -393,6 +454,7 @@ class Database:
                             part.replace(aside.with_name(aside.name + suffix))
             except (OSError, filelock.Timeout) as fault:
                 return f"it cannot be moved out of the way ({fault})"
+        CORRUPTIONS.add(self.name, "file")
         warnings.warn(
             f"{path} is damaged; it was moved to {aside.name}, and a new database is begun",
             BacktestWarning,
@@ -409,10 +471,11 @@ def _encoded(stored: list[Any]) -> Encoded:
     CacheError
         If its values are not of their types: the row is damaged.
     """
-    kinds = (str, int, str, bytes)
+    kinds = (str, int, str, bytes, bytes)[: len(stored)]
     if not all(isinstance(value, kind) for value, kind in zip(stored, kinds, strict=True)):
         raise CacheError("the row is damaged")
-    return Encoded(*stored)
+    codec, version, checksum, payload, *details = stored
+    return Encoded(codec, version, checksum, payload, details[0] if details else None)
 
 
 def _tables() -> tuple[Any, Any]:
@@ -437,6 +500,7 @@ def _tables() -> tuple[Any, Any]:
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("n_rows", sa.Integer, nullable=False),
         sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("details", sa.LargeBinary, nullable=False),
         sa.Column("written", sa.BigInteger, nullable=False),
         sa.Column("last_access", sa.BigInteger, nullable=False, index=True),
     )

@@ -8,23 +8,34 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from backtest_py.data.cache.decimals import from_decimals, to_decimals
 from backtest_py.data.market.blocks import Block, Hole, Source
 from backtest_py.data.market.candles import COLUMNS, SCHEMA_VERSION, Candles
-from backtest_py.data.market.spans import Span, covered
+from backtest_py.data.market.findings import BARS, Findings
+from backtest_py.data.market.spans import Span, covered, missing
 from backtest_py.errors import CacheError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from backtest_py.data.market.candles import Series
 
 __all__ = [
     "CODEC",
+    "DETAILS",
+    "VALUES",
+    "BarsOnlyError",
+    "DamagedError",
     "Encoded",
     "NewerError",
+    "bars_block",
     "block_of",
-    "candles_of",
+    "check_schema",
     "check_version",
+    "columns_of",
     "decode",
     "encode",
     "facts_of",
@@ -32,26 +43,48 @@ __all__ = [
 ]
 
 CODEC: Final = "arrow-ipc-zstd"
-LEVEL: Final = -1
-"""Of candles as large as at level 1, and read a fifth faster."""
-_BARS: Final = list(COLUMNS)[:6]
-_DETAILS: Final = list(COLUMNS)[6:]
-"""Columns that bars take, and the rest, which is unpacked when it is asked for."""
+LEVEL: Final = 1
+"""A quarter smaller than at level -1, and read as fast."""
 FACTS: Final = b"backtest_py.block"
 """Key of the metadata that holds all of a block but its candles."""
+_PLACES: Final = b"places"
+"""Key of a column's metadata: it holds whole numbers of so many decimal places."""
+VALUES: Final = BARS[1:]
+DETAILS: Final = tuple(name for name in COLUMNS if name not in BARS)
+"""Columns of values that bars take, and the rest, which is read where a block is to be stored.
+
+When candles open is in neither: that follows from what is known and its holes.
+"""
 
 
 class NewerError(CacheError):
     """A newer version of the program wrote it: it is left as it is."""
 
+    reason = "newer"
+
+
+class DamagedError(CacheError):
+    """What was read is no block, or another one than was written."""
+
+    reason = "damaged"
+
+
+class BarsOnlyError(CacheError):
+    """Of a block only what bars take was read, and more of it is needed."""
+
 
 class Encoded(NamedTuple):
-    """A block as bytes, and what is needed to read and check them."""
+    """A block as bytes, and what is needed to read and check them.
+
+    The payload holds the facts and the columns of bars. Its facts hold the checksum of the details,
+    which are None where only bars are read.
+    """
 
     codec: str
     schema_version: int
     sha256: str
     payload: bytes
+    details: bytes | None
 
 
 def check_version(version: object) -> None:
@@ -82,6 +115,7 @@ def facts_of(block: Block) -> dict[str, Any]:
         "known": block.known,
         "holes": block.holes,
         "sources": block.sources,
+        "findings": block.candles.findings,
     }
 
 
@@ -120,6 +154,10 @@ def block_of(
             known = covered(read, known)
             holes = [h._replace(span=part) for h in holes for part in covered(read, (h.span,))]
             sources = [s._replace(span=part) for s in sources for part in covered(read, (s.span,))]
+        elif "findings" in facts:
+            digest, duplicates, zero_volume, flat, broken = facts["findings"]
+            rules = tuple((rule, n) for rule, n in broken)
+            candles.believe(Findings(digest, duplicates, zero_volume, flat, rules))
         return Block(series, period, tuple(known), candles, tuple(holes), tuple(sources))
     except CacheError:
         raise
@@ -139,55 +177,124 @@ def table_of(candles: Candles) -> pa.Table:
     """Return candles as a table."""
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-    return pa.table({name: pa.array(getattr(candles, name)) for name in COLUMNS})
+    arrays = [_array(getattr(candles, name)) for name in COLUMNS]
+    fields = [
+        pa.field(name, array.type, nullable=False)  # which is faster to read
+        for name, array in zip(COLUMNS, arrays, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def candles_of(table: pa.Table) -> Candles:
-    """Return the candles of a table.
+def _array(values: NDArray[Any]) -> pa.Array:
+    """Return a column of Arrow that shares memory with one of NumPy."""
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    # out of a buffer: `pa.array` imports pandas, which takes longer than all the rest
+    kept = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, kept])
+
+
+def check_schema(schema: pa.Schema, names: Sequence[str]) -> None:
+    """Refuse a schema whose columns are not these columns of candles.
 
     Raises
     ------
     CacheError
-        If its columns are not those of candles.
+        If one is missing, too many, or of another type.
     """
-    return Candles(**_columns_of(table, list(COLUMNS)))
-
-
-def _columns_of(table: pa.Table, names: list[str]) -> dict[str, Any]:
-    """Return the columns of a table, which has these and no others, read-only."""
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
     expected = [(name, pa.from_numpy_dtype(COLUMNS[name])) for name in names]
-    if [(field.name, field.type) for field in table.schema] != expected:
-        raise CacheError(f"its columns are not those of candles: {table.schema.names}")
+    if [(field.name, field.type) for field in schema] != expected:
+        raise CacheError(f"its columns are not those of candles: {schema.names}")
+
+
+def columns_of(table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
+    """Return the columns of a table, which has these and no others, read-only.
+
+    Raises
+    ------
+    CacheError
+        If its columns are not those.
+    """
+    check_schema(table.schema, names)
     if any(column.null_count for column in table.columns):
         raise CacheError("values are missing in its columns")
     return {name: _values(table.column(name), COLUMNS[name]) for name in names}
 
 
-def _values(column: pa.ChunkedArray, kind: np.dtype[Any]) -> Any:
-    """Return a column's values, without a copy where they lie in one piece."""
-    if column.num_chunks == 1:
-        return column.chunk(0).to_numpy()
-    parts = [chunk.to_numpy() for chunk in column.chunks]
-    values = np.concatenate(parts) if parts else np.empty(0, kind)
+def _values(column: pa.ChunkedArray, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Return a column's values, read-only, without a copy where they lie in one piece."""
+    # by their buffers: `to_numpy` imports pandas, as `pa.array` does
+    parts = [
+        np.frombuffer(chunk.buffers()[1], kind, len(chunk), chunk.offset * kind.itemsize)
+        for chunk in column.chunks
+        if len(chunk)
+    ]
+    values = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, kind)])
     values.flags.writeable = False
     return values
 
 
+def bars_block(
+    facts: dict[str, Any],
+    columns: dict[str, Any],
+    series: Series,
+    period: Span,
+    *,
+    read: Span | None = None,
+    details: bytes | None = None,
+) -> Block:
+    """Return the block of some facts and the columns of bars.
+
+    Parameters
+    ----------
+    facts, series, period, read
+        As of :func:`block_of`.
+    columns : dict
+        Those of ``VALUES``.
+    details : bytes, optional
+        The rest, which is unpacked when it is asked for; without it the block cannot be stored.
+
+    Raises
+    ------
+    CacheError
+        If the facts are those of another block, or contradict the columns.
+    """
+
+    def load() -> dict[str, Any]:
+        if details is None:
+            raise BarsOnlyError(f"{series}: of this block only the columns of bars were read")
+        return _unpacked(details, DETAILS)[1]
+
+    try:
+        _check_identity(facts, series, period)
+        opens = _opens(facts, series, period if read is None else read)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CacheError(f"it holds no valid block ({error})") from error
+    if any(len(column) != len(opens) for column in columns.values()):
+        raise CacheError("it does not hold as many candles as are known")
+    candles = Candles.loading({"open_time": opens, **columns}, load)
+    return block_of(facts, candles, series, period, read=read)
+
+
+def _opens(facts: dict[str, Any], series: Series, read: Span) -> NDArray[np.int64]:
+    """Return when candles open: throughout what is known, but for the holes."""
+    holes = [Span(*span) for span, _ in facts["holes"]]
+    known = covered(read, [Span(*span) for span in facts["known"]])
+    opens = [series.interval.opens(*part) for span in known for part in missing(span, holes)]
+    found = np.concatenate(opens) if opens else np.empty(0, np.int64)
+    found.flags.writeable = False
+    return found
+
+
 def encode(block: Block) -> Encoded:
     """Return a block as bytes: the same ones for the same block."""
-    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-
-    text = json.dumps(facts_of(block), separators=(",", ":"), ensure_ascii=True)
-    table = table_of(block.candles).replace_schema_metadata({FACTS: text.encode()})
-    sink = pa.BufferOutputStream()
-    codec = pa.Codec("zstd", compression_level=LEVEL)
-    options = pa.ipc.IpcWriteOptions(compression=codec)
-    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-        writer.write_table(table)
-    payload = sink.getvalue().to_pybytes()
-    return Encoded(CODEC, SCHEMA_VERSION, sha256(payload).hexdigest(), payload)
+    details = _packed(block.candles, DETAILS)
+    facts = facts_of(block) | {"details": sha256(details).hexdigest()}
+    text = json.dumps(facts, separators=(",", ":"), ensure_ascii=True)
+    payload = _packed(block.candles, VALUES, {FACTS: text.encode()})
+    return Encoded(CODEC, SCHEMA_VERSION, sha256(payload).hexdigest(), payload, details)
 
 
 def decode(encoded: Encoded, series: Series, period: Span) -> Block:
@@ -196,32 +303,74 @@ def decode(encoded: Encoded, series: Series, period: Span) -> Block:
     Raises
     ------
     CacheError
-        If codec, schema version or checksum are others, or the bytes hold no such block.
+        If codec, schema version or a checksum are others, or the bytes hold no such block.
     """
-    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-
     check_version(encoded.schema_version)
     if encoded.codec != CODEC:
         raise CacheError(f"codec {encoded.codec!r} is not read here")
-    if sha256(encoded.payload).hexdigest() != encoded.sha256:
-        raise CacheError("the bytes do not have the checksum that was written with them")
-    payload = encoded.payload
+    _check_bytes(encoded.payload, encoded.sha256)
+    metadata, columns = _unpacked(encoded.payload, VALUES)
     try:
-        table = _unpacked(payload, _BARS)
-        facts = json.loads((table.schema.metadata or {})[FACTS])
-    except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
-        raise CacheError(f"it holds no block as an Arrow stream ({error})") from error
-    candles = Candles.loading(
-        _columns_of(table, _BARS), lambda: _columns_of(_unpacked(payload, _DETAILS), _DETAILS)
-    )
-    return block_of(facts, candles, series, period)
+        facts = json.loads(metadata[FACTS])
+        if encoded.details is not None:
+            _check_bytes(encoded.details, facts["details"])
+    except CacheError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CacheError(f"it holds no valid block ({error})") from error
+    return bars_block(facts, columns, series, period, details=encoded.details)
 
 
-def _unpacked(payload: bytes, names: list[str]) -> pa.Table:
-    """Return some columns of a stream of candles; the others stay packed."""
+def _check_bytes(content: bytes, checksum: object) -> None:
+    if sha256(content).hexdigest() != checksum:
+        raise CacheError("the bytes do not have the checksum that was written with them")
+
+
+def _packed(
+    candles: Candles, names: Sequence[str], metadata: dict[bytes, bytes] | None = None
+) -> bytes:
+    """Return some columns as an Arrow stream, in as few bytes as hold them exactly."""
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-    places = [at for at, name in enumerate(COLUMNS) if name in names]
-    options = pa.ipc.IpcReadOptions(included_fields=places)
-    with pa.ipc.open_stream(payload, options=options) as reader:
-        return reader.read_all()
+    arrays, schema = [], []
+    for name in names:
+        values, places = to_decimals(getattr(candles, name))
+        noted = None if places is None else {_PLACES: str(places).encode()}
+        arrays.append(_array(values))
+        schema.append(pa.field(name, arrays[-1].type, metadata=noted))
+    table = pa.Table.from_arrays(arrays, schema=pa.schema(schema, metadata=metadata))
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=LEVEL))
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def _unpacked(payload: bytes, names: Sequence[str]) -> tuple[dict[bytes, bytes], dict[str, Any]]:
+    """Return the metadata and the columns of an Arrow stream, which has these and no others."""
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    # one thread: others read other blocks meanwhile
+    options = pa.ipc.IpcReadOptions(use_threads=False)
+    try:
+        with pa.ipc.open_stream(payload, options=options) as reader:
+            table = reader.read_all()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CacheError(f"it holds no block as an Arrow stream ({error})") from error
+    if tuple(table.schema.names) != tuple(names):
+        raise CacheError(f"its columns are not those of candles: {table.schema.names}")
+    return table.schema.metadata or {}, {name: _numbers(table, name) for name in names}
+
+
+def _numbers(table: pa.Table, name: str) -> Any:
+    """Return a column's values as they were before they were packed."""
+    field, column = table.schema.field(name), table.column(name)
+    if column.null_count:
+        raise CacheError("values are missing in its columns")
+    width = {"int32": np.int32, "int64": np.int64, "double": np.float64}.get(str(field.type))
+    if width is None:
+        raise CacheError(f"its column {name} is of type {field.type}")
+    values = _values(column, np.dtype(width))
+    places = (field.metadata or {}).get(_PLACES)
+    return from_decimals(values, None if places is None else int(places), COLUMNS[name])

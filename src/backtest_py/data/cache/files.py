@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from backtest_py.data.cache.faults import renew_in_forks
-from backtest_py.data.extras import required
+from backtest_py.data.extras import http_client, required
 from backtest_py.errors import CacheError, ConfigError
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class _WebFiles:
         httpx2 = required("httpx2")
         if self._client is None:
             timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-            self._client = httpx2.Client(timeout=timeout, follow_redirects=False)
+            self._client = http_client(timeout=timeout, follow_redirects=False)
         address = f"{self._base}/{path}"
         deadline = time.monotonic() + WHOLE_SECONDS
         content = bytearray()

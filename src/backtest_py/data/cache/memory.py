@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from backtest_py.data.extras import required
+from backtest_py.monitoring import catalogue as metrics
+from backtest_py.monitoring.market_data import answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -64,17 +67,20 @@ class Memory:
         self._entries: Any = cache(max_bytes, getsizeof=lambda entry: entry[1])
         self._lock = Lock()
         self._hits = self._misses = self._evictions = 0
-        _memories.add(self)
+        with _forking:
+            _memories.add(self)
 
     def get(self, key: Hashable) -> Any:
         """Return what is kept under a key, None where there is nothing."""
+        began = time.perf_counter()
         with self._lock:
             found = self._entries.get(key)
             if found is None:
                 self._misses += 1
-                return None
-            self._hits += 1
-            return found[0]
+            else:
+                self._hits += 1
+        answered("memory", began, None if found is None else found[1])
+        return None if found is None else found[0]
 
     def put(self, key: Hashable, value: object, n_bytes: int) -> None:
         """Keep an object, in the place of what had its key."""
@@ -84,18 +90,25 @@ class Memory:
                 self._entries.pop(key, None)
                 return
             self._entries[key] = (value, n_bytes)
-            self._evictions += before - len(self._entries)
+            evicted = before - len(self._entries)
+            self._evictions += evicted
+        metrics.PUTS.add("memory")
+        metrics.WRITTEN_BYTES.add("memory", amount=n_bytes)
+        metrics.DROPS.add("memory", "evicted", amount=evicted)
 
     def drop(self, key: Hashable) -> None:
         """Forget what is kept under a key."""
         with self._lock:
-            self._entries.pop(key, None)
+            dropped = self._entries.pop(key, None) is not None
+        metrics.DROPS.add("memory", "withdrawn", amount=dropped)
 
     def drop_where(self, dropped: Callable[[Any], bool]) -> None:
         """Forget every key for which ``dropped(key)`` is true."""
         with self._lock:
-            for key in [key for key in self._entries if dropped(key)]:
+            keys = [key for key in self._entries if dropped(key)]
+            for key in keys:
                 del self._entries[key]
+        metrics.DROPS.add("memory", "withdrawn", amount=len(keys))
 
     def status(self) -> MemoryStatus:
         """Return what is kept, and how often it was asked."""
@@ -115,6 +128,17 @@ class Memory:
 _forking = Lock()
 _memories: WeakSet[Memory] = WeakSet()
 _held: list[Memory] = []
+
+
+def _total(fact: str) -> float:
+    """Return the sum of a fact over all memories of this process."""
+    with _forking:
+        return float(sum(getattr(memory.status(), fact) for memory in _memories))
+
+
+metrics.MEMORY_BYTES.read_by(lambda: _total("n_bytes"))
+metrics.MEMORY_LIMIT_BYTES.read_by(lambda: _total("max_bytes"))
+metrics.MEMORY_ENTRIES.read_by(lambda: _total("entries"))
 
 
 def _hold() -> None:

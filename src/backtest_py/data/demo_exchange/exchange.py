@@ -18,6 +18,7 @@ from backtest_py.data.demo_exchange.faults import (
     ONLY,
     ActiveFault,
     active_fault,
+    changed_lines,
     changed_rows,
 )
 from backtest_py.data.demo_exchange.reply import Reply, error_reply, json_reply
@@ -176,7 +177,7 @@ class DemoExchange:
             if path == "/fapi/v1/klines":
                 if fault.strikes("answer"):
                     reply = fault.change(reply)
-                elif fault.strikes("rows"):
+                elif fault.strikes("rows") or fault.strikes("history"):
                     reply = changed_rows(reply, fault.change)
             elif path.startswith("/data/") and ONLY.get(fault.name, "") in path:
                 reply = fault.change(reply) if fault.strikes("archive") else reply
@@ -288,13 +289,18 @@ class DemoExchange:
     def _through(self, stage: Stage, thing: Any) -> Any:
         """Pass something through the faults of a stage, which strike always or never."""
         for fault in list(self.faults):
-            if isinstance(fault, ActiveFault) and FAULTS[fault.name].stage == stage:
+            if not isinstance(fault, ActiveFault):
+                continue
+            kind = FAULTS[fault.name].stage
+            if kind == stage:
                 thing = fault.change(thing)
+            elif (kind, stage) == ("history", "table"):
+                thing = changed_lines(thing, fault.change)
         return thing
 
     def _zip(self, name: str) -> bytes | None:
         faulty = any(
-            isinstance(fault, ActiveFault) and FAULTS[fault.name].stage == "table"
+            isinstance(fault, ActiveFault) and FAULTS[fault.name].stage in {"table", "history"}
             for fault in list(self.faults)
         )
         with self._lock:

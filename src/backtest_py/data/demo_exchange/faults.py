@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from backtest_py.data.demo_exchange.reply import Reply, error_reply, json_reply
+from backtest_py.data.market.intervals import DAY
 from backtest_py.parameters import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Stage = Literal["answer", "rows", "table", "zip", "archive"]
+    Stage = Literal["answer", "rows", "history", "table", "zip", "archive"]
 
 __all__ = ["FAULTS", "Fault", "active_fault"]
 
@@ -30,8 +31,9 @@ class Fault:
     about : str
         What goes wrong.
     stage : str
-        What it changes: the answer to a question for klines, their rows, the lines of an archived
-        table, its zip (the checksum follows), or any answer of the archive.
+        What it changes: the answer to a question for klines, their rows, the rows of REST and
+        archive alike (its history), the lines of an archived table, its zip (the checksum
+        follows), or any answer of the archive.
     change : callable
         Returns the changed thing.
     """
@@ -192,6 +194,14 @@ def _microseconds(lines: list[str]) -> list[str]:
     return list(map(changed, lines))
 
 
+def _rewritten(rows: list[Any]) -> list[Any]:
+    """Raise the high of the first candle of each day."""
+    return [
+        [*row[:2], f"{float(row[2]) + 1.0:.1f}", *row[3:]] if int(row[0]) % DAY == 0 else row
+        for row in rows
+    ]
+
+
 def _not_there(reply: Reply) -> Reply:
     return Reply(404, b"not found", {"Content-Type": "text/plain"}, delay=reply.delay)
 
@@ -249,6 +259,11 @@ FAULTS: Final = {
         "rows",
         lambda rows: rows[: -(-len(rows) // 2)],
     ),
+    "rewritten": Fault(
+        "history with other values than before, and files with other checksums",
+        "history",
+        _rewritten,
+    ),
     "no-archive": Fault("the archive answers 503", "archive", _refused(503)),
     "archive-cut": Fault(
         "the connection to the archive breaks",
@@ -291,6 +306,13 @@ ONLY: Final = {
     "bad-checksum": ".CHECKSUM",
 }
 """What is in the paths of the archive that some faults are limited to."""
+
+
+def changed_lines(lines: list[str], change: Callable[[list[Any]], list[Any]]) -> list[str]:
+    """Return a table with other rows; its header stays."""
+    n_header = not lines[0][:1].isdigit()
+    rows = change([line.split(",") for line in lines[n_header:]])
+    return [*lines[:n_header], *(",".join(row) for row in rows)]
 
 
 def changed_rows(reply: Reply, change: Callable[[list[Any]], list[Any]]) -> Reply:

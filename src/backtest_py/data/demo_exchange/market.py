@@ -106,6 +106,11 @@ class DemoMarket:
         columns = (opened, high, low, close, volume, trades, taker)
         return _Minutes(times[kept], *(column[kept].astype(np.int32) for column in columns))
 
+    def prepare(self) -> None:
+        """Make all minutes now: it takes about a second for two years, once."""
+        with self._lock:
+            self._minutes  # noqa: B018 - made when it is asked for
+
     def table(
         self,
         interval: Interval,

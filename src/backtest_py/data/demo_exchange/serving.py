@@ -56,6 +56,8 @@ def serve(
         if ready is not None:
             ready(exchange)
         with suppress(KeyboardInterrupt):
+            for market in exchange.markets.values():  # while nobody waits for it yet
+                market.prepare()
             threading.Event().wait()
     finally:
         exchange.stop()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from backtest_py.data.market.findings import BARS, Findings, findings_of
 from backtest_py.data.market.intervals import interval_of
 from backtest_py.data.market.symbols import check_symbol
 from backtest_py.errors import DataError
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from backtest_py.data.market.intervals import Interval
     from backtest_py.data.market.spans import Span
 
-__all__ = ["COLUMNS", "SCHEMA_VERSION", "Candles", "Series"]
+__all__ = ["COLUMNS", "ROW_BYTES", "SCHEMA_VERSION", "Candles", "Series", "columns_hash"]
 
-SCHEMA_VERSION: Final = 1
-"""Version of names, types and order of the columns in every tier."""
+SCHEMA_VERSION: Final = 2
+"""Version of names, types and order of the columns in every tier, and of what is beside them."""
 
 
 class Series(NamedTuple):
@@ -80,6 +81,7 @@ class Candles:
     _load: Callable[[], Mapping[str, NDArray[Any]]] | None = field(
         default=None, init=False, repr=False
     )
+    _findings: Findings | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Freeze the columns in their types."""
@@ -109,6 +111,7 @@ class Candles:
         for name, column in columns.items():
             object.__setattr__(candles, name, column)
         object.__setattr__(candles, "_load", load)
+        object.__setattr__(candles, "_findings", None)
         return candles
 
     def __getattr__(self, name: str) -> Any:
@@ -159,12 +162,33 @@ class Candles:
         return self.rows(int(first), int(last))
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of all columns, little endian, in their order."""
-        digest = sha256(f"candles {SCHEMA_VERSION}|{len(self)}".encode())
-        for name in COLUMNS:
-            column: NDArray[Any] = getattr(self, name)
-            digest.update(column.astype(column.dtype.newbyteorder("<"), copy=False).data)
-        return digest.hexdigest()
+        """Return the hash of all columns, as :func:`columns_hash`."""
+        return columns_hash({name: getattr(self, name) for name in COLUMNS})
+
+    def examined(self, start: int = 0, stop: int | None = None) -> Findings:
+        """Look at the candles from row ``start`` up to ``stop``, at the columns that bars take."""
+        return findings_of({name: getattr(self, name)[start:stop] for name in BARS})
+
+    @property
+    def findings(self) -> Findings:
+        """What :meth:`examined` finds in all of them, looked for once."""
+        if self._findings is None:
+            self.believe(self.examined())
+        assert self._findings is not None
+        return self._findings
+
+    def believe(self, findings: Findings) -> None:
+        """Take over what was found when the candles were written."""
+        object.__setattr__(self, "_findings", findings)
+
+
+def columns_hash(columns: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of columns of one length, little endian, in their order."""
+    lengths = {len(column) for column in columns.values()}
+    digest = sha256(f"candles {SCHEMA_VERSION}|{','.join(columns)}|{lengths}".encode())
+    for column in columns.values():
+        digest.update(column.astype(column.dtype.newbyteorder("<"), copy=False).data)
+    return digest.hexdigest()
 
 
 COLUMNS: Final = {
@@ -173,3 +197,5 @@ COLUMNS: Final = {
     if not item.name.startswith("_")
 }
 """Names and types of the columns, in order."""
+ROW_BYTES: Final = sum(kind.itemsize for kind in COLUMNS.values())
+"""Bytes of a candle in memory."""

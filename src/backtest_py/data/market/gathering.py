@@ -13,6 +13,7 @@ from backtest_py.bars import BarsReport, ReadOptions, build_bars
 from backtest_py.bars.columns import PRICES, Columns
 from backtest_py.bars.timestamps import Times
 from backtest_py.data.market.blocks import periods
+from backtest_py.data.market.certificates import certificate_of, part_of
 from backtest_py.errors import MissingDataError
 
 if TYPE_CHECKING:
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.data.market.blocks import Block
     from backtest_py.data.market.candles import Series
+    from backtest_py.data.market.certificates import Part
     from backtest_py.data.market.spans import Span
 
 __all__ = ["gathered_bars"]
 
+EXCHANGE: Final = "binance"
+"""Whom a feed asks, even where candles were imported; notes of how to get bars again name it."""
 _NANOSECONDS: Final = 1_000_000
 _COLUMNS: Final = (*PRICES, "volume")
 FEW: Final = 20_000
@@ -56,7 +60,7 @@ def gathered_bars(
     known : callable
         Returns the block of a period, which knows all of its part of the span.
     source : str
-        Name of the exchange.
+        Name of the exchange, for the candles that were not imported.
     session_timezone : str
         As of :class:`~backtest_py.Bars`.
     workers : int
@@ -75,26 +79,30 @@ def gathered_bars(
     time, columns = table[0].view(np.int64), dict(zip(_COLUMNS, table[1:], strict=True))
     parts = list(periods(series, wanted))
 
-    def place(period: Span) -> tuple[int, int]:
-        candles = known(period).candles
+    def place(period: Span) -> tuple[int, int, Part]:
+        block = known(period)
+        candles = block.candles
         rows = slice(*np.searchsorted(candles.open_time, np.array(wanted, np.int64)).tolist())
         first = series.interval.count(wanted.start, max(wanted.start, period.start))
         end = first + rows.stop - rows.start
         np.multiply(candles.open_time[rows], _NANOSECONDS, out=time[first:end])
         for name, column in columns.items():
             column[first:end] = getattr(candles, name)[rows]
-        return first, end
+        return first, end, part_of(block, wanted)
 
     workers = min(len(parts), workers or min(os.cpu_count() or 1, 8))
     if workers == 1 or n_slots < FEW:
-        runs = [place(period) for period in parts]
+        placed = [place(period) for period in parts]
     else:
         with ThreadPoolExecutor(workers) as pool:
             try:
-                runs = list(pool.map(place, parts))
+                placed = list(pool.map(place, parts))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+    runs = [(first, end) for first, end, _ in placed]
+    name = series.interval.name
+    certificate = certificate_of(series, [part for _, _, part in placed])
     time = _closed_up(time, runs)
     if not len(time):
         raise MissingDataError(f"{series}: the exchange has no candle in the whole span")
@@ -107,12 +115,18 @@ def gathered_bars(
         ),
         ReadOptions(session_timezone=session_timezone),
         BarsReport(
-            source=source,
+            source=certificate.origin(source),
             format="feed",
+            arguments={
+                "source": EXCHANGE,
+                "symbol": series.symbol,
+                "interval": series.interval.name,
+            },
             rows_read=len(time),
             volume_kind="volume",
             symbol=series.symbol,
-            interval=series.interval.name,
+            interval=name,
+            certificate=certificate.hash,
         ),
         owned=True,
     )

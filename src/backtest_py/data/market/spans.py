@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Span", "covered", "joined", "missing"]
+__all__ = ["Span", "covered", "instant_text", "joined", "missing"]
 
 
 class Span(NamedTuple):
@@ -56,3 +58,14 @@ def missing(wanted: Span, spans: Iterable[Span]) -> list[Span]:
     if at < wanted.end:
         found.append(Span(at, wanted.end))
     return found
+
+
+def instant_text(instant: int) -> str:
+    """Return an instant as text, UTC.
+
+    Examples
+    --------
+    >>> instant_text(1_740_182_400_000)
+    '2025-02-22 00:00:00'
+    """
+    return str(np.int64(instant).astype("M8[ms]").astype("M8[s]")).replace("T", " ")

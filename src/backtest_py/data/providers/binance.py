@@ -12,6 +12,7 @@ empty page means that nothing has traded since; that is not known to stay so, an
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import warnings
@@ -36,6 +37,7 @@ from backtest_py.data.providers.transport import (
     Unusable,
 )
 from backtest_py.errors import BacktestWarning, DataError, ExchangeError, MissingDataError
+from backtest_py.monitoring.market_data import exchange_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,6 +52,11 @@ __all__ = ["BULK_URL", "EXCHANGE_URL", "Binance"]
 EXCHANGE_URL: Final = "https://fapi.binance.com"
 BULK_URL: Final = "https://data.binance.vision"
 KLINES: Final = "/fapi/v1/klines"
+ENDPOINTS: Final = {
+    KLINES: "klines",
+    "/fapi/v1/exchangeInfo": "exchange_info",
+    "/fapi/v1/time": "time",
+}
 LEDGER: Final = "request-weight.sqlite"
 WEIGHTS: Final = ((99, 1), (499, 2), (1000, 5), (1500, 10))
 """Most candles of a page, and what it weighs."""
@@ -111,21 +118,25 @@ class Binance:
         use_bulk: bool = True,
         connections: int = 16,
         scope: str = "",
-        tell: Callable[[str, str, float], None] | None = None,
+        tell: Callable[[str, str, float, str], None] | None = None,
     ) -> None:
         host = urlsplit(exchange_url).netloc.rpartition("@")[2].lower()
         self._budget = Budget(folder / LEDGER, weight_limit, host=host, scope=scope)
-        self._rest = Transport(exchange_url, self._budget, connections=connections, tell=tell)
+        self._tell = tell or exchange_events(self.name, _endpoint, weight_limit)
+        self._rest = Transport(exchange_url, self._budget, connections=connections, tell=self._tell)
         self._bulk = None
         if use_bulk:
-            self._bulk = BulkArchive(Transport(bulk_url, None, connections=connections, tell=tell))
+            archive = Transport(bulk_url, None, connections=connections, tell=self._tell)
+            self._bulk = BulkArchive(archive)
         self._bulk_asleep_until = 0.0
         self._connections = connections
         self._first: dict[Series, int] = {}
+        self._asking: dict[tuple[int, Series], threading.Lock] = {}
 
     def close(self) -> None:
         """Let go of all connections."""
         self._rest.close()
+        self._budget.close()
         if self._bulk is not None:
             self._bulk.close()
 
@@ -156,6 +167,17 @@ class Binance:
                 "be written otherwise, such as BTCUSDT"
             )
         return first
+
+    def checksum(self, series: Series, source: Source) -> str:
+        """Return the checksum that a source's file has now; see :meth:`Exchange.checksum`."""
+        if self._bulk is None:
+            return ""
+        try:
+            return self._bulk.checksum(series, source)
+        except NotThere:
+            return ""
+        except DataError as error:
+            raise ExchangeError(f"{self.name}: {error}") from error
 
     def fetch(
         self, series: Series, wanted: Span, *, progress: Callable[[int], None] | None = None
@@ -277,9 +299,11 @@ class Binance:
         except Stopped:
             raise
         except DataError as error:
+            self._tell("fallback", "damaged", 1, "")
             found = [f"the archive's file is not used: {error}; the exchange itself is asked"]
         except ExchangeError as error:
             self._bulk_asleep_until = time.monotonic() + ARCHIVE_PAUSE
+            self._tell("fallback", "unreachable", 1, "")
             found = [f"the archive cannot be used: {error}; the exchange itself is asked"]
         jobs = [] if forced else [job for gap in rest for job in self._pages(series, gap, now)]
         return Done(found, jobs)
@@ -296,10 +320,12 @@ class Binance:
             unknown = self._first_of(series, stop) is None
             return Done([], self._files(series, part, now, forced=True) if unknown else [])
         start, last = int(rows.open_time[0]), int(rows.open_time[-1])
-        if start > part.start:  # nothing before it: not listed yet; else a hole
-            first = self._first_of(series, stop)
-            if first is not None and first < part.start:
-                start = part.start
+        late = start > part.start  # nothing before it: not listed yet; else a hole
+        first = self._first_of(series, stop) if late else self._first.get(series)
+        if first is not None and start < first:
+            return Done([], [self._once_more(series, part, now, attempt)])
+        if late and first is not None and first < part.start:
+            start = part.start
         known = Span(start, min(part.end, interval.after(last)))
         if known.start >= known.end:
             return Done([], [])
@@ -378,18 +404,27 @@ class Binance:
 
     def _first_of(self, series: Series, stop: threading.Event) -> int | None:
         """Return when the first candle opens that REST has, or None if it has none."""
-        first = self._first.get(series)
-        if first is None:
-            rows = self._rows(series, EARLIEST, 1, stop)
-            if not len(rows):
-                return None
-            first = self._first[series] = int(rows.open_time[0])
-        return first
+        # once for all threads of a process; after a fork, the parent's lock may be held
+        with self._asking.setdefault((os.getpid(), series), threading.Lock()):
+            first = self._first.get(series)
+            if first is None:
+                rows = self._rows(series, EARLIEST, 1, stop)
+                if not len(rows):
+                    return None
+                first = self._first[series] = int(rows.open_time[0])
+            return first
 
     def _learn_rules(self) -> None:
         """Read the exchange's own limits, unless a process of this machine did so lately."""
         if self._budget.rules(RULES_SECONDS) is None:
             self._budget.learn(self._rest.json("/fapi/v1/exchangeInfo", {}, _rules, weight=1))
+
+
+def _endpoint(path: str) -> str:
+    """Return what a path asks for, in a word for metrics."""
+    if path in ENDPOINTS:
+        return ENDPOINTS[path]
+    return "checksum" if path.endswith(".CHECKSUM") else "archive"
 
 
 def _clock(found: Any) -> int:

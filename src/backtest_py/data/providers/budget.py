@@ -91,7 +91,15 @@ class Budget:
         self._own = Rule(limit, MINUTE_MS)
         self._host = host
         self._heard = (host, scope)
-        self._local = threading.local()
+        self._opened: tuple[int, sqlite3.Connection] | None = None
+        self._turns: dict[int, threading.Lock] = {}
+
+    def close(self) -> None:
+        """Let go of the file; the next use opens it again."""
+        with self._turn():
+            opened, self._opened = self._opened, None
+            if opened is not None and opened[0] == os.getpid():
+                opened[1].close()
 
     @contextmanager
     def spending(
@@ -209,11 +217,12 @@ class Budget:
             connection.execute("UPDATE spent SET at = ? WHERE at > ?", (now, now + 2 * FLIGHT_MS))
 
     def _stated(self, connection: sqlite3.Connection) -> list[Rule]:
-        """Return the rules that the exchange stated."""
+        """Return the rules that the exchange stated; until they are asked for, those of others."""
         found = connection.execute(
-            "SELECT limited, window FROM rules WHERE host = ? AND scope = ?", self._heard
+            "SELECT scope, limited, window FROM rules WHERE host = ?", self._heard[:1]
         ).fetchall()
-        return [Rule(*row) for row in found]
+        own = [row for row in found if row[0] == self._heard[1]]
+        return [Rule(*row[1:]) for row in own or found]
 
     def _sum(self, connection: sqlite3.Connection, since: int, *, own: bool) -> int:
         found = connection.execute(
@@ -253,10 +262,9 @@ class Budget:
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection of this thread, in a transaction that nobody else is in."""
+        """Give the connection of this process, in a transaction that nobody else is in."""
         try:
-            connection = self._connection()
-            with connection:
+            with self._turn(), self._connection() as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
         except sqlite3.Error as error:
@@ -265,13 +273,19 @@ class Budget:
                 "nothing is sent without it; free or delete the file"
             ) from error
 
+    def _turn(self) -> threading.Lock:
+        """Return what the threads of this process wait for, each for its turn.
+
+        SQLite would have them try again and again. After a fork, the parent's may be held.
+        """
+        return self._turns.setdefault(os.getpid(), threading.Lock())
+
     def _connection(self) -> sqlite3.Connection:
-        """Return a connection of this thread and process: none survives a fork."""
-        pid, connection = getattr(self._local, "opened", (0, None))
-        if connection is not None and pid == os.getpid():
-            return connection  # type: ignore[no-any-return]
-        if connection is not None:
-            _inherited.append(connection)
+        """Return the connection of this process: none survives a fork."""
+        if self._opened is not None:
+            if self._opened[0] == os.getpid():
+                return self._opened[1]
+            _inherited.append(self._opened)
         try:
             connection = self._open()
         except sqlite3.OperationalError:
@@ -280,7 +294,7 @@ class Budget:
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{self._path}{suffix}").unlink(missing_ok=True)
             connection = self._open()
-        self._local.opened = (os.getpid(), connection)
+        self._opened = (os.getpid(), connection)
         return connection
 
     def _open(self) -> sqlite3.Connection:
@@ -291,7 +305,9 @@ class Budget:
                 f"{self._path.parent}: the folder for the shared count of request weight cannot "
                 f"be made ({error}); give another data folder"
             ) from error
-        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         try:
             with closing(connection.cursor()) as cursor:
                 cursor.execute("PRAGMA journal_mode=WAL")

@@ -33,14 +33,15 @@ if TYPE_CHECKING:
 
     Unit = Literal["monthly", "daily"]
 
-__all__ = ["BulkArchive", "calendar", "candles_of_zip", "overlap"]
+__all__ = ["BulkArchive", "calendar", "candles_of_zip", "checksum_in", "overlap"]
 
 MAX_CSV: Final = 256 << 20
 """Bytes of an unpacked month: one of 1m candles has about 6 million."""
 MAX_RATIO: Final = 100
 """How much smaller a zip may be than what it unpacks to; tables of candles reach about 20."""
 _CHECKSUM: Final = re.compile(rb"\s*([0-9a-fA-F]{64})(?:\s|$)")
-_CODES: Final = {"monthly": "M8[M]", "daily": "M8[D]"}
+_SOURCE: Final = "binance-archive:"
+_CODES: Final[dict[Unit, str]] = {"monthly": "M8[M]", "daily": "M8[D]"}
 
 
 class BulkArchive:
@@ -68,19 +69,49 @@ class BulkArchive:
             If it cannot be had.
         """
         file = _name(series, unit, part.start)
-        path = f"/data/futures/um/{unit}/klines/{file}"
-        stated = _CHECKSUM.match(self._transport.file(f"{path}.CHECKSUM", stop=stop))
-        if stated is None:
-            raise DataError(f"{file}: there is no SHA-256 in the file for its checksum")
-        content = self._transport.file(path, stop=stop)
+        stated = self._stated(file, unit, stop)
+        content = self._transport.file(_path(file, unit), stop=stop)
         fetched = int(time.time() * 1000)
         checksum = sha256(content).hexdigest()
-        if stated[1].decode().lower() != checksum:
-            raise DataError(
-                f"{file}: its SHA-256 is {checksum}, and should be {stated[1].decode().lower()}"
-            )
+        if stated != checksum:
+            raise DataError(f"{file}: its SHA-256 is {checksum}, and should be {stated}")
         candles = candles_of_zip(content, series, file.rpartition("/")[2])
-        return _blocks(series, part, candles, f"binance-archive:{unit}/{file}", checksum, fetched)
+        return _blocks(series, part, candles, f"{_SOURCE}{unit}/{file}", checksum, fetched)
+
+    def checksum(self, series: Series, source: Source) -> str:
+        """Return the checksum that a source's file has now, "" if it is no file of this archive.
+
+        Raises
+        ------
+        NotThere
+            If there is no such file any more.
+        DataError
+            If there is no checksum in the file for it.
+        ExchangeError
+            If it cannot be had.
+        """
+        for unit in _CODES:
+            file = _name(series, unit, source.span.start)
+            if source.name == f"{_SOURCE}{unit}/{file}":
+                return self._stated(file, unit, None)
+        return ""
+
+    def _stated(self, file: str, unit: Unit, stop: threading.Event | None) -> str:
+        """Return the checksum that stands beside a file."""
+        stated = checksum_in(self._transport.file(f"{_path(file, unit)}.CHECKSUM", stop=stop))
+        if not stated:
+            raise DataError(f"{file}: there is no SHA-256 in the file for its checksum")
+        return stated
+
+
+def checksum_in(text: bytes) -> str:
+    """Return the SHA-256 at the beginning of a file for a checksum, "" if there is none."""
+    found = _CHECKSUM.match(text)
+    return found[1].decode().lower() if found else ""
+
+
+def _path(file: str, unit: Unit) -> str:
+    return f"/data/futures/um/{unit}/klines/{file}"
 
 
 def _blocks(

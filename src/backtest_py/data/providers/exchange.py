@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from backtest_py.data.market.blocks import Block
+    from backtest_py.data.market.blocks import Block, Source
     from backtest_py.data.market.candles import Series
     from backtest_py.data.market.spans import Span
 
@@ -74,6 +74,17 @@ class Exchange(Protocol):
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[Block]:
         """Yield blocks of several series, or spans of one, in parallel; else as :meth:`fetch`."""
+
+    def checksum(self, series: Series, source: Source) -> str:
+        """Return the checksum that the file of a source has now.
+
+        It is "" where the source was no file of this exchange, or there is none any more.
+
+        Raises
+        ------
+        ExchangeError
+            If it cannot be had.
+        """
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.data.market.candles import Candles
+from backtest_py.data.market.candles import COLUMNS, Candles
+from backtest_py.data.market.findings import broken_rules
 from backtest_py.errors import DataError
 
 if TYPE_CHECKING:
@@ -148,22 +149,8 @@ def check_candles(candles: Candles, closes: NDArray[np.int64], series: Series) -
     strange = interval.off(times)
     if len(strange):
         raise DataError(f"a candle at {strange[0]}, off the interval")
-    prices = (candles.open, candles.high, candles.low, candles.close)
-    amounts = (candles.volume, candles.quote_volume, candles.taker_base, candles.taker_quote)
-    for rule, broken in (
-        ("closes at another time than its interval says", closes != _closes(times, series)),
-        ("has a number that is not finite", ~np.isfinite(sum((*prices, *amounts)))),
-        ("has a price that is not above 0", np.minimum.reduce(prices) <= 0),
-        ("has a price above its high", np.maximum.reduce(prices) > candles.high),
-        ("has a price below its low", np.minimum.reduce(prices) < candles.low),
-        ("has a negative amount", np.minimum.reduce((*amounts, candles.trades)) < 0),
-    ):
+    columns = {name: getattr(candles, name) for name in COLUMNS}
+    late = ("closes at another time than its interval says", closes != interval.closes(times) - 1)
+    for rule, broken in (late, *broken_rules(columns)):
         if np.any(broken):
             raise DataError(f"the candle at {times[int(np.argmax(broken))]} {rule}")
-
-
-def _closes(times: NDArray[np.int64], series: Series) -> NDArray[np.int64]:
-    """Return the last millisecond of each candle."""
-    if series.interval.ms:
-        return times + (series.interval.ms - 1)
-    return np.array([series.interval.after(int(t)) - 1 for t in times], np.int64)

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from backtest_py.data.extras import http_client
 from backtest_py.errors import ConfigError, ExchangeError
 
 if TYPE_CHECKING:
@@ -113,9 +114,10 @@ class Transport:
     connections : int
         Connections at a time.
     tell : callable, optional
-        For metrics, called from any thread with an event, a label and an amount: ``"request"``
-        with the status or the name of the error, and seconds; ``"retry"`` likewise, and 1;
-        ``"weight"`` and ``"wait"`` with no label, and the weight or seconds of a request.
+        For metrics, called from any thread with an event, a label, an amount and the path:
+        ``"request"`` with the status or the name of the error, and 1; ``"retry"`` likewise;
+        without a label ``"seconds"`` and ``"bytes"`` of an answer, ``"weight"`` and ``"wait"`` (in
+        seconds) of a request, and ``"used"``, the weight of a minute that the exchange counts.
 
     Examples
     --------
@@ -130,16 +132,21 @@ class Transport:
         budget: Budget | None,
         *,
         connections: int = 16,
-        tell: Callable[[str, str, float], None] | None = None,
+        tell: Callable[[str, str, float, str], None] | None = None,
     ) -> None:
-        parts = urlsplit(base)
+        parts, shown = urlsplit(base), "what was given" if "@" in base else repr(base[:80])
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigError(
-                f"{base[:80]!r} is no address of an exchange; give http:// or https:// and a host"
+                f"{shown} is no address of an exchange; give http:// or https:// and a host"
             )
         if parts.query or parts.fragment:
             raise ConfigError("the address of an exchange ends with its path; leave out ? and #")
-        self._base = base.rstrip("/")
+        # apart from the address, which clients write into their logs
+        self._base = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        self._user: dict[str, Any] = {}
+        if parts.username is not None:
+            self._user["auth"] = (unquote(parts.username), unquote(parts.password or ""))
+        self._secure = parts.scheme == "https"
         port = "" if parts.port is None else f":{parts.port}"
         self.shown = f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
         self._budget = budget
@@ -207,19 +214,24 @@ class Transport:
         seconds = 0.0
         for attempt in count(1):
             try:
-                return read(self._once(request._replace(attempt=attempt), stop))
+                found = read(self._once(request._replace(attempt=attempt), stop))
             except Unusable as error:
+                if error.label == Unusable.label:  # the answer came, and only then was judged
+                    self._tell("request", error.label, 1, request.path)
                 seconds += error.seconds
                 if attempt >= error.attempts or seconds > TOTAL_SECONDS:
                     raise ExchangeError(
                         f"{self.shown}{request.path} gave no usable answer in {attempt} attempts; "
                         f"the last one: {error}; try again later"
                     ) from error
-                self._tell("retry", error.label, 1)
+                self._tell("retry", error.label, 1, request.path)
                 wait = self._back_off(error, attempt)
                 if stop.wait(wait):
                     raise Stopped("the download was stopped") from error
                 seconds += wait
+            else:
+                self._tell("request", "200", 1, request.path)
+                return found
         raise AssertionError  # the loop returns or raises
 
     def _back_off(self, error: Unusable, attempt: int) -> float:
@@ -236,8 +248,8 @@ class Transport:
             if self._budget is None:
                 return self._timed(session, request, None, stop)
             with self._budget.spending(request.weight, stop=stop) as spending:
-                self._tell("wait", "", spending.waited)
-                self._tell("weight", "", request.weight)
+                self._tell("wait", "", spending.waited, request.path)
+                self._tell("weight", "", request.weight, request.path)
                 return self._timed(session, request, spending, stop)
 
     def _timed(
@@ -257,11 +269,13 @@ class Transport:
             kind = _Unreachable if unreachable else Unusable
             fault = kind(f"{type(error).__name__}: {error}")
             fault.label, fault.seconds = type(error).__name__, time.monotonic() - began
-            self._tell("request", fault.label, fault.seconds)
+            self._tell("request", fault.label, 1, request.path)
             raise fault from error
         except Unusable as error:
             error.seconds = time.monotonic() - began
             raise
+        finally:
+            self._tell("seconds", "", time.monotonic() - began, request.path)
 
     def _sent(
         self,
@@ -274,13 +288,16 @@ class Transport:
             raise Stopped("the download was stopped")
         began = time.monotonic()
         url, query = self._base + request.path, dict(request.query)
-        with session.client.stream("GET", url, params=query or None) as answer:
+        with session.client.stream("GET", url, params=query or None, **self._user) as answer:
             if spending is not None:
                 spending.used = _used(answer.headers)
+                if UNIT_MS["M"] in spending.used:
+                    self._tell("used", "", spending.used[UNIT_MS["M"]], request.path)
             body = bytearray()
             for part in answer.iter_bytes():
                 body += part
                 if len(body) > request.most_bytes:
+                    self._tell("request", Unusable.label, 1, request.path)
                     raise ExchangeError(
                         f"{self.shown}{request.path} answers with more than "
                         f"{request.most_bytes:,} bytes, which is refused"
@@ -289,7 +306,9 @@ class Transport:
                     raise Unusable(f"no end of the answer after {request.most_seconds:.0f} s")
                 if stop.is_set():
                     raise Stopped("the download was stopped")
-            self._tell("request", str(answer.status_code), time.monotonic() - began)
+            self._tell("bytes", "", len(body), request.path)
+            if answer.status_code != 200:
+                self._tell("request", str(answer.status_code), 1, request.path)
             try:
                 self._judge(answer.status_code, answer.headers, request, bytes(body))
             except Unusable as error:
@@ -341,7 +360,9 @@ class Transport:
         pid = os.getpid()
         with self._opening.setdefault(pid, threading.Lock()):
             if self._session is None or self._session.pid != pid:
-                self._session = _Session.opened(self._connections, self._session)
+                self._session = _Session.opened(
+                    self._connections, self._session, secure=self._secure
+                )
             return self._session
 
 
@@ -364,19 +385,22 @@ class _Session(NamedTuple):
     """Of the parent process: kept, as closing it would end the parent's connections too."""
 
     @classmethod
-    def opened(cls, connections: int, inherited: _Session | None = None) -> _Session:
+    def opened(
+        cls, connections: int, inherited: _Session | None = None, *, secure: bool = True
+    ) -> _Session:
         try:
             import httpx2  # noqa: PLC0415 - of the extra `data`
         except ModuleNotFoundError:
             raise ConfigError(
                 "an exchange needs the package httpx2: pip install backtest-py[data]"
             ) from None
-        client = httpx2.Client(
+        client = http_client(
             timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(
                 max_connections=connections, max_keepalive_connections=connections
             ),
             follow_redirects=False,
+            verify=secure,  # where nothing is encrypted, no certificate is read, which is slow
             headers={"User-Agent": "backtest-py", "Accept-Encoding": "gzip"},
         )
         return cls(os.getpid(), client, threading.BoundedSemaphore(connections), inherited)

@@ -18,17 +18,19 @@ from backtest_py.data.readers._open import data_file, magic_of, read_text
 from backtest_py.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from backtest_py.bars.columns import Columns
     from backtest_py.bars.validation import BarsReport
 
-__all__ = ["load_bars", "read_columns"]
+__all__ = ["load_bars", "read_columns", "read_several", "stream_bars"]
 
 _TRUNCATED_AT: Final = (100_000, 65_000)
 """Numbers of rows at which charting platforms cut off their exports."""
 
 
 def load_bars(
-    path: str | PathLike[str],
+    path: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     format: str = "auto",  # noqa: A002 - the name people know
     timezone: str = "",
@@ -40,7 +42,7 @@ def load_bars(
     nonexistent: str = "refuse",
     directory: str | PathLike[str] = "",
 ) -> Bars:
-    r"""Load bars from a file.
+    r"""Load bars from a file, or from several files of one series.
 
     A file that runs from the newest bar to the oldest is turned round, and rows that repeat the
     one before them are dropped; ``bars.report`` says so. Any other disorder is refused. Errors
@@ -49,8 +51,10 @@ def load_bars(
 
     Parameters
     ----------
-    path : str or path
-        A text file (plain, gzipped, or alone in a zip archive), Parquet or Feather.
+    path : str, path or a sequence of them
+        A text file (plain, gzipped, or alone in a zip archive), Parquet or Feather. Several files
+        are put in order of time. Rows that two of them hold must be the same, and count once; a
+        gap between files is noted, and a row that one lacks where another has it is warned of.
     format : {"auto", "csv", "mt5", "profit", "parquet", "feather"}
         ``auto`` goes by the content, never by the name.
     timezone : str
@@ -86,7 +90,8 @@ def load_bars(
     ConfigError
         If ``path`` is not a path, the file does not exist or a choice is unknown.
     DataError
-        If the file is damaged or its bars break a rule.
+        If the file is damaged or its bars break a rule; or if several files differ in a row, in
+        their clocks or in their kind of volume.
 
     Warns
     -----
@@ -114,9 +119,13 @@ def load_bars(
         ambiguous=ambiguous,
         nonexistent=nonexistent,
     )
-    columns, report = read_columns(_joined(directory, path), options)
-    report = replace(report, path=str(path))
-    bars = build_bars(columns, options, report, identical="drop")
+    if isinstance(path, (list, tuple)):
+        files = [(str(each), _joined(directory, each)) for each in path]
+        bars = read_several(files, options)
+    else:
+        columns, report = read_columns(_joined(directory, path), options)
+        report = replace(report, path=str(path))
+        bars = build_bars(columns, options, report, identical="drop")
     warn_of(bars.report)
     return bars
 
@@ -138,21 +147,80 @@ def read_columns(file: Path, options: ReadOptions) -> tuple[Columns, BarsReport]
     if len(columns) > 1 and columns.times.ns[0] > columns.times.ns[-1]:
         columns = columns.take(slice(None, None, -1))
         report = replace(report, newest_first=True)
-    if report.rows_read in _TRUNCATED_AT:
-        warning = (
-            f"{report.source}: exactly {report.rows_read:,} rows, at which platforms cut exports "
-            "off; check that the first bar is the one you asked for"
+    warnings = (*report.warnings, *_truncation(report.source, report.rows_read))
+    return columns, replace(report, warnings=warnings)
+
+
+def _truncation(source: str, n_rows: int) -> tuple[str, ...]:
+    """Warn of a number of rows at which exports are cut off."""
+    if n_rows not in _TRUNCATED_AT:
+        return ()
+    warning = (
+        f"{source}: exactly {n_rows:,} rows, at which platforms cut exports off; check that the "
+        "first bar is the one you asked for"
+    )
+    return (warning,)
+
+
+def stream_bars(path: str | PathLike[str], options: ReadOptions, chunk_rows: int) -> Iterator[Bars]:
+    """Yield the bars of a Parquet file piece by piece, as :func:`load_bars` would read them.
+
+    The rows must run from the oldest bar to the newest. Nothing is warned of: the reports of the
+    pieces have the warnings.
+
+    Raises
+    ------
+    ConfigError
+        If ``path`` is not a path, there is no such file, or it is no Parquet file.
+    DataError
+        If the file is damaged or its bars break a rule, when that row is reached.
+    """
+    file = data_file(_joined("", path))
+    kind = magic_of(file)
+    if kind != "parquet":
+        raise ConfigError(
+            f"{file.name}: only Parquet is read piece by piece, and this is "
+            f"{kind or 'a text'} file; load it with bt.load_bars and give [bars], or write it as "
+            "Parquet"
         )
-        report = replace(report, warnings=(*report.warnings, warning))
-    return columns, report
+    from backtest_py.data.readers.batches import read_batches  # noqa: PLC0415 - imports Arrow
+
+    arguments = {**options.to_mapping(), "path": os.path.realpath(file)}
+    for bars, n_rows in read_batches(file, options, chunk_rows):
+        report = replace(
+            bars.report,
+            path=str(path),
+            arguments=arguments,
+            warnings=(*bars.report.warnings, *_truncation(file.name, n_rows)),
+        )
+        yield bars.reported(report)
+
+
+def read_several(files: Sequence[tuple[str, Path]], options: ReadOptions) -> Bars:
+    """Return the bars of several files of one series, each with what the user calls it.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`load_bars`.
+    """
+    from backtest_py.bars.merging import Part, merged_bars  # noqa: PLC0415 - seldom needed
+
+    if not files:
+        raise ConfigError("load_bars: path = [] names no file; give one at least")
+    parts = []
+    for name, file in files:
+        columns, report = read_columns(file, options)
+        parts.append(Part.of(name, columns, options, report))
+    return merged_bars(parts)
 
 
 def _joined(directory: object, path: object) -> Path:
     for name, value in (("directory", directory), ("path", path)):
         if not isinstance(value, (str, PathLike)):
             raise ConfigError(
-                f"load_bars: {name} is of type {type(value).__name__}; give a text or a "
-                "pathlib.Path, and a DataFrame to bt.Bars.from_frame"
+                f"load_bars: {name} is of type {type(value).__name__}; give a text, a "
+                "pathlib.Path or a list of them, and a DataFrame to bt.Bars.from_frame"
             )
     return Path(cast("str", directory), cast("str", path))
 

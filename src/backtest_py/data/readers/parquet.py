@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,17 @@ if TYPE_CHECKING:
     from backtest_py.bars import ReadOptions
     from backtest_py.bars.timestamps import At
 
-__all__ = ["read_feather", "read_parquet"]
+__all__ = [
+    "DAMAGE",
+    "Source",
+    "check_size",
+    "columns_of",
+    "damaged",
+    "is_text",
+    "read_feather",
+    "read_parquet",
+    "roles_of",
+]
 
 
 def read_parquet(file: Path, options: ReadOptions) -> tuple[Columns, BarsReport]:
@@ -54,8 +64,8 @@ def read_parquet(file: Path, options: ReadOptions) -> tuple[Columns, BarsReport]
             _check_rows(source.metadata.num_rows, file.name)
             schema = source.schema_arrow
             names = [schema.names[position] for position in choose(schema)]
-            _check_size(parquet_bytes(source, names), file)
-        texts = [name for name in names if _is_text(schema.field(name).type)]
+            check_size(parquet_bytes(source, names), file)
+        texts = [name for name in names if is_text(schema.field(name).type)]
         with pq.ParquetFile(file, read_dictionary=texts, page_checksum_verification=True) as source:
             return source.read(columns=names)
 
@@ -75,7 +85,7 @@ def read_feather(file: Path, options: ReadOptions) -> tuple[Columns, BarsReport]
         with pa.OSFile(str(file)) as source:
             schema = ipc.open_file(source).schema
             wanted = choose(schema)
-            _check_size(feather_bytes(file), file)
+            check_size(feather_bytes(file), file)
             reader = ipc.open_file(source, options=ipc.IpcReadOptions(included_fields=wanted))
             batches, n_rows, n_bytes = [], 0, 0
             for number in range(reader.num_record_batches):
@@ -84,7 +94,7 @@ def read_feather(file: Path, options: ReadOptions) -> tuple[Columns, BarsReport]
                 n_bytes += batches[-1].nbytes
                 if n_rows > MAX_ROWS:
                     break
-                _check_size(n_bytes, file)  # the footer may name one batch again and again
+                check_size(n_bytes, file)  # the footer may name one batch again and again
             _check_rows(n_rows, file.name)
             return pa.Table.from_batches(batches)
 
@@ -98,7 +108,14 @@ def _check_rows(n_rows: int, name: str) -> None:
         raise DataError(f"{name}: there is no row in the file")
 
 
-def _check_size(n_bytes: int, file: Path) -> None:
+def check_size(n_bytes: int, file: Path) -> None:
+    """Refuse a file that unpacks to far more than bars would.
+
+    Raises
+    ------
+    DataError
+        If it does.
+    """
     size = file.stat().st_size
     limit = most_unpacked(size)
     if n_bytes > limit:
@@ -108,7 +125,8 @@ def _check_size(n_bytes: int, file: Path) -> None:
         )
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a column holds texts."""
     return str(kind) in {"string", "large_string", "string_view"}
 
 
@@ -124,37 +142,57 @@ def _read(
 
     def choose(schema: pa.Schema) -> list[int]:
         names.extend(schema.names)
-        roles.update(assign_roles(names, where=name))
-        require(roles, ("time", *PRICES), names, name)
-        if len(set(names)) < len(names):
-            raise DataError(f"{name}: several columns have the same name; rename them")
-        roles.pop("date", None)
-        roles.pop("clock", None)
-        for role, position in roles.items():
-            _refuse_odd_type(f"{name}: {role} in row 0", role, schema.field(position).type)
+        roles.update(roles_of(schema, name))
         return sorted(set(roles.values()))
 
     try:
         table = read(choose)
         table.validate(full=True)
         most_text = min(MAX_TEXT, most_unpacked(file.stat().st_size))
-        source = _Source(name, kind, table, roles, names, most_text)
-        return _columns(source, options)
+        return columns_of(Source(name, kind, table, roles, names, most_text), options)
     except DataError:
         raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError, struct.error) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"{name}: the {kind} file is damaged or not what it seems ({reason[:200]}); write it "
-            "again"
-        ) from None
+    except DAMAGE as error:
+        raise damaged(name, kind, error) from None
+
+
+DAMAGE: Final = (pa.ArrowException, OSError, ValueError, TypeError, MemoryError, struct.error)
+"""What Arrow raises on files that are damaged."""
+
+
+def damaged(name: str, kind: str, error: BaseException) -> DataError:
+    """Build the error for a file that cannot be read."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return DataError(
+        f"{name}: the {kind} file is damaged or not what it seems ({reason[:200]}); write it again"
+    )
+
+
+def roles_of(schema: pa.Schema, name: str) -> dict[str, int]:
+    """Return the position of the column that fills each role.
+
+    Raises
+    ------
+    DataError
+        If one is missing, of no use, or there are several of it.
+    """
+    names = schema.names
+    roles = assign_roles(names, where=name)
+    require(roles, ("time", *PRICES), names, name)
+    if len(set(names)) < len(names):
+        raise DataError(f"{name}: several columns have the same name; rename them")
+    roles.pop("date", None)
+    roles.pop("clock", None)
+    for role, position in roles.items():
+        _refuse_odd_type(f"{name}: {role} in row 0", role, schema.field(position).type)
+    return roles
 
 
 def _refuse_odd_type(where: str, role: str, kind: pa.DataType) -> None:
     """Refuse a column of bytes or nested values before it is read: a small file may hold much."""
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (
-        _is_text(plain)
+        is_text(plain)
         or pa.types.is_primitive(plain)
         or pa.types.is_decimal(plain)
         or pa.types.is_null(plain)
@@ -164,8 +202,11 @@ def _refuse_odd_type(where: str, role: str, kind: pa.DataType) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A table as it was read, and what its columns are."""
+class Source:
+    """A table as it was read, and what its columns are.
+
+    ``first_row`` is the number of its first row in the file.
+    """
 
     name: str
     kind: str
@@ -173,16 +214,17 @@ class _Source:
     roles: dict[str, int]
     names: list[str]
     most_text: int
+    first_row: int = 0
 
     def at(self, role: str, row: int) -> str:
         """Name a value in errors."""
-        return f"{self.name}: {role} in row {row}"
+        return f"{self.name}: {role} in row {self.first_row + row}"
 
     def column(self, role: str) -> pa.Array:
         """Return a column in one piece, dictionaries resolved, texts with 32-bit offsets."""
         column = self.table[self.names[self.roles[role]]]
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if _is_text(kind):
+        if is_text(kind):
             n_bytes = text_bytes_of(column)
             if n_bytes > self.most_text:
                 raise DataError(
@@ -193,7 +235,14 @@ class _Source:
         return column.cast(kind).combine_chunks()
 
 
-def _columns(source: _Source, options: ReadOptions) -> tuple[Columns, BarsReport]:
+def columns_of(source: Source, options: ReadOptions) -> tuple[Columns, BarsReport]:
+    """Return the columns of a table, in its order of rows.
+
+    Raises
+    ------
+    DataError
+        If a column is of no use, or there are several instruments.
+    """
     name, table, roles, names = source.name, source.table, source.roles, source.names
     at, column = source.at, source.column
     if "symbol" in roles and len(pc.unique(column("symbol"))) > 1:

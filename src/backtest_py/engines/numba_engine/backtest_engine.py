@@ -12,14 +12,17 @@ import numpy as np
 
 from backtest_py._jit import kernel
 from backtest_py.engines.numba_engine.contract import settle
-from backtest_py.engines.numba_engine.metrics import accumulate, finish
-from backtest_py.engines.numba_engine.types import N_METRICS, N_REASONS, Outcome, Trades
+from backtest_py.engines.numba_engine.metrics import days_of, measure
+from backtest_py.engines.numba_engine.types import Course, Outcome, Position, Trades
 from backtest_py.rules import Intrabar, Reason, Unit
 
 __all__ = [
     "admits_entry",
     "backtest",
+    "begin",
+    "count_signals",
     "empty_trades",
+    "first_trades",
     "simulate",
     "tick_denominator",
     "to_tick",
@@ -77,14 +80,13 @@ def admits_entry(bars, rules, i):
 
 
 @kernel(allocates=False)
-def skip_quiet(bars, close_minute, below, above, j, last):
+def skip_quiet(bars, close_minute, below, above, j, last, highest, lowest):
     """Skip bars from ``j`` on at which a position with fixed levels cannot end.
 
     In whole blocks that lie between the levels, within the session and before ``last``; the
     extremes are all that such bars change. Return the next bar and the extremes.
     """
     day = bars.day[j]
-    highest, lowest = -np.inf, np.inf
     while j + QUIET < last:
         top, bottom, late = highest, lowest, False
         for k in range(j, j + QUIET):
@@ -100,21 +102,30 @@ def skip_quiet(bars, close_minute, below, above, j, last):
     return j, highest, lowest
 
 
-@kernel(allocates=False)
-def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
-    """Follow the trade of a signal at bar ``i`` to its end; it depends on nothing else.
+@kernel(allocates=False, inlined=True)
+def flat():
+    """Return no position: its side is 0."""
+    return Position(0, 0, 0, np.nan, 0.0, 0.0, 0.0, 0.0, -np.inf, np.inf, moved=False)
+
+
+@kernel(allocates=False, inlined=True)
+def no_outcome():
+    """Return that there is no trade, or none yet: its exit bar is -1."""
+    return Outcome(-1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, Reason.stop_loss, ambiguous=False)
+
+
+@kernel(allocates=False, inlined=True)
+def enter(bars, atr, signal_risk, rules, contract, i, side):
+    """Return the position of a signal at bar ``i``, entered at the next bar's open.
 
     ``atr`` may be empty where nothing is measured in it; ``signal_risk`` is nan where the strategy
-    gives none. The exit bar is -1 where the signal is dropped.
+    gives none. The position is flat where the signal is dropped.
     """
-    n = len(bars.open)
-    none = Outcome(-1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, Reason.stop_loss, ambiguous=False)
     if not admits_entry(bars, rules, i):
-        return none
+        return flat()
     e = i + 1
     s = float(side)
     slip = contract.slippage_ticks * contract.tick_size
-    through = rules.target_through_ticks * contract.tick_size
     denominator = tick_denominator(contract.tick_size) if rules.round_to_tick else 0.0
     entry = bars.open[e] + s * slip
     stop, target = -s * np.inf, s * np.inf
@@ -122,7 +133,7 @@ def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
         signal_atr = atr[i] if len(atr) > 0 else np.nan
         u = unit_size(rules.unit, signal_atr, entry, signal_risk)
         if math.isnan(u):
-            return none
+            return flat()
         distance = rules.stop * u
         if rules.stop > 0.0:
             stop = entry - s * distance
@@ -133,18 +144,51 @@ def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
         if rules.round_to_tick:
             stop = to_tick(stop, side < 0, contract.tick_size, denominator)
             target = to_tick(target, side > 0, contract.tick_size, denominator)
-    first_stop = stop
+    return Position(
+        e,
+        e,
+        1 if side > 0 else -1,
+        signal_risk,
+        entry,
+        stop,
+        target,
+        stop,
+        -np.inf,
+        np.inf,
+        moved=False,
+    )
+
+
+@kernel(allocates=False, inlined=True)
+def hold(bars, atr, rules, contract, position, until):
+    """Follow a position to its end; it depends on nothing else.
+
+    Return it with its outcome. Where no bar before ``until`` ends it there is no outcome, and what
+    is returned goes on from there. ``until`` is the number of bars, or one less where others
+    follow: what ends a day, and what ends the data, is known of a bar by the next one.
+    """
+    n = len(bars.open)
+    e, side, entry = position.entry_bar, position.side, position.entry_price
+    s = float(side)
+    slip = contract.slippage_ticks * contract.tick_size
+    through = rules.target_through_ticks * contract.tick_size
+    denominator = tick_denominator(contract.tick_size) if rules.round_to_tick else 0.0
+    stop, target, moved = position.stop, position.target_price, position.moved
     trigger = target + s * through
-    moved = False
     ambiguous = False
-    highest, lowest = -np.inf, np.inf
-    j = e
-    if rules.trail == 0.0:
+    highest, lowest = position.highest, position.lowest
+    j = position.next_bar
+    if rules.trail == 0.0 and j < until:
         below, above = (stop, trigger) if side > 0 else (trigger, stop)
-        last = min(n, e + rules.max_bars) if rules.max_bars > 0 else n
-        j, highest, lowest = skip_quiet(bars, rules.close_time, below, above, e, last)
-    while True:
+        last = min(until, e + rules.max_bars) if rules.max_bars > 0 else until
+        j, highest, lowest = skip_quiet(
+            bars, rules.close_time, below, above, j, last, highest, lowest
+        )
+    exit_price, reason = 0.0, Reason.end_of_data
+    ended = False
+    while j < until:
         stop_reason = Reason.trailing_stop if moved else Reason.stop_loss
+        ended = True
         if j > e:
             price = bars.open[j]
             if rules.close_time >= 0 and bars.minute[j] >= rules.close_time:
@@ -179,7 +223,7 @@ def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
             break
         if rules.trail > 0.0:
             bar_atr = atr[j] if len(atr) > 0 else np.nan
-            w = unit_size(rules.unit, bar_atr, bars.close[j], signal_risk)
+            w = unit_size(rules.unit, bar_atr, bars.close[j], position.risk)
             if not math.isnan(w):
                 level = bars.close[j] - s * (rules.trail * w)
                 if rules.round_to_tick:
@@ -187,7 +231,23 @@ def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
                 if level > stop if side > 0 else level < stop:
                     stop = level
                     moved = True
+        ended = False
         j += 1
+    if not ended:
+        later = Position(
+            e,
+            j,
+            side,
+            position.risk,
+            entry,
+            position.stop_price,
+            target,
+            stop,
+            highest,
+            lowest,
+            moved,
+        )
+        return later, no_outcome()
     points = exit_price - entry if side > 0 else entry - exit_price
     mae = points if points < 0.0 else 0.0
     mfe = points if points > 0.0 else 0.0
@@ -195,17 +255,26 @@ def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
     favourable = highest - entry if side > 0 else entry - lowest
     mae = adverse if adverse < mae else mae
     mfe = favourable if favourable > mfe else mfe
-    return Outcome(
+    return flat(), Outcome(
         j,
         entry + 0.0,
         exit_price + 0.0,
-        first_stop + 0.0,
+        position.stop_price + 0.0,
         target + 0.0,
         mae + 0.0,
         mfe + 0.0,
         reason,
         ambiguous,
     )
+
+
+@kernel(allocates=False)
+def trade_outcome(bars, atr, signal_risk, rules, contract, i, side):
+    """Follow the trade of a signal at bar ``i`` to its end, as :func:`enter` and :func:`hold`."""
+    position = enter(bars, atr, signal_risk, rules, contract, i, side)
+    if position.side == 0:
+        return no_outcome()
+    return hold(bars, atr, rules, contract, position, len(bars.open))[1]
 
 
 @kernel(allocates=False)
@@ -245,29 +314,43 @@ def next_signal(signal_side, start, last):
 
 
 @kernel(allocates=False)
-def simulate(bars, atr, signal_side, risk, rules, contract, first, last, trades):
-    """Run through the signals of ``[first, last)``, fill the trades and return their number.
+def begin(contract, first):
+    """Return where a backtest stands before its first bar."""
+    return Course(contract.initial_capital, first, flat())
 
-    ``trades`` needs room for every signal in the range.
+
+@kernel(allocates=False)
+def simulate(bars, atr, signal_side, risk, rules, contract, last, until, course, trades):
+    """Go on from a course through the signals before ``last``, and fill the trades that end.
+
+    Return the course at bar ``until``, see :func:`hold`, and the number of trades. ``trades`` needs
+    room for every signal, and for the position that is held at the start.
     """
     count = 0
-    equity = contract.initial_capital
-    i = next_signal(signal_side, first, last)
-    while i < last:
-        side = signal_side[i]
-        signal_risk = risk[i] if len(risk) > 0 else np.nan
-        outcome = trade_outcome(bars, atr, signal_risk, rules, contract, i, side)
-        if outcome.exit_bar < 0:
-            i = next_signal(signal_side, i + 1, last)
-            continue
-        settled = settle(outcome, side, contract)
-        set_trade(trades, count, i, side, outcome, settled)
-        count += 1
-        equity += settled.pnl
+    equity, i, position = course.equity, course.next_bar, course.position
+    stop = min(last, until)
+    while True:
         if equity <= 0.0:
             break
-        i = next_signal(signal_side, outcome.exit_bar, last)
-    return count
+        if position.side == 0:
+            i = next_signal(signal_side, i, stop)
+            if i >= stop:
+                break
+            signal_risk = risk[i] if len(risk) > 0 else np.nan
+            position = enter(bars, atr, signal_risk, rules, contract, i, signal_side[i])
+            if position.side == 0:
+                i += 1
+                continue
+        side, entry_bar = position.side, position.entry_bar
+        position, outcome = hold(bars, atr, rules, contract, position, until)
+        if outcome.exit_bar < 0:
+            break
+        settled = settle(outcome, side, contract)
+        set_trade(trades, count, entry_bar - 1, side, outcome, settled)
+        count += 1
+        equity += settled.pnl
+        i = outcome.exit_bar
+    return Course(equity, i, position), count
 
 
 @kernel(allocates=False)
@@ -327,9 +410,9 @@ def first_trades(trades, n):
 def backtest(bars, atr, signal_side, risk, rules, contract, settings, first, last):
     """Simulate the signals of ``[first, last)``; return the trades and the metrics."""
     trades = empty_trades(count_signals(signal_side, first, last))
-    count = simulate(bars, atr, signal_side, risk, rules, contract, first, last, trades)
-    reasons = np.empty(N_REASONS, np.int64)
-    sums = accumulate(trades, count, bars.day, contract, settings, first, last, reasons)
-    metrics = np.empty(N_METRICS)
-    finish(sums, reasons, contract, settings, first, last, metrics)
+    course, until = begin(contract, first), len(bars.open)
+    count = simulate(bars, atr, signal_side, risk, rules, contract, last, until, course, trades)[1]
+    exit_day = days_of(trades.exit_bar[:count], bars.day)
+    span = (bars.day[first], bars.day[last - 1])
+    metrics = measure(trades, exit_day, contract, settings, span, last - first)
     return first_trades(trades, count), metrics

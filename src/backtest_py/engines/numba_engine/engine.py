@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
-    from backtest_py.engines.base import Job, SweepPlan
+    from backtest_py.contract import Contract
+    from backtest_py.engines.base import Job, Stream, SweepPlan
+    from backtest_py.rules import ExitRules
     from backtest_py.signals import Signals
     from backtest_py.strategies.base import Strategy
 
@@ -99,6 +101,12 @@ class NumbaEngine:
             job.last,
         )
         return EngineOutput(trades._asdict(), metrics)
+
+    def stream(self, strategy: Strategy, rules: ExitRules, contract: Contract) -> Stream:
+        """Return a backtest that stands before its first bar."""
+        from backtest_py.engines.numba_engine.stream import Stream  # noqa: PLC0415 - seldom used
+
+        return Stream(strategy, rules, contract)
 
     def optimize(self, jobs: Sequence[Job]) -> NDArray[np.float64]:
         """Return the metrics of several backtests on the same bars, shape (n_jobs, n_metrics)."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from backtest_py._jit import kernel
 from backtest_py.engines.layouts import Metric
-from backtest_py.engines.numba_engine.types import N_REASONS, reader
+from backtest_py.engines.numba_engine.types import N_METRICS, N_REASONS, reader
 from backtest_py.errors import EngineError
 
 __all__ = [
@@ -25,8 +25,10 @@ __all__ = [
     "add_pnl",
     "block_ends",
     "counted_days",
+    "days_of",
     "finish",
     "finish_blocks",
+    "measure",
     "no_days",
     "no_pnl",
     "quotient",
@@ -123,11 +125,37 @@ def add_day(sums, r, below_squared, one):
     )
 
 
+@kernel
+def days_of(exit_bar, day):
+    """Return the day of each exit, from the day of every bar."""
+    exit_day = np.empty(len(exit_bar), np.int32)
+    for k in range(len(exit_bar)):
+        exit_day[k] = day[exit_bar[k]]
+    return exit_day
+
+
+@kernel
+def measure(trades, exit_day, contract, settings, span, n_bars):
+    """Return the metrics of as many trades as there are exit days, see :func:`accumulate`.
+
+    ``n_bars`` is the number of bars in the range.
+    """
+    reasons = np.empty(N_REASONS, np.int64)
+    sums = accumulate(trades, exit_day, contract, settings, span, reasons)
+    metrics = np.empty(N_METRICS)
+    finish(sums, reasons, contract, settings, n_bars, metrics)
+    return metrics
+
+
 @kernel(allocates=False)
-def accumulate(trades, count, day, contract, settings, first, last, reasons):
-    """Return the sums of ``count`` trades in order; fill ``reasons`` with exits by reason."""
+def accumulate(trades, exit_day, contract, settings, span, reasons):
+    """Return the sums of trades in order; fill ``reasons`` with exits by reason.
+
+    ``exit_day`` has the day of each exit, and ``span`` the first and the last day of the range.
+    """
     rf = settings.risk_free_rate / settings.periods_per_year
-    of_days = sum_days(trades, count, day, contract.initial_capital, rf, None, None)
+    of_days = sum_days(trades, exit_day, contract.initial_capital, rf, None, None)
+    count = len(exit_day)
     of_pnl = no_pnl(0.0)
     gain = loss = 0.0
     equity = peak = contract.initial_capital
@@ -167,8 +195,8 @@ def accumulate(trades, count, day, contract, settings, first, last, reasons):
         ambiguous += trades.ambiguous[k]
         reasons[trades.reason[k]] += 1
     ruined = equity <= 0.0
-    first_day, last_day = day[first], day[last - 1]
-    last_exit = day[trades.exit_bar[count - 1]] if count > 0 else first_day
+    first_day, last_day = span
+    last_exit = exit_day[count - 1] if count > 0 else first_day
     return Sums(
         of_pnl,
         of_days,
@@ -192,7 +220,7 @@ def accumulate(trades, count, day, contract, settings, first, last, reasons):
 
 
 @kernel(allocates=False)
-def sum_days(trades, count, day, capital, rf, ends, blocks):
+def sum_days(trades, exit_day, capital, rf, ends, blocks):
     """Close the days of trades in order; add up their returns, over all and over those of a block.
 
     ``ends`` are one range's of :func:`block_ends`, and ``blocks`` gets ``S1`` and ``S2`` of each
@@ -201,11 +229,12 @@ def sum_days(trades, count, day, capital, rf, ends, blocks):
     sums = no_days(0.0)
     equity = capital
     k = block = 0
+    count = len(exit_day)
     while k < count:
-        exit_day = day[trades.exit_bar[k]]
+        day = exit_day[k]
         equity_before = equity
         day_pnl = 0.0
-        while k < count and day[trades.exit_bar[k]] == exit_day:
+        while k < count and exit_day[k] == day:
             equity += trades.pnl[k]
             day_pnl += trades.pnl[k]
             k += 1
@@ -213,7 +242,7 @@ def sum_days(trades, count, day, capital, rf, ends, blocks):
         x = r - rf
         sums = add_day(sums, r, x * x if x < 0.0 else 0.0, 1.0)
         if blocks is not None:
-            while exit_day >= ends[block]:
+            while day >= ends[block]:
                 block += 1
             blocks[2 * block] += r
             blocks[2 * block + 1] += r * r
@@ -324,7 +353,7 @@ def profit_factor(gain, loss, wins, losses):
 
 
 @kernel(allocates=False)
-def finish(sums, reasons, contract, settings, first, last, out):
+def finish(sums, reasons, contract, settings, n_bars, out):
     """Set ``out`` to the metrics in the order of the catalogue."""
     n_trades = float(sums.trades)
     periods = settings.periods_per_year
@@ -365,7 +394,7 @@ def finish(sums, reasons, contract, settings, first, last, out):
     out[Metric.calmar] = quotient(annual_pct, drawdown_pct)
     out[Metric.recovery_factor] = quotient(of_pnl.total, sums.max_drawdown)
     out[Metric.sqn] = sqn(of_pnl.total, of_pnl.squares, sums.trades)
-    out[Metric.exposure] = quotient(float(sums.bars_held), float(last - first))
+    out[Metric.exposure] = quotient(float(sums.bars_held), float(n_bars))
     out[Metric.avg_bars_held] = quotient(float(sums.bars_held), n_trades)
     out[Metric.ambiguous_trades] = float(sums.ambiguous)
     for k in range(N_REASONS):

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
+    from backtest_py.engines.layouts import BarColumns
     from backtest_py.strategies.base import Strategy
 
-__all__ = ["Scores", "average_true_range", "detect", "scored", "unscored"]
+__all__ = ["Scores", "average_true_range", "detect", "detect_from", "scored", "unscored"]
 
 
 class Scores(NamedTuple):
@@ -39,15 +40,27 @@ def detect(bars: Bars, strategy: Strategy) -> Signals:
     UnsupportedError
         If the strategy has no kernel.
     """
-    n = len(bars)
-    side = np.empty(n, np.int8)
+    return detect_from(bar_columns(bars), strategy, 0, len(bars))
+
+
+def detect_from(bars: BarColumns, strategy: Strategy, start: int, until: int) -> Signals:
+    """Return the signals of bars ``start`` to ``until``, and none at the others.
+
+    Raises
+    ------
+    UnsupportedError
+        If the strategy has no kernel.
+    """
+    n = len(bars.open)
+    whole = until - start == n
+    side = np.empty(n, np.int8) if whole else np.zeros(n, np.int8)
     risk = np.empty(n if strategy.gives_risk else 0)
     values = np.array(strategy.values(), np.float64)
     # read from the class, because a function read from an instance becomes a method
     kernel = type(strategy).kernel
     if kernel is None:
         raise UnsupportedError(f"strategy {strategy.name!r} has no kernel to compute its signals")
-    kernel(bar_columns(bars), values, 0, side, risk)
+    kernel(bars, values, start, side[start:until], risk[start:until])
     return Signals(side, risk if strategy.gives_risk else None)
 
 

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
     from backtest_py.bars import Bars
 
-__all__ = ["N_METRICS", "N_REASONS", "Outcome", "Settlement", "Trades", "bar_columns", "reader"]
+__all__ = [
+    "N_METRICS",
+    "N_REASONS",
+    "Course",
+    "Outcome",
+    "Position",
+    "Settlement",
+    "Trades",
+    "bar_columns",
+    "reader",
+]
 
 N_REASONS: Final = len(Reason)
 N_METRICS: Final = len(Metric)
@@ -32,6 +42,38 @@ class Outcome(NamedTuple):
     mfe: float
     reason: int
     ambiguous: bool
+
+
+class Position(NamedTuple):
+    """A position as it stands before ``next_bar``; ``side`` is 0 where there is none.
+
+    ``stop_price`` is the first stop, ``stop`` the present one, ``moved`` tells that it has moved.
+    ``highest`` and ``lowest`` are the extremes of the bars that it was held through.
+    """
+
+    entry_bar: int
+    next_bar: int
+    side: int
+    risk: float
+    entry_price: float
+    stop_price: float
+    target_price: float
+    stop: float
+    highest: float
+    lowest: float
+    moved: bool
+
+
+class Course(NamedTuple):
+    """Where a backtest stands between two bars: what goes over the edge of a chunk.
+
+    ``next_bar`` is the first whose signal may be acted on once nothing is held. An account that is
+    not above zero is ruined.
+    """
+
+    equity: float
+    next_bar: int
+    position: Position
 
 
 class Settlement(NamedTuple):

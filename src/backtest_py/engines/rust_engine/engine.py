@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
-    from backtest_py.contract import MetricSettings
-    from backtest_py.engines.base import Exit, Job, SweepPlan
+    from backtest_py.contract import Contract, MetricSettings
+    from backtest_py.engines.base import Exit, Job, Stream, SweepPlan, Window
+    from backtest_py.rules import ExitRules
     from backtest_py.strategies.base import Strategy
 
 __all__ = ["RustEngine"]
@@ -125,6 +126,10 @@ class RustEngine:
         )
         return EngineOutput(trades, metrics)
 
+    def stream(self, strategy: Strategy, rules: ExitRules, contract: Contract) -> Stream:
+        """Return a backtest that stands before its first bar."""
+        return _RustStream(_engine_rust.Stream(_named(strategy), rules, contract, level=self.level))
+
     def optimize(self, jobs: Sequence[Job]) -> NDArray[np.float64]:
         """Return the metrics of several backtests on the same bars, shape (n_jobs, n_metrics)."""
         bars = jobs[0].bars
@@ -171,6 +176,27 @@ class RustEngine:
         """Return what the function ``name`` of ``monte_carlo`` gives for these arguments."""
         wide = {"level": self.level} if name == "resample_paths" else {}
         return getattr(_engine_rust, name)(*arguments, **wide)
+
+
+class _RustStream:
+    """A backtest of the extension that goes on from chunk to chunk."""
+
+    def __init__(self, stream: _engine_rust.Stream) -> None:
+        self._stream = stream
+
+    @property
+    def entered(self) -> int:
+        return self._stream.entered
+
+    def advance(self, window: Window, first: int, last: int) -> NDArray[np.int64]:
+        return self._stream.advance(
+            window.bars, window.base, window.start, window.until, first, last, atr=window.atr
+        )
+
+    def finish(
+        self, settings: MetricSettings, first: int, last: int, span: tuple[int, int]
+    ) -> EngineOutput:
+        return EngineOutput(*self._stream.finish(settings, first, last, span))
 
 
 class _RustSweepPlan:

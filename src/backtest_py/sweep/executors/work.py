@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_py.errors import ConfigError
+from backtest_py.monitoring.sweeps import counted
 from backtest_py.sweep.compute.evaluator import Evaluator
 from backtest_py.sweep.compute.shards import Shards
 from backtest_py.sweep.executors.base import POLL_SECONDS
@@ -128,6 +129,7 @@ class Work:
         KeyboardInterrupt
             On Control-C or SIGTERM, as soon as what was computed is kept.
         """
+        keep = counted(keep)
         if isinstance(self._executor, InlineExecutor):  # starting a thread would take longer
             for shard, rows in self._executor.compute(self._missing, lambda _: None):
                 keep(shard, rows)

@@ -20,7 +20,7 @@ from backtest_py._io.files import replacing
 from backtest_py.backtest.job import prepare
 from backtest_py.backtest.result import BacktestResult
 from backtest_py.contract import MetricSettings
-from backtest_py.data.source import load_source
+from backtest_py.data.source import load_source, market_of_manifest, other_bars
 from backtest_py.engines import resolve
 from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, DataError
 from backtest_py.parameters import counted, unknown_name
@@ -543,12 +543,14 @@ class SweepResult:
 
     def __repr__(self) -> str:
         grid = self.manifest.get("identity", {}).get("grid", {})
+        market = market_of_manifest(self.manifest)
         name = grid.get("strategy", {}).get("name", "signals")
+        place = market and f" on {market}"
         status = self.manifest.get("status", "in memory")
         keys = ", ".join(axis["key"] for axis in grid.get("axes", ()))
         done = "" if self.complete else f"{self.n_combos:,} of "
         combos = counted(self.completeness.total_combos, "combination")
-        return f"sweep of {name}, {status}: {done}{combos} of {keys}"
+        return f"sweep of {name}{place}, {status}: {done}{combos} of {keys}"
 
     # shared by the methods above
 
@@ -579,11 +581,8 @@ class SweepResult:
 
     def _checked(self, bars: Bars) -> Bars:
         expected = self._identity("bars_hash")
-        if bars.content_hash != expected:
-            raise DataError(
-                f"these are not the bars that were swept: their hash is {bars.content_hash[:12]}…, "
-                f"not {expected[:12]}…; give the same file, read with the same options"
-            )
+        if not bars.has_hash(expected):
+            raise DataError(other_bars(self.manifest, expected, bars))
         return bars
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from backtest_py._io.files import is_temporary_of, read_regular, replace_file, sync_directory
 from backtest_py._io.paths import given_path
+from backtest_py.data.source import history_change
 from backtest_py.errors import BacktestError, ConfigError, DataError, StorageError
 from backtest_py.parameters import counted
 from backtest_py.sweep.store.differences import differences
@@ -329,8 +330,12 @@ class SweepStore:
             return {}
         changes = differences(stored["identity"], self.manifest["identity"])
         if changes:
+            certificate = self.manifest.get("market", {}).get("certificate", "")
+            now = self.manifest["identity"].get("bars_hash", "")
+            history = history_change(stored, now, certificate)
             raise ConfigError(
                 f"{self.path} holds another sweep, which cannot be resumed: {'; '.join(changes)}. "
+                f"{history and f'In words: {history}. '}"
                 "Give the same settings, or choose another directory"
             )
         return stored

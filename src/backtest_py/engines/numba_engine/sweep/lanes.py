@@ -309,5 +309,5 @@ def numbers_of_lane(found, lane, day, contract, settings, first, last, ends):
         ruined,
     )
     out = found.numbers[lane]
-    finish(total, reasons, contract, settings, first, last, out[:N_METRICS])
+    finish(total, reasons, contract, settings, last - first, out[:N_METRICS])
     finish_blocks(ends, first_day, total.days, found.blocks[:, lane], out[N_METRICS:])

@@ -29,6 +29,7 @@ from backtest_py.engines.numba_engine.backtest_engine import (
 from backtest_py.engines.numba_engine.contract import settle
 from backtest_py.engines.numba_engine.metrics import (
     accumulate,
+    days_of,
     finish,
     finish_blocks,
     sum_days,
@@ -184,11 +185,13 @@ def walk_row(bars, atr, candidates, scores, exit_, settings, asked, each, number
         first, last, ends = asked.ranges[k, 0], asked.ranges[k, 1], asked.ends[k]
         rows = lists[parts[k, 0] : parts[k, 1]]
         count = walk(bars, atr, candidates, rows, rules, contract, trades)
-        sums = accumulate(trades, count, bars.day, contract, settings, first, last, reasons)
-        finish(sums, reasons, contract, settings, first, last, numbers[:N_METRICS])
+        exit_day = days_of(trades.exit_bar[:count], bars.day)
+        span = (bars.day[first], bars.day[last - 1])
+        sums = accumulate(trades, exit_day, contract, settings, span, reasons)
+        finish(sums, reasons, contract, settings, last - first, numbers[:N_METRICS])
         if n_blocks > 0:
             blocks[:] = 0.0
-            sum_days(trades, count, bars.day, contract.initial_capital, rf, ends, blocks)
+            sum_days(trades, exit_day, contract.initial_capital, rf, ends, blocks)
             finish_blocks(ends, bars.day[first], sums.days, blocks, numbers[N_METRICS:])
         for column in range(len(numbers)):
             out[k, column, each] = numbers[column]
