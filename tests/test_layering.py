@@ -61,6 +61,7 @@ FLOW = (
     ("sweep.result",),
     ("sweep.run",),
     ("sweep",),
+    ("analysis",),
     ("config", "report"),
     ("bench",),
     ("cli.options",),
