@@ -18,11 +18,11 @@ from tests.demo_candles import truth
 
 from backtest_py.data.demo_exchange import DemoExchange, DemoMarket
 from backtest_py.data.demo_exchange.reply import Reply
-from backtest_py.data.feed import Feed
 from backtest_py.data.market.blocks import periods
 from backtest_py.data.market.candles import Series
 from backtest_py.data.market.spans import Span
 from backtest_py.data.settings import FeedSettings, open_feed
+from backtest_py.data.tiers import Tiers
 from backtest_py.errors import BacktestWarning
 
 NOW = 1_740_000_000_123
@@ -341,7 +341,7 @@ def test_what_arrives_is_kept_while_the_rest_is_under_way(open_exchange, tmp_pat
     exchange = open_exchange()
     monkeypatch.setattr("backtest_py.data.feed.KEEP_SECONDS", 0.0)
     kept = []
-    monkeypatch.setattr(Feed, "_told", lambda *arguments: kept.append(arguments))
+    monkeypatch.setattr(Tiers, "_told", lambda *arguments: kept.append(arguments))
     with open_feed(settings=settings_of(exchange, tmp_path)) as feed:
         told = []
         feed.bars_many(SYMBOLS[:2], "15m", *YEAR, progress=told.append)

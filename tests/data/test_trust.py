@@ -71,10 +71,10 @@ class TestCertificates:
             feed.bars(SYMBOL, "1m", "2024-12-01", "2024-12-25")
             feed.bars(SYMBOL, "1m", "2024-12-25", "2025-02-01")
             feed.memory.drop_where(lambda _: True)
-            database, feed.database = feed.database, None
+            database, feed.tiers.database = feed.database, None
             by_archive = feed.bars(SYMBOL, "1m", *SPAN).report.certificate
             feed.memory.drop_where(lambda _: True)
-            feed.database, feed.archive = database, None
+            feed.tiers.database, feed.tiers.archive = database, None
             by_database = feed.bars(SYMBOL, "1m", *SPAN).report.certificate
         assert first == by_archive == by_database
         with open_feed(settings=settings_in(tmp_path / "c", exchange)) as feed:
@@ -116,7 +116,7 @@ class TestRewritten:
         # every tier has the new candles, and the exchange confirms them
         with open_feed(settings=settings) as feed:
             assert verify(feed, ask_exchange=True).problems == []
-            feed.database = None
+            feed.tiers.database = None
             assert feed.bars(SYMBOL, "1m", *SPAN).content_hash == new_1m.content_hash
             assert [each.to_dict() for each in feed.journal.entries()] == [
                 each.to_dict() for each in found.rewrites
@@ -175,7 +175,7 @@ class TestRewritten:
                     assert verify(feed, ask_exchange=True).rewrites
             new = feed.bars(SYMBOL, "4h", *SPAN)
             feed.memory.drop_where(lambda _: True)
-            feed.database = None
+            feed.tiers.database = None
             again = feed.bars(SYMBOL, "4h", *SPAN)  # fetched, though the archive has the old ones
         assert old.content_hash != new.content_hash == again.content_hash
 
@@ -254,7 +254,7 @@ class TestVerify:
             before = len(exchange.requests)
             assert verify(feed).problems == []
             if tier == "archive":
-                feed.database = None
+                feed.tiers.database = None
             assert feed.bars(SYMBOL, "1h", *SPAN).content_hash == bars.content_hash
             assert len(exchange.requests) == before  # from the other tier
 
@@ -294,7 +294,7 @@ class TestVerify:
             assert "certificate" in {each.kind for each in verify(feed).problems}
             verify(feed, repair=True)
             assert verify(feed).problems == []
-            feed.database = None
+            feed.tiers.database = None
             feed.memory.drop_where(lambda _: True)
             assert feed.bars(SYMBOL, "1h", *SPAN).content_hash == bars.content_hash
 
@@ -354,7 +354,7 @@ def test_the_feed_sweeps_once_a_day_by_itself(exchange, settings):
     clock = [1_740_000_000.0]
     with open_feed(settings=settings) as feed:
         address = f"sqlite:///{settings.folder / 'market.sqlite'}"
-        feed.database = Database(address, clock=lambda: clock[0])
+        feed.tiers.database = Database(address, clock=lambda: clock[0])
         feed.bars(SYMBOL, "4h", *SPAN)
         feed.bars(SYMBOL, "1h", *SPAN)
         swept = []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from backtest_py.data.market.certificates import Part
     from backtest_py.data.market.spans import Span
 
-__all__ = ["gathered_bars"]
+__all__ = ["NoCandlesError", "gathered_bars"]
 
 EXCHANGE: Final = "binance"
 """Whom a feed asks, even where candles were imported; notes of how to get bars again name it."""
@@ -35,6 +35,10 @@ _NANOSECONDS: Final = 1_000_000
 _COLUMNS: Final = (*PRICES, "volume")
 FEW: Final = 20_000
 """Fewer bars are gathered before a second thread has begun."""
+
+
+class NoCandlesError(MissingDataError):
+    """All of a span is known, and the exchange has no candle in it."""
 
 
 def gathered_bars(
@@ -68,7 +72,7 @@ def gathered_bars(
 
     Raises
     ------
-    MissingDataError
+    NoCandlesError
         If the exchange has no candle in the whole span.
     DataError
         If the candles break a rule of bars.
@@ -105,7 +109,7 @@ def gathered_bars(
     certificate = certificate_of(series, [part for _, _, part in placed])
     time = _closed_up(time, runs)
     if not len(time):
-        raise MissingDataError(f"{series}: the exchange has no candle in the whole span")
+        raise NoCandlesError(f"{series}: the exchange has no candle in the whole span")
     return build_bars(
         Columns(
             times=Times(time, has_zone=True, zone="UTC"),
