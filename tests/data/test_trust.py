@@ -248,15 +248,32 @@ class TestVerify:
             )
         with open_feed(settings=settings) as feed:
             for repair in (False, True):
-                (problem,) = verify(feed, repair=repair).problems
+                found = verify(feed, repair=repair)
+                (problem,) = found.problems
                 assert problem.kind == "damaged"
                 assert problem.where == f"{SYMBOL} 1h, 2024-01-01 00:00:00, {tier}"
+                assert found.notes == ([f"{SYMBOL} 1h, 2024-01-01 00:00:00: repaired"] * repair)
             before = len(exchange.requests)
             assert verify(feed).problems == []
             if tier == "archive":
                 feed.tiers.database = None
             assert feed.bars(SYMBOL, "1h", *SPAN).content_hash == bars.content_hash
             assert len(exchange.requests) == before  # from the other tier
+
+    def test_a_database_that_is_damaged_as_a_whole_is_a_problem(self, exchange, settings):
+        with open_feed(settings=settings) as feed:
+            bars = feed.bars(SYMBOL, "1h", *SPAN)
+        (settings.folder / "market.sqlite").write_bytes(b"no database " * 1_000)
+        with open_feed(settings=settings) as feed:
+            with pytest.warns(BacktestWarning, match="moved to market.sqlite.damaged"):
+                found = verify(feed)
+            (problem,) = found.problems
+            assert (problem.kind, problem.where) == ("damaged", "database")
+            assert "market.sqlite.damaged-" in problem.text
+            assert found.n_blocks == 2  # of the archive
+        with open_feed(settings=settings) as feed:
+            assert verify(feed).problems == []
+            assert feed.bars(SYMBOL, "1h", *SPAN).content_hash == bars.content_hash
 
     def test_a_block_that_is_damaged_everywhere_is_fetched(self, exchange, settings):
         with open_feed(settings=settings) as feed:
