@@ -143,6 +143,20 @@ def test_after_an_interruption_only_the_rest_is_fetched(open_exchange, tmp_path,
     assert pages(exchange) <= in_all + lost < in_all * 7 // 4
 
 
+@pytest.mark.parametrize("n_files", [1, 6, 12])
+def test_control_c_while_files_are_read(open_exchange, tmp_path, n_files):
+    """Arrow's code aborts an interpreter that ends while it runs in a thread."""
+    exchange = open_exchange(latency=0.05)
+    process = fetching(exchange, tmp_path, *SYMBOLS[:3], span=YEAR)
+    while sum(path.endswith(".zip") for path, *_ in asked(exchange).elements()) < n_files:
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, b"", b"interrupted\n")
+
+
 WRITER = """
 import sys
 from backtest_py.data.settings import open_feed

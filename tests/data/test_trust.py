@@ -14,6 +14,8 @@ from backtest_py.data.cache.database import DAY_SECONDS, TTL_SECONDS, Database
 from backtest_py.data.demo_exchange import DemoExchange, DemoMarket
 from backtest_py.data.market.blocks import period_of
 from backtest_py.data.market.candles import Candles, Series
+from backtest_py.data.market.spans import Span
+from backtest_py.data.rewrites import Journal, Rewrite
 from backtest_py.data.settings import FeedSettings, open_feed
 from backtest_py.data.verification import verify
 from backtest_py.errors import BacktestWarning
@@ -355,6 +357,23 @@ class TestJournal:
             path.write_text(path.read_text() + "no json\n{}\n")
             with pytest.warns(BacktestWarning, match="is no entry"):
                 assert len(feed.journal.entries()) == n_entries
+
+    def test_the_latest_entry_of_each_series_outlives_many_others(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("backtest_py.data.rewrites.MOST_ENTRIES", 5)
+        journal, other = (Journal(tmp_path / "rewritten.jsonl") for _ in range(2))
+        series = [Series.of(f"COIN{number}", "1h") for number in range(20)]
+
+        def entry(each, at):
+            return Rewrite(each, Span(0, DAY), 1, "old", "new", "", "", at)
+
+        before = other.generation(series[0])
+        journal.add([entry(series[0], 100), entry(series[0], 200)])
+        mark = other.generation(series[0])
+        assert mark != before
+        for number, each in enumerate(series[1:]):
+            journal.add([entry(each, 1_000 + number)])
+        assert other.generation(series[0]) == mark
+        assert [each.series for each in journal.entries()] == series
 
     def test_it_cannot_be_written(self, exchange, settings):
         with open_feed(settings=settings) as feed:

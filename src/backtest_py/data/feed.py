@@ -532,7 +532,10 @@ class Feed:
                 for series, period in places:
                     name = sha256(f"{series}|{period.start}".encode()).hexdigest()[:24]
                     locks.enter_context(FileLock(self._locks / f"{name}.lock"))
-            except OSError as error:  # whoever fetches the same meanwhile does so for nothing
+            except (
+                OSError,
+                NotImplementedError,
+            ) as error:  # then two may fetch the same, for nothing
                 warnings.warn(
                     f"{self._locks} cannot hold locks ({error}); another process may fetch the "
                     "same",

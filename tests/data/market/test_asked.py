@@ -41,6 +41,7 @@ def test_a_text_means_the_same_in_python_and_in_a_configuration(text):
         NOON,
         np.int64(NOON),
         np.datetime64("2025-02-22T12:00"),
+        np.datetime64("2025-02-22T12", "h"),
         dt.datetime(2025, 2, 22, 12),  # noqa: DTZ001 - without a zone it is UTC
         pd.Timestamp("2025-02-22 09:00", tz="America/Sao_Paulo"),
     ],

@@ -458,7 +458,7 @@ class Database:
                         part = path.with_name(path.name + suffix)
                         if part.exists():
                             part.replace(aside.with_name(aside.name + suffix))
-            except (OSError, filelock.Timeout) as fault:
+            except (OSError, NotImplementedError, filelock.Timeout) as fault:
                 return f"it cannot be moved out of the way ({fault})"
         CORRUPTIONS.add(self.name, "file")
         self.damage = (

@@ -87,11 +87,13 @@ def instant_of(moment: Moment, name: str) -> int:
     try:
         found = index(moment)  # type: ignore[arg-type]
     except TypeError:
+        if isinstance(moment, np.datetime64):
+            moment = np.datetime64(moment, "ms")
         found = 0 if isinstance(moment, float) else _parsed(str(moment))
     if isinstance(moment, bool) or not _DATES.start <= found <= _DATES.end:
         raise ConfigError(
-            f"{name} = {str(moment)[:40]!r} is no time from 1990 to 2100; give one in UTC, such as "
-            '"2025-02-22" or "2025-02-22 12:00", or milliseconds since 1970'
+            f"{name} = {str(moment)[:40]!r} is no time from 1990 to 2100; give a date or time, "
+            'UTC, such as "2025-02-22" or "2025-02-22 12:00", or milliseconds since 1970'
         )
     return found
 
