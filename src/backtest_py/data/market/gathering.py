@@ -95,15 +95,7 @@ def gathered_bars(
         return first, end, part_of(block, wanted)
 
     workers = min(len(parts), workers or min(os.cpu_count() or 1, 8))
-    if workers == 1 or n_slots < FEW:
-        placed = [place(period) for period in parts]
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                placed = list(pool.map(place, parts))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    placed = _each(place, parts, 1 if n_slots < FEW else workers)
     runs = [(first, end) for first, end, _ in placed]
     name = series.interval.name
     certificate = certificate_of(series, [part for _, _, part in placed])
@@ -134,6 +126,20 @@ def gathered_bars(
         ),
         owned=True,
     )
+
+
+def _each(
+    place: Callable[[Span], tuple[int, int, Part]], parts: list[Span], workers: int
+) -> list[tuple[int, int, Part]]:
+    """Return what ``place`` says of each part, in their order; several threads share them."""
+    if workers == 1:
+        return [place(part) for part in parts]
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            return list(pool.map(place, parts))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _closed_up(column: NDArray[Any], runs: list[tuple[int, int]]) -> NDArray[Any]:
