@@ -12,6 +12,8 @@ import pytest
 
 import backtest_py as bt
 from backtest_py.data.demo_exchange import DemoExchange, DemoMarket
+from backtest_py.data.exporting import export_series
+from backtest_py.data.importing import import_files
 from backtest_py.data.settings import FeedSettings, open_feed
 from backtest_py.errors import ConfigError, MissingDataError
 
@@ -125,7 +127,7 @@ def test_many_symbols_chunks_and_the_asynchronous_twin(settings):
 
 @pytest.mark.parametrize("interval", ["3d", "1w"])
 @pytest.mark.parametrize("end", ["2025-01-06", "2025-02-03"])
-def test_candles_that_lie_across_the_edge_of_a_year(exchange, settings, interval, end):
+def test_candles_that_lie_across_the_edge_of_a_year(exchange, settings, tmp_path, interval, end):
     days = {"3d": 3, "1w": 7}[interval]
     first = np.datetime64("1970-01-05" if interval == "1w" else "1970-01-01")
     expected = [
@@ -143,6 +145,13 @@ def test_candles_that_lie_across_the_edge_of_a_year(exchange, settings, interval
     before = requests_of(exchange)
     with open_feed(settings=settings) as feed:
         feed.bars("BTCUSDT", interval, "2024-11-04", end)
+        export_series(feed, "BTCUSDT", interval, tmp_path / "bars.parquet")
+    elsewhere = FeedSettings(data_dir=str(tmp_path / "other"), exchange_url=exchange.url)
+    with open_feed(settings=elsewhere) as feed:
+        (found,) = import_files(feed, [tmp_path / "bars.parquet"], "BTCUSDT", interval)
+        assert (found.n_new, found.gaps) == (len(expected), [])
+        again = feed.bars("BTCUSDT", interval, "2024-11-04", end)
+        assert again.content_hash == bars.content_hash
     assert requests_of(exchange) == before
 
 
