@@ -12,6 +12,8 @@ import pytest
 
 import backtest_py as bt
 from backtest_py.data.demo_exchange import DemoExchange, DemoMarket
+from backtest_py.data.exporting import export_series
+from backtest_py.data.importing import import_files
 from backtest_py.data.settings import FeedSettings, open_feed
 from backtest_py.errors import ConfigError, MissingDataError
 
@@ -50,7 +52,7 @@ def test_bars_come_from_the_nearest_tier(exchange, settings):
     with open_feed(settings=settings) as feed:
         again = feed.bars("BTCUSDT", "1h", *SPAN)
         assert again.content_hash == first.content_hash
-        feed.database = None
+        feed.tiers.database = None
         feed.memory.drop_where(lambda _: True)
         assert feed.bars("BTCUSDT", "1h", *SPAN).content_hash == first.content_hash
     assert requests_of(exchange) == before
@@ -121,6 +123,52 @@ def test_many_symbols_chunks_and_the_asynchronous_twin(settings):
             metrics=bt.MetricSettings(periods_per_year=365),
         )
         assert result.metrics.total_trades > 0
+
+
+@pytest.mark.parametrize("interval", ["3d", "1w"])
+@pytest.mark.parametrize("end", ["2025-01-06", "2025-02-03"])
+def test_candles_that_lie_across_the_edge_of_a_year(exchange, settings, tmp_path, interval, end):
+    days = {"3d": 3, "1w": 7}[interval]
+    first = np.datetime64("1970-01-05" if interval == "1w" else "1970-01-01")
+    expected = [
+        day
+        for day in np.arange(np.datetime64("2024-11-04"), np.datetime64(end))
+        if (day - first).astype(int) % days == 0
+    ]
+    with open_feed(settings=settings) as feed:
+        bars = feed.bars("BTCUSDT", interval, "2024-11-04", end)
+        assert bars.time.astype("M8[ns]").astype("M8[D]").tolist() == np.array(expected).tolist()
+        pieces = list(feed.chunks("BTCUSDT", interval, "2024-11-04", end))
+        assert np.array_equal(np.concatenate([piece.close for piece in pieces]), bars.close)
+        certificate = feed.certificate("BTCUSDT", interval, "2024-11-04", end)
+        assert (certificate.n_rows, certificate.n_expected) == (len(expected), len(expected))
+    before = requests_of(exchange)
+    with open_feed(settings=settings) as feed:
+        feed.bars("BTCUSDT", interval, "2024-11-04", end)
+        export_series(feed, "BTCUSDT", interval, tmp_path / "bars.parquet")
+    elsewhere = FeedSettings(data_dir=str(tmp_path / "other"), exchange_url=exchange.url)
+    with open_feed(settings=elsewhere) as feed:
+        (found,) = import_files(feed, [tmp_path / "bars.parquet"], "BTCUSDT", interval)
+        assert (found.n_new, found.gaps) == (len(expected), [])
+        again = feed.bars("BTCUSDT", interval, "2024-11-04", end)
+        assert again.content_hash == bars.content_hash
+    assert requests_of(exchange) == before
+
+
+def test_a_month_without_a_candle_gives_no_piece(tmp_path):
+    hole = tuple(np.array(["2024-12-01", "2025-01-01"], "M8[ms]").astype(int).tolist())
+    market = DemoMarket("BTCUSDT", NOW - 120 * DAY, NOW, holes=(hole,))
+    with DemoExchange((market,), lambda: NOW) as exchange:
+        settings = FeedSettings(
+            data_dir=str(tmp_path), exchange_url=exchange.url, bulk_url=exchange.url
+        )
+        with open_feed(settings=settings) as feed:
+            whole = feed.bars("BTCUSDT", "30m", "2024-11-15", "2025-01-15")
+            pieces = list(feed.chunks("BTCUSDT", "30m", "2024-11-15", "2025-01-15"))
+            assert [len(piece) for piece in pieces] == [16 * 48, 14 * 48]
+            assert np.array_equal(np.concatenate([each.close for each in pieces]), whole.close)
+            with pytest.raises(MissingDataError, match="no candle in the whole span"):
+                list(feed.chunks("BTCUSDT", "30m", "2024-12-05", "2024-12-15"))
 
 
 def test_settings_environment_over_toml_over_profile(tmp_path):

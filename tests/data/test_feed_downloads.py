@@ -18,11 +18,11 @@ from tests.demo_candles import truth
 
 from backtest_py.data.demo_exchange import DemoExchange, DemoMarket
 from backtest_py.data.demo_exchange.reply import Reply
-from backtest_py.data.feed import Feed
 from backtest_py.data.market.blocks import periods
 from backtest_py.data.market.candles import Series
 from backtest_py.data.market.spans import Span
 from backtest_py.data.settings import FeedSettings, open_feed
+from backtest_py.data.tiers import Tiers
 from backtest_py.errors import BacktestWarning
 
 NOW = 1_740_000_000_123
@@ -141,6 +141,20 @@ def test_after_an_interruption_only_the_rest_is_fetched(open_exchange, tmp_path,
     # begun; and what came while the last blocks were written is lost with a process that is killed
     lost = 16 + 32 + 6 + (0 if how == signal.SIGINT else 48)
     assert pages(exchange) <= in_all + lost < in_all * 7 // 4
+
+
+@pytest.mark.parametrize("n_files", [1, 6, 12])
+def test_control_c_while_files_are_read(open_exchange, tmp_path, n_files):
+    """Arrow's code aborts an interpreter that ends while it runs in a thread."""
+    exchange = open_exchange(latency=0.05)
+    process = fetching(exchange, tmp_path, *SYMBOLS[:3], span=YEAR)
+    while sum(path.endswith(".zip") for path, *_ in asked(exchange).elements()) < n_files:
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, b"", b"interrupted\n")
 
 
 WRITER = """
@@ -341,7 +355,7 @@ def test_what_arrives_is_kept_while_the_rest_is_under_way(open_exchange, tmp_pat
     exchange = open_exchange()
     monkeypatch.setattr("backtest_py.data.feed.KEEP_SECONDS", 0.0)
     kept = []
-    monkeypatch.setattr(Feed, "_told", lambda *arguments: kept.append(arguments))
+    monkeypatch.setattr(Tiers, "_told", lambda *arguments: kept.append(arguments))
     with open_feed(settings=settings_of(exchange, tmp_path)) as feed:
         told = []
         feed.bars_many(SYMBOLS[:2], "15m", *YEAR, progress=told.append)

@@ -201,7 +201,7 @@ def test_every_damage_of_sqlite(exchange, settings, tmp_path, damage, archived):
     if damage not in {"a folder", "newer schema"}:
         assert check_whole(exchange, settings) == [40 * 24 - 3] * 2
         with open_feed(settings=settings) as feed:
-            feed.archive = None
+            feed.tiers.archive = None
             assert right(exchange, feed.bars("BTCUSDT", "1h", *DEEP), "1h", DEEP)
 
 
@@ -283,7 +283,7 @@ def test_every_damage_of_the_archive(exchange, either, request, damage):
     asked = len(exchange.requests)
     with open_feed(settings=either) as feed, warnings.catch_warnings():
         warnings.simplefilter("error")  # it has been put right
-        feed.database = None
+        feed.tiers.database = None
         assert right(exchange, feed.bars("1000PEPEUSDT", "1h", *DEEP), "1h", DEEP)
     assert len(exchange.requests) == asked
     with open_feed(settings=either) as feed:
@@ -444,7 +444,7 @@ def test_an_archive_behind_an_address(exchange, tmp_path, kind):
         assert (len(exchange.requests) == asked) == (kind == "right")
         assert bool(told) == (kind not in {"right", "missing"})
         with open_feed(settings=settings) as feed:
-            feed.archive = None
+            feed.tiers.archive = None
             assert right(exchange, feed.bars("WIN$N", "1h", *DEEP), "1h", DEEP)
     assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == kept
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -229,6 +230,14 @@ class TestTables:
             )
             pq.write_table(table.set_column(0, "open_time", times), tmp_path / "b.parquet")
             assert taken(feed, tmp_path / "b.parquet").n_new == 0
+        late = pc.add(pc.multiply(table["timestamp"].cast(pa.int64()), 1_000), 500)
+        pq.write_table(table.set_column(0, "open_time", late), tmp_path / "b.parquet")
+        with pytest.raises(DataError, match=r"open_time, row 0: .* no whole millisecond"):
+            taken(feed, tmp_path / "b.parquet")
+        far = pa.array([253_000_000_000] * len(table), pa.timestamp("s"))
+        pq.write_table(table.set_column(0, "open_time", far), tmp_path / "b.parquet")
+        with pytest.raises(DataError, match=r"column open_time: .* out of bounds"):
+            taken(feed, tmp_path / "b.parquet")
         (tmp_path / "c.csv").write_text("\n".join([HEADER, *rows]))
         (tmp_path / "d.csv").write_text("\n".join(rows))
         assert taken(feed, tmp_path / "c.csv").n_new == 0

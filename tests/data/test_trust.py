@@ -14,6 +14,8 @@ from backtest_py.data.cache.database import DAY_SECONDS, TTL_SECONDS, Database
 from backtest_py.data.demo_exchange import DemoExchange, DemoMarket
 from backtest_py.data.market.blocks import period_of
 from backtest_py.data.market.candles import Candles, Series
+from backtest_py.data.market.spans import Span
+from backtest_py.data.rewrites import Journal, Rewrite
 from backtest_py.data.settings import FeedSettings, open_feed
 from backtest_py.data.verification import verify
 from backtest_py.errors import BacktestWarning
@@ -71,10 +73,10 @@ class TestCertificates:
             feed.bars(SYMBOL, "1m", "2024-12-01", "2024-12-25")
             feed.bars(SYMBOL, "1m", "2024-12-25", "2025-02-01")
             feed.memory.drop_where(lambda _: True)
-            database, feed.database = feed.database, None
+            database, feed.tiers.database = feed.database, None
             by_archive = feed.bars(SYMBOL, "1m", *SPAN).report.certificate
             feed.memory.drop_where(lambda _: True)
-            feed.database, feed.archive = database, None
+            feed.tiers.database, feed.tiers.archive = database, None
             by_database = feed.bars(SYMBOL, "1m", *SPAN).report.certificate
         assert first == by_archive == by_database
         with open_feed(settings=settings_in(tmp_path / "c", exchange)) as feed:
@@ -116,7 +118,7 @@ class TestRewritten:
         # every tier has the new candles, and the exchange confirms them
         with open_feed(settings=settings) as feed:
             assert verify(feed, ask_exchange=True).problems == []
-            feed.database = None
+            feed.tiers.database = None
             assert feed.bars(SYMBOL, "1m", *SPAN).content_hash == new_1m.content_hash
             assert [each.to_dict() for each in feed.journal.entries()] == [
                 each.to_dict() for each in found.rewrites
@@ -175,7 +177,7 @@ class TestRewritten:
                     assert verify(feed, ask_exchange=True).rewrites
             new = feed.bars(SYMBOL, "4h", *SPAN)
             feed.memory.drop_where(lambda _: True)
-            feed.database = None
+            feed.tiers.database = None
             again = feed.bars(SYMBOL, "4h", *SPAN)  # fetched, though the archive has the old ones
         assert old.content_hash != new.content_hash == again.content_hash
 
@@ -248,15 +250,32 @@ class TestVerify:
             )
         with open_feed(settings=settings) as feed:
             for repair in (False, True):
-                (problem,) = verify(feed, repair=repair).problems
+                found = verify(feed, repair=repair)
+                (problem,) = found.problems
                 assert problem.kind == "damaged"
                 assert problem.where == f"{SYMBOL} 1h, 2024-01-01 00:00:00, {tier}"
+                assert found.notes == ([f"{SYMBOL} 1h, 2024-01-01 00:00:00: repaired"] * repair)
             before = len(exchange.requests)
             assert verify(feed).problems == []
             if tier == "archive":
-                feed.database = None
+                feed.tiers.database = None
             assert feed.bars(SYMBOL, "1h", *SPAN).content_hash == bars.content_hash
             assert len(exchange.requests) == before  # from the other tier
+
+    def test_a_database_that_is_damaged_as_a_whole_is_a_problem(self, exchange, settings):
+        with open_feed(settings=settings) as feed:
+            bars = feed.bars(SYMBOL, "1h", *SPAN)
+        (settings.folder / "market.sqlite").write_bytes(b"no database " * 1_000)
+        with open_feed(settings=settings) as feed:
+            with pytest.warns(BacktestWarning, match="moved to market.sqlite.damaged"):
+                found = verify(feed)
+            (problem,) = found.problems
+            assert (problem.kind, problem.where) == ("damaged", "database")
+            assert "market.sqlite.damaged-" in problem.text
+            assert found.n_blocks == 2  # of the archive
+        with open_feed(settings=settings) as feed:
+            assert verify(feed).problems == []
+            assert feed.bars(SYMBOL, "1h", *SPAN).content_hash == bars.content_hash
 
     def test_a_block_that_is_damaged_everywhere_is_fetched(self, exchange, settings):
         with open_feed(settings=settings) as feed:
@@ -294,7 +313,7 @@ class TestVerify:
             assert "certificate" in {each.kind for each in verify(feed).problems}
             verify(feed, repair=True)
             assert verify(feed).problems == []
-            feed.database = None
+            feed.tiers.database = None
             feed.memory.drop_where(lambda _: True)
             assert feed.bars(SYMBOL, "1h", *SPAN).content_hash == bars.content_hash
 
@@ -339,6 +358,23 @@ class TestJournal:
             with pytest.warns(BacktestWarning, match="is no entry"):
                 assert len(feed.journal.entries()) == n_entries
 
+    def test_the_latest_entry_of_each_series_outlives_many_others(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("backtest_py.data.rewrites.MOST_ENTRIES", 5)
+        journal, other = (Journal(tmp_path / "rewritten.jsonl") for _ in range(2))
+        series = [Series.of(f"COIN{number}", "1h") for number in range(20)]
+
+        def entry(each, at):
+            return Rewrite(each, Span(0, DAY), 1, "old", "new", "", "", at)
+
+        before = other.generation(series[0])
+        journal.add([entry(series[0], 100), entry(series[0], 200)])
+        mark = other.generation(series[0])
+        assert mark != before
+        for number, each in enumerate(series[1:]):
+            journal.add([entry(each, 1_000 + number)])
+        assert other.generation(series[0]) == mark
+        assert [each.series for each in journal.entries()] == series
+
     def test_it_cannot_be_written(self, exchange, settings):
         with open_feed(settings=settings) as feed:
             old = feed.bars(SYMBOL, "4h", *SPAN)
@@ -354,7 +390,7 @@ def test_the_feed_sweeps_once_a_day_by_itself(exchange, settings):
     clock = [1_740_000_000.0]
     with open_feed(settings=settings) as feed:
         address = f"sqlite:///{settings.folder / 'market.sqlite'}"
-        feed.database = Database(address, clock=lambda: clock[0])
+        feed.tiers.database = Database(address, clock=lambda: clock[0])
         feed.bars(SYMBOL, "4h", *SPAN)
         feed.bars(SYMBOL, "1h", *SPAN)
         swept = []

@@ -176,7 +176,7 @@ def test_a_damaged_block_in_each_tier(page, settings, tmp_path):
     (file,) = (tmp_path / "archive").rglob("*.parquet")
     file.write_bytes(file.read_bytes()[:-4])
     with open_feed(settings=settings) as feed:
-        feed.database = None
+        feed.tiers.database = None
         with pytest.warns(BacktestWarning, match="the next tier is asked"):
             fetch(feed)
     assert page.value("cache_corruptions_total", tier="archive", reason="block") >= 1

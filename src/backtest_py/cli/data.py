@@ -10,6 +10,7 @@ import typer
 
 from backtest_py.cli.options import Json, MetricsPort, print_json
 from backtest_py.errors import ConfigError
+from backtest_py.parameters import counted
 
 if TYPE_CHECKING:
     from backtest_py.data.inventory import KeptSeries
@@ -82,7 +83,7 @@ def status(*, profile: Profile = "", json: Json = False) -> None:
     show(rows_table(names, map(_status_row, found), n_texts=3))
     typer.echo("MB in database + archive; unused: days since the database was asked for it")
     for each in found:
-        spans = "1 span" if len(each.known) == 1 else f"{len(each.known):,} spans"
+        spans = counted(len(each.known), "span")
         sources = ", ".join(sorted(each.sources)) or "nowhere"
         typer.echo(f"{each.series}: {spans} from {sources}")
     for each in found:
@@ -135,8 +136,8 @@ def verify(
         for rewrite in earlier:
             typer.echo(f"earlier: {rewrite}")
         typer.echo(
-            f"{found.n_blocks:,} blocks of {found.n_candles:,} candles were read, "
-            f"{len(found.problems):,} problems"
+            f"{counted(found.n_blocks, 'block')} of {counted(found.n_candles, 'candle')} read, "
+            f"{counted(len(found.problems), 'problem')} found"
         )
     if found.problems:
         raise typer.Exit(1)
@@ -211,7 +212,7 @@ def sweep(*, profile: Profile = "") -> None:
     with open_feed(profile) as feed:
         assert feed.database is not None
         gone = feed.database.sweep()
-    typer.echo(f"{gone:,} blocks were dropped from the database; the archive keeps all")
+    typer.echo(f"{counted(gone, 'block')} dropped from the database; the archive keeps all")
 
 
 @commands.command("demo-exchange")

@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for each in (signal.SIGINT, signal.SIGTERM):  # the work is over: there is nothing to stop
         signal.signal(each, signal.SIG_IGN)
     if any(thread.name.startswith("backtest-py") for thread in threading.enumerate()):
-        # an engine is still computing and cannot be stopped; files on disk are always whole
+        # an engine is still computing, or a file is read that had just arrived, and neither can be
+        # stopped; files on disk are always whole
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -96,6 +97,9 @@ def _status_of(given: list[str]) -> int:
         with _warnings_on_stderr():
             app(arguments, prog_name="backtest-py")
     except SystemExit as stop:
+        # Typer makes an exit of Control-C; a command that says more itself leaves no cause behind
+        if isinstance(getattr(stop.__context__, "__cause__", None), KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)  # noqa: T201 - as below
         return stop.code if isinstance(stop.code, int) else EXIT_FAILED
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)  # noqa: T201 - standard error is the interface

@@ -7,16 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from backtest_py.bars import ReadOptions
-from backtest_py.bars.timestamps import parse_times
 from backtest_py.bars.zones import named_zone
 from backtest_py.config.sections import date_text, table_of
 from backtest_py.config.wording import BACKSLASHES, shortened
-from backtest_py.errors import ConfigError, DataError
+from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, parameter, unknown_name
 
 if TYPE_CHECKING:
@@ -24,9 +21,6 @@ if TYPE_CHECKING:
     from backtest_py.data.feed import Feed
 
 __all__ = ["DataSettings", "ExchangeSettings", "data_of"]
-
-_NANOSECONDS: Final = 1_000_000
-"""Of a millisecond, in which the feed counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,18 +255,13 @@ def _files(path: str | tuple[str, ...]) -> tuple[str, ...]:
 
 def _instant(name: str, text: str) -> int:
     """Return an instant in milliseconds since 1970, UTC."""
+    from backtest_py.data.market.asked import instant_of  # noqa: PLC0415 - of a feed alone
+
     if not text:
         raise ConfigError(
             f'data.{name} is missing; give a date or time, UTC, as in {name} = "2025-02-22"'
         )
-    try:
-        times = parse_times(np.array([text.encode("ascii", "replace")]), f"data.{name}".format)
-    except DataError:
-        raise ConfigError(
-            f"data.{name} = {shortened(repr(text))} is not allowed; give a date or time, UTC, as "
-            '"2025-02-22" or "2025-02-22 12:00"'
-        ) from None
-    return -(-int(times.ns[0]) // _NANOSECONDS)
+    return instant_of(text, f"data.{name}")
 
 
 def _opened(section: Mapping[str, Any]) -> Feed:

@@ -8,15 +8,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, cast
 
-from backtest_py.data.cache.encoding import BarsOnlyError
 from backtest_py.data.market.asked import aligned_to, inside_of, span_of
 from backtest_py.data.market.blocks import Block, periods
 from backtest_py.data.market.candles import Series
 from backtest_py.data.market.certificates import certificate_of, part_of
-from backtest_py.data.market.gathering import gathered_bars
+from backtest_py.data.market.gathering import NoCandlesError, gathered_bars
 from backtest_py.data.market.spans import Span, instant_text, missing
 from backtest_py.data.recording import Looks, fetched, rewritten
 from backtest_py.data.rewrites import Journal, Merging
+from backtest_py.data.tiers import Tiers
 from backtest_py.errors import (
     BacktestWarning,
     CacheError,
@@ -24,7 +24,6 @@ from backtest_py.errors import (
     DataError,
     MissingDataError,
 )
-from backtest_py.monitoring.catalogue import DEGRADATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -114,12 +113,21 @@ class Feed:
     ) -> None:
         self.exchange = exchange
         self.memory = memory
-        self.database = database
-        self.archive = archive
         self.journal = Journal(locks.parent / "rewritten.jsonl")
+        self.tiers = Tiers(database, archive, self.journal)
         self._locks = locks
         self._workers = workers
         self._metrics = metrics
+
+    @property
+    def database(self) -> Database | None:
+        """The second tier."""
+        return self.tiers.database
+
+    @property
+    def archive(self) -> Archive | None:
+        """The third tier."""
+        return self.tiers.archive
 
     def bars(
         self,
@@ -204,6 +212,8 @@ class Feed:
     ) -> Iterator[Bars]:
         """Yield the bars of a span piece by piece: a month of minutes, a year of hours.
 
+        A month or year in which the exchange has no candle at all gives no piece.
+
         Raises
         ------
         BacktestError
@@ -211,9 +221,20 @@ class Feed:
         """
         series = Series.of(symbol, interval)
         aligned = aligned_to(series, span_of(start, end))
+        empty, n_pieces = None, 0
         for period in periods(series, aligned):
-            part = inside_of(period, aligned)
-            yield self._gathered({series: part}, session_timezone, keep=False)[series]
+            part = inside_of(series, period, aligned)
+            if part.start == part.end:
+                continue
+            try:
+                piece = self._gathered({series: part}, session_timezone, keep=False)[series]
+            except NoCandlesError as error:
+                empty = error
+                continue
+            n_pieces += 1
+            yield piece
+        if empty is not None and not n_pieces:
+            raise empty
 
     def certificate(self, symbol: str, interval: str, start: Moment, end: Moment) -> Certificate:
         """Return the certificate of the bars of a span, which are fetched where they lack.
@@ -236,7 +257,7 @@ class Feed:
 
     def kept(self, series: Series, period: Span) -> Block:
         """Return all that the tiers know of a month or year, without asking the exchange."""
-        return self._kept(series, period, period)
+        return self.tiers.kept(series, period)
 
     def add(self, block: Block) -> None:
         """Keep what a block knows beyond what is known.
@@ -250,7 +271,7 @@ class Feed:
         """
         at = (block.series, block.period)
         with self._locked([at]):
-            known = self._kept(*at, block.period)
+            known = self.tiers.kept(*at)
             other = known.differs_from(block)
             if other:
                 raise DataError(
@@ -259,7 +280,7 @@ class Feed:
                 )
             for gap in known.missing(block.period):
                 known = known.replaced_by(block.restricted(gap))
-            if not self._stored(known):
+            if not self.tiers.store(known):
                 raise CacheError(f"{block.series}: no tier can keep it; see the warnings")
 
     def restore(self, series: Series, period: Span) -> None:
@@ -272,9 +293,9 @@ class Feed:
         """
         at = (series, period)
         with self._locked([at]):
-            blocks = {at: self._kept(*at, period)}
+            blocks = {at: self.tiers.kept(*at)}
             if blocks[at].known:
-                self._stored(blocks[at])
+                self.tiers.store(blocks[at])
             else:
                 self._fetch([at], blocks)
 
@@ -304,7 +325,7 @@ class Feed:
         """
         at = (series, period)
         with self._locked([at]):
-            blocks = {at: self._kept(*at, period)}
+            blocks = {at: self.tiers.kept(*at)}
             spans = doubted(blocks[at])
             found = self._fetch([(series, span) for span in spans], blocks)
         return found.rewrites, [gap for span in spans for gap in missing(span, found.told)]
@@ -378,9 +399,11 @@ class Feed:
         looks = Looks()
 
         def known(period: Span) -> Block:
-            inside = inside_of(period, span)
+            inside = inside_of(series, period, span)
             at = (series, period)
-            block = blocks.get(at) or self._kept(*at, inside, details=False, looks=looks)
+            if inside.start == inside.end:
+                return Block.nothing(*at)
+            block = blocks.get(at) or self.tiers.kept(*at, inside, details=False, looks=looks)
             if block.missing(inside):
                 raise _Lacking
             return block
@@ -403,9 +426,10 @@ class Feed:
     ) -> dict[Place, Block]:
         """Fetch what no tier knows, and return the blocks of all that is wanted."""
         insides = {
-            (series, period): inside_of(period, span)
+            (series, period): inside
             for series, span in wanted.items()
             for period in periods(series, span)
+            if (inside := inside_of(series, period, span)).start < inside.end
         }
         # in one order for all threads and processes, so that nobody waits for each other
         order = sorted(insides, key=lambda at: (str(at[0]), at[1]))
@@ -415,7 +439,7 @@ class Feed:
             places = order[first : first + LOCKED]
             with self._locked(places):
                 # whole blocks, since they are written back; another may have fetched some meanwhile
-                blocks |= {at: self._kept(*at, at[1], looks=looks) for at in places}
+                blocks |= {at: self.tiers.kept(*at, looks=looks) for at in places}
                 looks.count()
                 gaps = [(at[0], gap) for at in places for gap in blocks[at].missing(insides[at])]
                 if gaps:
@@ -475,80 +499,7 @@ class Feed:
             series = {each.series for each in rewrites}
             self.memory.drop_where(lambda key: key[0] in series)
         while merging.changed:
-            self._stored(blocks[merging.changed.pop()])
-
-    def _stored(self, block: Block) -> bool:
-        """Keep a block in every tier that can be written; return whether one did."""
-        tiers = [tier for tier in (self.archive, self.database) if tier is not None]
-        told = [self._told(tier, block) for tier in tiers if not tier.read_only]
-        return any(told)
-
-    def _kept(
-        self,
-        series: Series,
-        period: Span,
-        inside: Span,
-        *,
-        details: bool = True,
-        looks: Looks | None = None,
-    ) -> Block:
-        """Return what the tiers know, asking no more of them than needed.
-
-        Without details a block may hold only the columns of bars, where the nearest tier knows all
-        that is wanted: what has to be merged or stored is whole.
-        """
-        block = Block.nothing(series, period)
-        tiers = [tier for tier in (self.database, self.archive) if tier is not None]
-        for tier in tiers:
-            nearest = not details and tier is tiers[0]
-            found = self._asked(tier, series, period, inside, details=not nearest)
-            if looks is not None:
-                looks.note(tier.name, series, period, inside, found)
-            if nearest and found is not None:
-                if not found.missing(inside):
-                    return found
-                found = self._asked(tier, series, period, inside)
-            if found is None:
-                continue
-            for gap in block.missing(period) if block.known else ():
-                extra = found.restricted(gap)
-                if extra.known:
-                    block = block.replaced_by(extra)
-            if not block.known:
-                block = found
-            if not block.missing(inside):
-                if tier is not self.database and self.database is not None:
-                    self._told(self.database, block)
-                break
-        return block
-
-    def _asked(
-        self,
-        tier: Database | Archive,
-        series: Series,
-        period: Span,
-        inside: Span,
-        *,
-        details: bool = True,
-    ) -> Block | None:
-        try:
-            found = tier.get(series, period, inside, details=details)
-            return None if found is None else self.journal.fresh(found)
-        except BarsOnlyError:  # what was rewritten is cut out of a whole block
-            return self._asked(tier, series, period, inside)
-        except CacheError as error:
-            DEGRADATIONS.add(tier.name, error.reason)
-            warnings.warn(f"{error}; the next tier is asked", BacktestWarning, stacklevel=2)
-            return None
-
-    def _told(self, tier: Database | Archive, block: Block) -> bool:
-        try:
-            tier.put(block)
-        except CacheError as error:
-            DEGRADATIONS.add(tier.name, "unwritable")
-            warnings.warn(f"{error}; it is not kept there", BacktestWarning, stacklevel=2)
-            return False
-        return True
+            self.tiers.store(blocks[merging.changed.pop()])
 
     def _absence(self, series: Series, gap: Span) -> MissingDataError:
         """Return the error that says why a candle cannot be had."""
@@ -581,7 +532,10 @@ class Feed:
                 for series, period in places:
                     name = sha256(f"{series}|{period.start}".encode()).hexdigest()[:24]
                     locks.enter_context(FileLock(self._locks / f"{name}.lock"))
-            except OSError as error:  # whoever fetches the same meanwhile does so for nothing
+            except (
+                OSError,
+                NotImplementedError,
+            ) as error:  # then two may fetch the same, for nothing
                 warnings.warn(
                     f"{self._locks} cannot hold locks ({error}); another process may fetch the "
                     "same",

@@ -309,7 +309,7 @@ def _taken_over(feed: Feed, file: KlineFile, series: Series) -> Imported:
         len(candles),
         n_new,
         known,
-        missing(whole, known),
+        [gap for gap in missing(whole, known) if series.interval.count(*gap)],
     )
 
 

@@ -252,9 +252,13 @@ def _values(column: pa.ChunkedArray, given: str, name: str) -> NDArray[Any]:
     kind = column.type
     if name in {"open_time", "close_time"}:
         if pa.types.is_timestamp(kind):
-            return _milliseconds(column.cast(pa.timestamp("ns", kind.tz)).to_numpy().astype("i8"))
+            try:
+                column = column.cast(pa.timestamp("ns", kind.tz)).cast(pa.int64())
+            except pa.ArrowInvalid as error:
+                raise DataError(f"column {given}: {error}") from error
+            return _milliseconds(column.to_numpy(), given)
         if pa.types.is_integer(kind):
-            return _milliseconds(column.to_numpy().astype(np.int64))
+            return _milliseconds(column.to_numpy().astype(np.int64), given)
         raise DataError(f"column {given} is of type {kind}; give times, or whole numbers of ms")
     if name == "trades" and not pa.types.is_integer(kind):
         raise DataError(f"column {given} is of type {kind}; give whole numbers")
@@ -263,11 +267,15 @@ def _values(column: pa.ChunkedArray, given: str, name: str) -> NDArray[Any]:
     return np.ascontiguousarray(column.to_numpy().astype(COLUMNS[name]))
 
 
-def _milliseconds(times: NDArray[np.int64]) -> NDArray[np.int64]:
+def _milliseconds(times: NDArray[np.int64], given: str) -> NDArray[np.int64]:
     """Return times in milliseconds; their size says in what they are."""
     if not len(times):
         return times
     step = next((step for least, step in UNITS if int(times.min()) >= least), 0)
     if not step:
         raise DataError(f"the time {times.min()} is none in ms, us or ns since 1970")
+    parts = times % step
+    if np.any(parts) and np.any(parts != step - 1):  # a close is the last instant before the next
+        row = int(np.argmax(parts != 0))
+        raise DataError(f"column {given}, row {row}: the time {times[row]} is no whole millisecond")
     return times // step

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Journal", "Merging", "Rewrite"]
 
 MOST_ENTRIES: Final = 1_000
-"""The oldest are forgotten beyond."""
+"""The oldest are forgotten beyond, but for the latest of each series."""
 _log: Final = logging.getLogger("backtest_py.data")
 
 
@@ -281,12 +281,12 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{self.path}.lock"):
-                kept = [*self.entries(), *rewrites][-MOST_ENTRIES:]
+                kept = _latest([*self.entries(), *rewrites])
                 lines = (json.dumps(each.to_dict(), separators=(",", ":")) for each in kept)
                 replace_file(self.path, ("\n".join(lines) + "\n").encode())
         except CacheError:
             raise
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:  # a file system without locks is the latter
             raise CacheError(f"{self.path} cannot be written: {error}") from error
 
     def _read(self) -> list[Rewrite]:
@@ -301,3 +301,11 @@ class Journal:
                     stacklevel=2,
                 )
         return found
+
+
+def _latest(entries: list[Rewrite]) -> list[Rewrite]:
+    """Return the entries to keep: without one of a series, its old bars would be found again."""
+    kept = entries[-MOST_ENTRIES:]
+    there = {each.series for each in kept}
+    last = {each.series: each for each in entries[:-MOST_ENTRIES] if each.series not in there}
+    return [*last.values(), *kept]

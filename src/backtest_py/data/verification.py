@@ -1,7 +1,8 @@
 """Everything that is kept, read anew: each block by itself, tier against tier, and the exchange.
 
-Without ``repair`` nothing is changed here. What the exchange has rewritten is replaced at once, as
-it is wherever that is noticed.
+Without ``repair`` nothing is changed here; only a database whose file is damaged as a whole is
+moved out of the way, as it is wherever that is noticed, so that a new one can begin. What the
+exchange has rewritten is replaced at once, too.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Problem(NamedTuple):
     where : str
         Series, period and tier.
     text : str
-        What is wrong, and what was done.
+        What is wrong.
     """
 
     kind: Kind
@@ -65,7 +66,7 @@ class Verification:
     problems : list of Problem
         What is wrong.
     notes : list of str
-        What could not be looked at, and why that is no fault.
+        What was repaired; what could not be looked at, and why that is no fault.
     rewrites : list of Rewrite
         What the exchange had rewritten, which was replaced.
     blocks : list of dict
@@ -127,6 +128,8 @@ def verify(
             _repaired(feed, wrong, differing, at, found)
         if ask_exchange:
             _asked(feed, at, found)
+    if feed.database is not None and feed.database.damage:
+        found.problems.append(Problem("damaged", feed.database.name, feed.database.damage))
     return found
 
 
@@ -217,6 +220,7 @@ def _repaired(
             rewrites, _ = feed.ask_again(*at, lambda _: differing)
             found.rewrites += rewrites
         feed.restore(*at)
+        found.notes.append(f"{_where(at)}: repaired")
     except BacktestError as error:
         found.problems.append(Problem("unreadable", _where(at), f"it is not repaired: {error}"))
 

@@ -63,6 +63,11 @@ class Database:
     clock : callable, optional
         Seconds since 1970.
 
+    Attributes
+    ----------
+    damage : str
+        What was done with a file that was damaged as a whole, "" where none was.
+
     Raises
     ------
     ConfigError
@@ -90,6 +95,7 @@ class Database:
         self._facts, self._blocks = _tables()
         self._engine: Any = None
         self._file = 0
+        self.damage = ""
         self._lock = RLock()
         self._rest, self._writers_rest = self._rests()
         self._next_look = 0
@@ -452,14 +458,13 @@ class Database:
                         part = path.with_name(path.name + suffix)
                         if part.exists():
                             part.replace(aside.with_name(aside.name + suffix))
-            except (OSError, filelock.Timeout) as fault:
+            except (OSError, NotImplementedError, filelock.Timeout) as fault:
                 return f"it cannot be moved out of the way ({fault})"
         CORRUPTIONS.add(self.name, "file")
-        warnings.warn(
-            f"{path} is damaged; it was moved to {aside.name}, and a new database is begun",
-            BacktestWarning,
-            stacklevel=2,
+        self.damage = (
+            f"{path} is damaged; it was moved to {aside.name}, and a new database is begun"
         )
+        warnings.warn(self.damage, BacktestWarning, stacklevel=2)
         return f"it was moved to {aside.name}"
 
 

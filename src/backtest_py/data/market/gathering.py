@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from backtest_py.data.market.certificates import Part
     from backtest_py.data.market.spans import Span
 
-__all__ = ["gathered_bars"]
+__all__ = ["NoCandlesError", "gathered_bars"]
 
 EXCHANGE: Final = "binance"
 """Whom a feed asks, even where candles were imported; notes of how to get bars again name it."""
@@ -35,6 +35,10 @@ _NANOSECONDS: Final = 1_000_000
 _COLUMNS: Final = (*PRICES, "volume")
 FEW: Final = 20_000
 """Fewer bars are gathered before a second thread has begun."""
+
+
+class NoCandlesError(MissingDataError):
+    """All of a span is known, and the exchange has no candle in it."""
 
 
 def gathered_bars(
@@ -68,7 +72,7 @@ def gathered_bars(
 
     Raises
     ------
-    MissingDataError
+    NoCandlesError
         If the exchange has no candle in the whole span.
     DataError
         If the candles break a rule of bars.
@@ -91,21 +95,13 @@ def gathered_bars(
         return first, end, part_of(block, wanted)
 
     workers = min(len(parts), workers or min(os.cpu_count() or 1, 8))
-    if workers == 1 or n_slots < FEW:
-        placed = [place(period) for period in parts]
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                placed = list(pool.map(place, parts))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    placed = _each(place, parts, 1 if n_slots < FEW else workers)
     runs = [(first, end) for first, end, _ in placed]
     name = series.interval.name
     certificate = certificate_of(series, [part for _, _, part in placed])
     time = _closed_up(time, runs)
     if not len(time):
-        raise MissingDataError(f"{series}: the exchange has no candle in the whole span")
+        raise NoCandlesError(f"{series}: the exchange has no candle in the whole span")
     return build_bars(
         Columns(
             times=Times(time, has_zone=True, zone="UTC"),
@@ -130,6 +126,20 @@ def gathered_bars(
         ),
         owned=True,
     )
+
+
+def _each(
+    place: Callable[[Span], tuple[int, int, Part]], parts: list[Span], workers: int
+) -> list[tuple[int, int, Part]]:
+    """Return what ``place`` says of each part, in their order; several threads share them."""
+    if workers == 1:
+        return [place(part) for part in parts]
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            return list(pool.map(place, parts))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _closed_up(column: NDArray[Any], runs: list[tuple[int, int]]) -> NDArray[Any]:

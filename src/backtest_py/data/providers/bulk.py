@@ -121,7 +121,10 @@ def _blocks(
     found = []
     for period in periods(series, part):
         span = overlap(part, period)
-        span = Span(series.interval.ceil(span.start), series.interval.ceil(span.end))
+        # a week that begins before the period's end is in it, wherever the week ends
+        span = overlap(Span(*map(series.interval.ceil, span)), period)
+        if span.start >= span.end:
+            continue
         inside = candles.within(span)
         gaps = [Span(t, series.interval.after(t)) for t in absent(series, inside, span).tolist()]
         known = tuple(missing(span, gaps))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from weakref import WeakSet
 
 from backtest_py.data.providers.transport import Stopped
 
@@ -15,6 +18,10 @@ __all__ = ["Done", "run_jobs"]
 
 T = TypeVar("T")
 POLL_SECONDS: Final = 0.2
+NAME: Final = "backtest-py fetching"
+"""Of the threads: the command line does not take the interpreter down under them."""
+LAST_SECONDS: Final = 3.0
+_workers: WeakSet[threading.Thread] = WeakSet()
 
 
 class Done(NamedTuple, Generic[T]):
@@ -50,9 +57,10 @@ def run_jobs(jobs: Iterable[Callable[[threading.Event], Done[T]]], n_threads: in
             n_open += len(more)
             while n_started < min(n_threads, n_open):
                 worker = threading.Thread(
-                    target=_work, args=(todo, out, stop, abandoned), daemon=True
+                    target=_work, args=(todo, out, stop, abandoned), name=NAME, daemon=True
                 )
                 worker.start()
+                _workers.add(worker)
                 n_started += 1
             if not n_open:
                 break
@@ -100,3 +108,14 @@ def _work(
             except queue.Full:
                 continue
             break
+
+
+@atexit.register
+def _wait_for_the_last() -> None:
+    """Let threads end that nobody waited for: an interpreter that ends under Arrow's code aborts.
+
+    One that still waits for a server does no harm, so that it is not waited for any longer.
+    """
+    until = time.monotonic() + LAST_SECONDS
+    for worker in list(_workers):
+        worker.join(max(0.0, until - time.monotonic()))

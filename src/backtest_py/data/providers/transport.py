@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from backtest_py.data.extras import http_client
+from backtest_py.data.extras import http_client, required
 from backtest_py.errors import ConfigError, ExchangeError
 
 if TYPE_CHECKING:
@@ -388,12 +388,7 @@ class _Session(NamedTuple):
     def opened(
         cls, connections: int, inherited: _Session | None = None, *, secure: bool = True
     ) -> _Session:
-        try:
-            import httpx2  # noqa: PLC0415 - of the extra `data`
-        except ModuleNotFoundError:
-            raise ConfigError(
-                "an exchange needs the package httpx2: pip install backtest-py[data]"
-            ) from None
+        httpx2 = required("httpx2")
         client = http_client(
             timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(
