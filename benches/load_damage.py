@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Damage", "Mischief"]
 
-LEFT_OUT: Final = frozenset({"status-418-long", "status-418-bare"})
-"""Bans of a day, and of an unknown time: everybody would wait until the end."""
+LEFT_OUT: Final = frozenset({"status-418-long", "status-418-bare", "rewritten"})
+"""Bans of a day, and of an unknown time, for which all would wait; and what changes the truth."""
 HELD_SECONDS: Final = (0.2, 1.5)
 
 

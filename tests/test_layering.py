@@ -35,6 +35,7 @@ FLOW = (
     ("engines",),
     ("provenance", "parity"),
     ("metrics",),
+    ("overfitting",),
     ("backtest.metrics", "backtest.saving"),
     ("report.figure",),
     ("report.plot",),  # a result draws itself
@@ -60,6 +61,7 @@ FLOW = (
     ("sweep.result",),
     ("sweep.run",),
     ("sweep",),
+    ("analysis",),
     ("config", "report"),
     ("bench",),
     ("cli.options",),

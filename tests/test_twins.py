@@ -26,6 +26,7 @@ PAIRS = {
     "contract": (["contract.rs"], [f"{ENGINE}/contract.py"]),
     "metrics": (["metrics.rs"], [f"{ENGINE}/metrics.py"]),
     "series_metrics": (["series_metrics.rs"], [f"{ENGINE}/series_metrics.py"]),
+    "monte_carlo": (["monte_carlo.rs"], [f"{ENGINE}/monte_carlo.py"]),
     "optimizer": (["optimizer.rs"], [f"{ENGINE}/optimizer.py"]),
     "sweep/plan": (["sweep/plan.rs"], [f"{ENGINE}/sweep/plan.py"]),
     "sweep/outcomes": (["sweep/outcomes.rs"], [f"{ENGINE}/sweep/outcomes.py"]),
@@ -94,6 +95,17 @@ ONLY_RUST = {
             *("trades_are_counted_by_sign", "what_is_undefined_is_nan"),
         ),
     },
+    "monte_carlo": {
+        "paths beside each other in the lanes of a vector": (
+            *("Accounts", "SomePaths", "advance", "stored"),
+        ),
+        "words of a path beside each other": ("all_bounded",),
+        "a type by name": ("NewPrices",),
+        "tests": (
+            *("a_word_of_the_surplus_is_drawn_again", "an_account_ends_at_its_ruin"),
+            *("the_generator_gives_its_published_numbers", "words_are_those_of_their_places"),
+        ),
+    },
     "optimizer": {"Job of engines/base.py": ("Run",)},
     "sweep/plan": {
         "threads write to slices of the result, which must not overlap": ("Group", "groups"),
@@ -157,6 +169,12 @@ ONLY_NUMBA = {
         "sums of any number, which Rust has as methods": (
             *("add_day", "add_pnl", "no_days", "no_pnl"),
         ),
+    },
+    "monte_carlo": {
+        "masks of words that are 64 bits wide": ("HALF", "MASK"),
+        "kernels apart from what PyO3 calls": ("draw_bars", "draw_delays", "flips", "sources"),
+        "the processors, which Pool counts": ("processors",),
+        "what PyO3 does": ("random_word",),
     },
     "sweep/plan": {
         "tasks for the threads of Python; rayon splits work by itself": (

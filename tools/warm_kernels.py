@@ -39,6 +39,15 @@ def metric_functions() -> None:
         getattr(metrics, name)(values, engine="numba")
 
 
+def random_paths() -> None:
+    """Make paths of every kind."""
+    result = bt.run(bt.synthetic_bars(n_days=5), "barra_elefante", engine="numba")
+    for kind in ("bootstrap", "delay"):
+        bt.monte_carlo(result, kind, n_paths=2, engine="numba")
+    for null in ("entries", "directions", "blocks"):
+        bt.monte_carlo(result, "null", null=null, n_paths=2, engine="numba")
+
+
 def sizes() -> list[int]:
     """Return the bytes of every piece of machine code on disk, none where the disk is no use."""
     folder = prepared_directory()
@@ -51,6 +60,7 @@ def main() -> None:
     start = time.perf_counter()
     backtests()
     metric_functions()
+    random_paths()
     seconds = time.perf_counter() - start
     after = sizes()
     compiled = len(after) - before

@@ -5,6 +5,7 @@ pub mod contract;
 pub mod error;
 pub mod indicators;
 pub mod metrics;
+pub mod monte_carlo;
 pub mod optimizer;
 pub mod pool;
 mod python;

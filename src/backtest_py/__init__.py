@@ -37,6 +37,8 @@ from backtest_py.rules import ExitRules
 from backtest_py.strategies import *  # noqa: F403 - a strategy is named there alone
 
 if TYPE_CHECKING:
+    from backtest_py.analysis.monte_carlo.result import MonteCarlo
+    from backtest_py.analysis.monte_carlo.run import monte_carlo
     from backtest_py.backtest.chunked import run_chunked
     from backtest_py.backtest.many import ManyResults, run_many
     from backtest_py.backtest.result import BacktestResult
@@ -68,6 +70,7 @@ __all__ = [
     "ExitRules",
     "ManyResults",
     "MetricSettings",
+    "MonteCarlo",
     "ParityError",
     "Progress",
     "Sample",
@@ -77,6 +80,7 @@ __all__ = [
     "WorkerError",
     "engine_status",
     "load_bars",
+    "monte_carlo",
     "open_feed",
     "open_sweep",
     "plan_sweep",
@@ -94,11 +98,13 @@ _LATER: Final = {
     "BacktestResult": "backtest_py.backtest.result",
     "Config": "backtest_py.config",
     "ManyResults": "backtest_py.backtest.many",
+    "MonteCarlo": "backtest_py.analysis.monte_carlo.result",
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
     "SweepResult": "backtest_py.sweep.result.result",
     "engine_status": "backtest_py.engines.registry",
     "load_bars": "backtest_py.data.readers",
+    "monte_carlo": "backtest_py.analysis.monte_carlo.run",
     "open_feed": "backtest_py.data.settings",
     "open_sweep": "backtest_py.sweep.result.result",
     "plan_sweep": "backtest_py.sweep.run",

@@ -18,9 +18,12 @@ __all__ = [
     "average_true_range",
     "avg_loss",
     "avg_win",
+    "bootstrap_bars",
     "build_info",
     "calmar_ratio",
+    "choose_bars",
     "column_addresses",
+    "delays",
     "drawdown_pct_series",
     "drawdown_series",
     "equity_from_pnl",
@@ -31,11 +34,14 @@ __all__ = [
     "optimize_rust",
     "payoff_ratio",
     "profit_factor",
+    "random_word",
     "recovery_factor",
+    "resample_paths",
     "returns_from_equity",
     "run_backtest_rust",
     "settings",
     "sharpe_ratio",
+    "shuffle_directions",
     "signals",
     "signals_of_chunk",
     "sortino_ratio",
@@ -227,6 +233,93 @@ def sqn(pnl: _Floats) -> float:
 
 def recovery_factor(pnl: _Floats, start: float) -> float:
     """Return the sum of the results over the largest drawdown of the equity they make."""
+
+# Mirrors engines/numba_engine/monte_carlo.py; backtest_py.analysis.monte_carlo validates.
+
+_Integers: TypeAlias = NDArray[np.int64]
+
+def random_word(seed: int, path: int, draw: int, attempt: int) -> int:
+    """Return the word of one draw of a path."""
+
+def resample_paths(
+    kind: int,
+    pnl: _Floats,
+    costs: _Floats,
+    block_length: int,
+    skip_below: int,
+    capital: float,
+    compound: bool,
+    marks: _Integers,
+    seed: int,
+    first_path: int,
+    n_paths: int,
+    n_kept: int,
+    threads: int,
+    *,
+    level: str | None = None,
+) -> tuple[_Floats, _Floats]:
+    """Return the numbers of paths, a row each, and the equity of the first ones at the marks.
+
+    Parameters
+    ----------
+    kind : int
+        0 as they were, 1 bootstrap, 2 block, 3 shuffle, 4 skip, 5 noise.
+    pnl : ndarray of float64, shape (n_trades,)
+        Result of each trade.
+    costs : ndarray of float64, shape (3*n_trades,)
+        The most that noise costs at entries, at exits and in fees; empty for other kinds.
+    block_length : int
+        Trades in a block.
+    skip_below : int
+        A trade is left out where its word is below this, 0 to 2**32.
+    capital : float
+        Equity at the start.
+    compound : bool
+        Whether lots grow with the equity.
+    marks : ndarray of int64, shape (n_marks,)
+        Numbers of trades, ascending, after which the equity is kept.
+    seed, first_path, n_paths, n_kept, threads : int
+        Key of the generator, the paths, how many keep their equity, 0 or threads.
+    level : {"baseline", "avx2", "avx512"}, optional
+        Instructions to use, by default the widest of the machine; all give the same bits.
+
+    Returns
+    -------
+    numbers : ndarray of float64, shape (n_paths, 6)
+        Trades, final equity, total, the largest drawdown in money and in percent, the longest
+        losing streak.
+    equity : ndarray of float64, shape (n_kept, n_marks)
+    """
+
+def choose_bars(bars: _Integers, count: int, seed: int, path: int) -> _Integers:
+    """Return different elements, drawn without replacement."""
+
+def delays(most: int, count: int, seed: int, path: int) -> _Integers:
+    """Return whole numbers from 0 to ``most``, each as likely."""
+
+def shuffle_directions(
+    open: _Floats,  # noqa: A002 - the column's name
+    high: _Floats,
+    low: _Floats,
+    close: _Floats,
+    seed: int,
+    path: int,
+) -> list[_Floats]:
+    """Turn each bar upside down with probability one half: open, high, low and close."""
+
+def bootstrap_bars(
+    open: _Floats,  # noqa: A002 - the column's name
+    high: _Floats,
+    low: _Floats,
+    close: _Floats,
+    order: _Integers,
+    first: _Integers,
+    size: _Integers,
+    block_length: int,
+    seed: int,
+    path: int,
+) -> tuple[list[_Floats], _Integers]:
+    """Chain blocks of bars that begin at the time of day they had; also which bar each was."""
 
 @final
 class Stream:

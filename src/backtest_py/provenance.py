@@ -161,7 +161,6 @@ def configuration(job: Job) -> dict[str, Any]:
     }
 
 
-@cache
 def _strategy(job: Job) -> dict[str, Any]:
     described: dict[str, Any] = {"name": "signals", "params": {}}
     if job.strategy is not None:

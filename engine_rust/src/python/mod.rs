@@ -14,6 +14,7 @@ use crate::simd::Level;
 use crate::types::{MetricSettings, Rules, SEMANTICS_VERSION};
 use crate::{metrics, strategies};
 
+mod monte_carlo;
 mod run;
 mod series;
 mod settings;
@@ -88,6 +89,11 @@ fn py_build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 
 #[pymodule(name = "_engine_rust", gil_used = false)]
 mod python_module {
+    #[pymodule_export]
+    use super::monte_carlo::{
+        py_bootstrap_bars, py_choose_bars, py_delays, py_random_word, py_resample_paths,
+        py_shuffle_directions,
+    };
     #[pymodule_export]
     use super::run::{
         py_average_true_range, py_column_addresses, py_optimize, py_run_backtest, py_signals,

@@ -23,7 +23,7 @@ from backtest_py.errors import BacktestWarning, ConfigError, DataError
 from backtest_py.parameters import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
     from datetime import date, datetime
 
     import pandas as pd
@@ -310,6 +310,15 @@ class Bars:
     def reported(self, report: BarsReport) -> Bars:
         """Return the same bars with another report."""
         return _restore({**self._values(), "report": report})
+
+    def with_prices(
+        self, prices: Sequence[NDArray[np.float64]], volume: NDArray[np.float64]
+    ) -> Bars:
+        """Return bars of the same times with other columns, unchecked, and no column ``atr``."""
+        kept = ("time", "minute", "day", "has_volume", "timezone", "session_timezone", "report")
+        values = {name: getattr(self, name) for name in kept}
+        values |= zip(PRICES, prices, strict=True)
+        return _restore({**values, "volume": volume, "atr_column": None})
 
     def __repr__(self) -> str:
         clock = self.session_timezone or "no zone"

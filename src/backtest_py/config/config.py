@@ -7,12 +7,13 @@ only a file has, and what a command does with the whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from backtest_py.config.market import DataSettings, ExchangeSettings, data_of
+from backtest_py.config.monte_carlo import MonteCarloSection
 from backtest_py.config.reading import read_toml
 from backtest_py.config.sections import (
     SECTIONS,
@@ -34,6 +35,7 @@ from backtest_py.rules import ExitRules
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backtest_py.analysis.monte_carlo.result import MonteCarlo
     from backtest_py.backtest.many import ManyResults
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
@@ -75,6 +77,7 @@ class Config:
     range: RangeSettings = field(default_factory=RangeSettings)
     run: RunSettings = field(default_factory=RunSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
+    monte_carlo: MonteCarloSection = field(default_factory=MonteCarloSection)
     contracts: Mapping[str, Contract] = field(default_factory=lambda: MappingProxyType({}))
     feed: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     directory: Path = field(default_factory=Path)
@@ -119,6 +122,7 @@ class Config:
             range=range_of(document),
             run=settings_of(RunSettings, document),
             sweep=sweep_of(document, strategy, rules, contract),
+            monte_carlo=settings_of(MonteCarloSection, document),
             contracts=contracts_of(document, data.markets),
             feed=feed_of(document, Path(directory)),
             directory=Path(directory),
@@ -285,6 +289,35 @@ class Config:
 
         asked = {**self._sweep_settings(engine), **how}
         return plan_sweep(self.load_bars() if bars is None else bars, **asked)
+
+    def run_monte_carlo(
+        self, bars: Bars | None = None, *, engine: str = "", threads: int = 0, **changed: Any
+    ) -> MonteCarlo:
+        """Run the backtest, and the Monte Carlo of its trades that ``[monte_carlo]`` describes.
+
+        Parameters
+        ----------
+        bars : Bars, optional
+            The bars of ``[data]``, where they have been read already.
+        engine : str, optional
+            Instead of that of ``[monte_carlo]``, or else of ``[run]``.
+        threads : int
+            0 for one per processor.
+        **changed
+            Keys of ``[monte_carlo]`` that have another value.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`backtest` and :func:`backtest_py.monte_carlo`.
+        """
+        from backtest_py.analysis.monte_carlo.run import run_settings  # noqa: PLC0415 - as above
+        from backtest_py.analysis.monte_carlo.trades import trades_of  # noqa: PLC0415
+
+        section = replace(self.monte_carlo, **changed)
+        name = self._engine(engine or section.engine)
+        trades = trades_of(self.backtest(bars, engine=name), None)
+        return run_settings(trades, section.settings(), engine=name, threads=threads)
 
     def _sweep_settings(self, engine: str) -> dict[str, Any]:
         settings = self.sweep

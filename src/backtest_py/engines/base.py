@@ -299,6 +299,9 @@ class Engine(Protocol):
     def series_metric(self, name: str, *arguments: Any) -> Any:
         """Return what the function ``name`` of ``series_metrics`` gives for these arguments."""
 
+    def monte_carlo(self, name: str, *arguments: Any) -> Any:
+        """Return what the function ``name`` of ``monte_carlo`` gives for these arguments."""
+
 
 def atr_for(engine: Engine, bars: Bars, rules: ExitRules) -> NDArray[np.float64] | None:
     """Return the average true range that the rules measure in, None where they do not."""

@@ -199,3 +199,18 @@ def test_without_stated_limits_the_documented_one_holds(open_exchange, open_clie
     )
     assert len(fetched(open_client(exchange), "1h", MIDNIGHT - DAY, MIDNIGHT).candles) == 24
     assert [tuple(rule) for rule in open_client(exchange)._budget.rules(60)] == [(2_400, 60_000)]
+
+
+def test_a_candle_from_before_the_first_one_is_not_believed(open_exchange, open_client):
+    exchange = open_exchange()
+    client = open_client(exchange, use_bulk=False)
+    end = LISTED + 20 * HOUR
+    for start in (LISTED - 3 * DAY, LISTED - HOUR):
+        exchange.fault("overlap", times=1)
+        got = fetched(client, "1h", start, end)
+        assert joined(got.known) == [Span(LISTED, end)]
+        assert got.candles == truth(exchange.markets["BTCUSDT"], "1h", LISTED, end)
+        exchange.clear_faults()
+    exchange.fault("overlap")
+    with pytest.raises(ExchangeError, match="differently every time"):
+        fetched(client, "1h", LISTED - 3 * DAY, end)

@@ -320,10 +320,12 @@ class Binance:
             unknown = self._first_of(series, stop) is None
             return Done([], self._files(series, part, now, forced=True) if unknown else [])
         start, last = int(rows.open_time[0]), int(rows.open_time[-1])
-        if start > part.start:  # nothing before it: not listed yet; else a hole
-            first = self._first_of(series, stop)
-            if first is not None and first < part.start:
-                start = part.start
+        late = start > part.start  # nothing before it: not listed yet; else a hole
+        first = self._first_of(series, stop) if late else self._first.get(series)
+        if first is not None and start < first:
+            return Done([], [self._once_more(series, part, now, attempt)])
+        if late and first is not None and first < part.start:
+            start = part.start
         known = Span(start, min(part.end, interval.after(last)))
         if known.start >= known.end:
             return Done([], [])

@@ -132,3 +132,10 @@ class NumbaEngine:
     def series_metric(self, name: str, *arguments: Any) -> Any:
         """Return what the function ``name`` of ``series_metrics`` gives for these arguments."""
         return getattr(series_metrics, name)(*arguments)
+
+    def monte_carlo(self, name: str, *arguments: Any) -> Any:
+        """Return what the function ``name`` of ``monte_carlo`` gives for these arguments."""
+        with NO_FORK:  # only random paths need it
+            from backtest_py.engines.numba_engine import monte_carlo  # noqa: PLC0415
+
+        return getattr(monte_carlo, name)(*arguments)

@@ -172,6 +172,11 @@ class RustEngine:
         """Return what the function ``name`` of ``series_metrics`` gives for these arguments."""
         return getattr(_engine_rust, name)(*arguments)
 
+    def monte_carlo(self, name: str, *arguments: Any) -> Any:
+        """Return what the function ``name`` of ``monte_carlo`` gives for these arguments."""
+        wide = {"level": self.level} if name == "resample_paths" else {}
+        return getattr(_engine_rust, name)(*arguments, **wide)
+
 
 class _RustStream:
     """A backtest of the extension that goes on from chunk to chunk."""

@@ -1,0 +1,1 @@
+"""Monte Carlo: what else the same trades, or the same rules, could have come to."""
