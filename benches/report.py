@@ -26,6 +26,7 @@ ENGINES: Final = "Engines in turns: elephant_2k on b3_m5_140k"
 PEER: Final = "vectorbt in turns: elephant_2k on b3_m5_140k"
 PYTHON: Final = "Cold process: what Python itself takes"
 COLD: Final = "Cold process: first result on 140,065 generated bars"
+CANDLES: Final = "Validation to metrics: elephant_2k on b3_m5_100k"
 
 FULL: Final = "backtest-py rust, full"
 GIVEN: Final = "backtest-py rust, signals given"
@@ -165,6 +166,10 @@ def verdicts_of(report: Mapping[str, Any]) -> list[Verdict]:
         ("full Rust backtest of 140,065 bars", 3e6, median(comparisons[ENGINES]["rust"])),
         ("cold process to the first Rust result", 600e6, median(comparisons[COLD]["rust"])),
         ("import backtest_py", 200e6, first_import),
+        *(
+            (f"100,000 candles, validated, to metrics, {engine}", 50e6, median(samples))
+            for engine, samples in comparisons[CANDLES].items()
+        ),
     ]
     rows = {(row.group, row.contender): row.median for row in rows_of(report)}
     for metric in CURVE_METRICS:
@@ -292,6 +297,20 @@ def _memory(facts: Mapping[str, Any]) -> str:
     return textwrap.fill(text, WIDTH)
 
 
+def _long_file(facts: Mapping[str, Any]) -> str:
+    found = facts["streaming"]
+    engines = (
+        f"{found[name]['megabytes']:,.0f} MB and {found[name]['seconds']:,.1f} s on {name}"
+        for name in ("rust", "numba")
+    )
+    text = (
+        f"A Parquet file of {found['rows']:,} bars, {found['file'] / 1e6:,.0f} MB, with "
+        f"{found['rust']['trades']:,} trades: {', '.join(engines)}. That is the peak of the whole "
+        "process's resident memory, Python and all libraries included."
+    )
+    return textwrap.fill(text, WIDTH)
+
+
 def render(report: Mapping[str, Any]) -> str:
     """Return the page."""
     rows, facts = rows_of(report), report["facts"]
@@ -314,6 +333,9 @@ def render(report: Mapping[str, Any]) -> str:
         metrics=_timings(rows, "Metric functions"),
         cold=_timings(rows, "Cold process"),
         memory=_memory(facts),
+        pieces=_timings(rows, "Streaming"),
+        candles=_timings(rows, "Validation to metrics"),
+        long_file=_long_file(facts),
         peer=_timings(rows, "vectorbt in turns"),
         agreement=_agreement(facts),
         inputs=_inputs(),

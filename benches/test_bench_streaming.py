@@ -17,9 +17,9 @@ import pytest
 import backtest_py as bt
 from benches.datasets import WORKLOADS, load_market
 from benches.long_file import write_long_file
+from benches.report import CANDLES
 from benches.timing import ROOT, clock
 
-CANDLES = "Validation to metrics: elephant_2k on b3_m5_100k"
 MOST_NANOSECONDS = 50e6
 """What 100,000 candles may take from arrays to metrics, compiled."""
 ROWS = 50_000_000

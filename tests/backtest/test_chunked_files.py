@@ -98,6 +98,14 @@ class TestTheSameAsLoaded:
         with pytest.raises(bt.DataError, match="nothing traded in any of the 545 bars"):
             bt.run_chunked(written(path, table), STRATEGY, RULES, chunk_rows=7, empty="drop")
 
+    def test_empty_rows_that_repeat_the_one_before(self, tmp_path):
+        table = frame()
+        gaps = np.arange(len(table)) % 50 < 20
+        table.loc[gaps, ["open", "high", "low", "close"]] = np.nan
+        table.loc[gaps, "volume"] = 0.0
+        table = table.loc[np.repeat(table.index, 1 + np.arange(len(table)) % 3)]
+        check(written(tmp_path / "bars.parquet", table), empty="drop")
+
     def test_the_volume_that_serves_is_chosen_over_the_whole_file(self, tmp_path):
         volume = frame()["volume"].to_numpy()
         late = np.where(np.arange(len(volume)) < 300, 0.0, volume)

@@ -174,9 +174,17 @@ class TestSaving:
     @pytest.mark.parametrize("name", ["../x", "a/b", "CON", "", "x" * 100])
     def test_a_name_that_no_folder_may_have(self, tmp_path, name):
         markets = {name: MARKETS["A"]}
-        with pytest.raises(bt.ConfigError):
+        with pytest.raises(bt.ConfigError, match=r"^the folder of market|^bars holds the name"):
             bt.run_many(markets, "barra_elefante", RULES).save(tmp_path / "out")
         assert list(tmp_path.iterdir()) == []
+
+    def test_nothing_is_written_where_a_file_stands_in_the_way_of_one_market(
+        self, results, tmp_path
+    ):
+        (tmp_path / list(results)[-1]).write_text("")
+        with pytest.raises(bt.ConfigError, match="a file stands there"):
+            results.save(tmp_path)
+        assert [path for path in tmp_path.rglob("*.*") if path.is_file()] == []
 
     def test_where_a_file_stands(self, results, tmp_path):
         (tmp_path / "out").write_text("")

@@ -43,6 +43,8 @@ def report():
                 "import backtest_py": [150 * MS],
             },
             bench_report.COLD: {"rust": [300 * MS]},
+            bench_report.CANDLES: {"rust": [5 * MS], "numba": [6 * MS]},
+            "Streaming: a strategy, rust": {"one run": [2 * MS], "pieces of 1,000": [3 * MS]},
         },
         "facts": {
             "cpus": 2,
@@ -52,6 +54,12 @@ def report():
             "engines": {"rust": {"profile": "release", "rustc": "1.95", "level": "avx2"}},
             "columns_in_place": 7,
             "memory": {"columns": 72_000_000, "run": 300_000, "copy": 71_000_000},
+            "streaming": {
+                "rows": 50_000_000,
+                "file": 706_000_000,
+                "rust": {"bars": 50_000_000, "trades": 9, "seconds": 11.0, "megabytes": 314.0},
+                "numba": {"bars": 50_000_000, "trades": 9, "seconds": 14.0, "megabytes": 440.0},
+            },
             "vectorbt_rust": peer,
             "vectorbt_numba": peer,
         },
@@ -80,6 +88,9 @@ def test_ratios_that_hold_pass(report, tmp_path, capsys):
     assert "A Processor" in text
     assert "**missed**" not in text
     assert "71.0 MB" in text
+    assert "314 MB and 11.0 s on rust, 440 MB" in " ".join(text.split())
+    assert "| a strategy, rust | one run |" in text
+    assert "100,000 candles, validated, to metrics, numba | at most 50.0 ms" in text
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,8 @@ def run_chunked(
     Returns
     -------
     BacktestResult
-        Its bars are gone, so that it cannot be plotted.
+        Its bars are gone, so that it cannot be plotted. The certificate that it records is the hash
+        of those of the pieces, where they have several.
 
     Raises
     ------

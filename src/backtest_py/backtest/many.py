@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 from backtest_py.backtest.job import expect, prepare
 from backtest_py.backtest.result import BacktestResult
 from backtest_py.backtest.run import answered, as_strategy
-from backtest_py.backtest.saving import check_manifest, parquet_bytes, pretty_json, save_files
+from backtest_py.backtest.saving import (
+    check_manifest,
+    folder,
+    parquet_bytes,
+    pretty_json,
+    save_files,
+)
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract
 from backtest_py.engines.registry import resolve
@@ -126,12 +132,16 @@ class ManyResults(Mapping[str, BacktestResult]):
         directory = Path(directory)
         check_manifest(directory, "runs")
         for name in self:
-            check_symbol(name)
-            check_manifest(directory / name, "run")
+            with _naming(f"the folder of market {name!r:.60}"):
+                check_symbol(name)
+                check_manifest(directory / name, "run")
         files = {
             "results.parquet": parquet_bytes(pa.Table.from_pylist(self._rows())),
             "results.json": pretty_json(self.to_mapping()),
         }
+        for name in self:
+            with folder(directory / name):  # all of them, before anything is written
+                pass
         for name, result in self.items():
             result.save(directory / name)
         return save_files(directory, files, self.manifest())

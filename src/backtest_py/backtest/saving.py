@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,11 +12,11 @@ from backtest_py.errors import ConfigError, StorageError
 from backtest_py.fingerprints import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
-__all__ = ["check_manifest", "parquet_bytes", "pretty_json", "save_files"]
+__all__ = ["check_manifest", "folder", "parquet_bytes", "pretty_json", "save_files"]
 
 _KINDS: Final = {"run": "no run", "runs": "not of runs on several markets"}
 """What is said of a manifest that is none of the kind that is wanted."""
@@ -37,17 +38,32 @@ def save_files(
     check_manifest(directory, manifest["kind"])
     hashes = {name: sha256(content) for name, content in files.items()}
     content = pretty_json({**manifest, "files": hashes})
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
+    with folder(directory):
         for name, each in (*files.items(), ("manifest.json", content)):
             replace_file(directory / name, each)
+    return directory
+
+
+@contextmanager
+def folder(directory: Path) -> Iterator[None]:
+    """Make a directory to write into.
+
+    Raises
+    ------
+    ConfigError
+        If it is a file.
+    StorageError
+        If it cannot be made, or written within the context.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigError(f"{directory} cannot be a directory: a file stands there") from error
     except OSError as error:
         raise StorageError(
             f"{directory} cannot be written: {error.strerror or error}; give another directory"
         ) from error
-    return directory
 
 
 def check_manifest(directory: Path, wanted: str) -> None:

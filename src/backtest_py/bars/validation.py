@@ -38,6 +38,7 @@ __all__ = [
     "nothing_traded",
     "settle",
     "settled",
+    "without_identical",
 ]
 
 _LONGEST: Final = np.iinfo(np.int64).max
@@ -189,7 +190,7 @@ def settled(
         raise DataError(f"{report.source or 'bars'}: there is no bar; at least one is needed")
     n_identical = 0
     if identical == "drop":  # first, or a repeated row would be taken for the hour's repetition
-        columns, n_identical = _without_identical(columns, options)
+        columns, n_identical = without_identical(columns, options)
     # Clocks come before empty rows are dropped: which of two instants a time is depends on the row
     # before it, on an empty one too.
     instants = to_instants(options, columns.times, columns.time_at, known)
@@ -347,7 +348,7 @@ def _check_volume_and_atr(columns: Columns) -> None:
             )
 
 
-def _without_identical(columns: Columns, options: ReadOptions) -> tuple[Columns, int]:
+def without_identical(columns: Columns, options: ReadOptions) -> tuple[Columns, int]:
     """Drop rows that repeat the time, as it is written, and all values of the row before."""
     same = columns.times.ns[1:] == columns.times.ns[:-1]
     if not same.any():

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from backtest_py.bars import Bars, build_bars
 from backtest_py.bars.clocks import to_instants
 from backtest_py.bars.columns import VOLUMES, ignored_names
-from backtest_py.bars.validation import empty_rows, nothing_traded
+from backtest_py.bars.validation import empty_rows, nothing_traded, without_identical
 from backtest_py.data.readers._open import MAX_TEXT, most_unpacked
 from backtest_py.data.readers._sizes import parquet_bytes
 from backtest_py.data.readers.parquet import (
@@ -176,7 +176,8 @@ class _Reader:
         gaps = empty_rows(columns)
         n_rows = len(columns) - int(overlaps)
         if drops and gaps.all():
-            return None, _Dropped(n_rows, 0, n_rows)
+            repeated = without_identical(columns, self._options)[1]
+            return None, _Dropped(n_rows, repeated, n_rows - repeated)
         begins_empty = bool(drops and gaps[0])
         bars = build_bars(columns, self._options, report, identical="drop", known=known)
         counts = _Dropped(
