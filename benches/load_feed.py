@@ -244,8 +244,8 @@ def problems_of(found: dict[str, Any]) -> list[str]:
             if first and after[name] > first[0][at] + more:
                 text = f"{first[0][at]:,} in the first phase, {after[name]:,} at the end"
                 problems.append(f"process {number}: {name} {text}")
-        if not worker["evictions"]:
-            problems.append(f"process {number}: its first tier was never full")
+    if not any(worker["evictions"] for worker in found["workers"]):
+        problems.append("the first tier was never full, of no process")
     weight = found["weight"]
     if weight["most"] > weight["limit"]:
         problems.append(f"weight {weight['most']} in a window, allowed: {weight['limit']}")

@@ -194,8 +194,9 @@ class _Worker:
         feed = self.feed
         feed.exchange = _Watched(feed.exchange, "exchange", self._given)
         feed.memory = _Watched(feed.memory, "memory", self._given)
-        feed.database = _Watched(feed.database, "database", self._given)
-        feed.archive = _Watched(feed.archive, "archive", self._given)
+        tiers = feed.tiers
+        tiers.database = _Watched(tiers.database, "database", self._given)
+        tiers.archive = _Watched(tiers.archive, "archive", self._given)
 
     def _given(self, name: str) -> None:
         if hasattr(self._local, "tiers"):

@@ -292,3 +292,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path, engine):
     assert long["peak"] < 450
     in_memory = 1_500_000 * 7 * 8 / 2**20
     assert long["peak"] - short["peak"] < in_memory / 2
+
+
+def test_an_option_that_no_file_is_read_by_is_refused():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'time_zone'"):
+        bt.run_chunked("bars.parquet", "barra_elefante", time_zone="UTC")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import numpy as np
 
@@ -46,6 +46,17 @@ CHUNK_ROWS: Final = 65_536
 """Rows of a file that are read at once: a run then takes some 30 MB beside its trades."""
 
 
+class Reading(TypedDict, total=False):
+    """How a file is read; see :class:`ReadOptions`."""
+
+    timezone: str
+    session_timezone: str
+    empty: str
+    dayfirst: bool
+    ambiguous: str
+    nonexistent: str
+
+
 def run_chunked(
     pieces: Iterable[Bars] | str | PathLike[str],
     strategy: str | Strategy | Callable[..., Any],
@@ -56,12 +67,7 @@ def run_chunked(
     range: tuple[Moment, Moment] | None = None,  # noqa: A002
     engine: str = "auto",
     chunk_rows: int = CHUNK_ROWS,
-    timezone: str = "",
-    session_timezone: str = "",
-    empty: str = "refuse",
-    dayfirst: bool = False,
-    ambiguous: str = "infer",
-    nonexistent: str = "refuse",
+    **reading: Unpack[Reading],
 ) -> BacktestResult:
     """Run one backtest on bars that come piece by piece, larger than memory if need be.
 
@@ -81,8 +87,9 @@ def run_chunked(
         As in :func:`~backtest_py.run`.
     chunk_rows : int
         Rows of the file that are read at once.
-    timezone, session_timezone, empty, dayfirst, ambiguous, nonexistent
-        How the file is read, as for :func:`~backtest_py.load_bars`.
+    **reading
+        How the file is read: ``timezone``, ``session_timezone``, ``empty``, ``dayfirst``,
+        ``ambiguous`` and ``nonexistent``, as for :func:`~backtest_py.load_bars`.
 
     Returns
     -------
@@ -113,14 +120,13 @@ def run_chunked(
     >>> streamed.metrics == bt.run(bars, bt.BarraElefante(lookback=10), rules).metrics
     True
     """
-    options = ReadOptions(
-        timezone=timezone,
-        session_timezone=session_timezone,
-        empty=empty,
-        dayfirst=dayfirst,
-        ambiguous=ambiguous,
-        nonexistent=nonexistent,
-    )
+    unknown = sorted(set(reading) - set(Reading.__annotations__))
+    if unknown:
+        raise TypeError(
+            f"run_chunked() got an unexpected keyword argument {unknown[0]!r}; a file is read by "
+            f"{', '.join(Reading.__annotations__)}"
+        )
+    options = ReadOptions(**reading)
     settings = settings_of(rules, contract, metrics)
     chosen = as_strategy(strategy)
     history = _history_of(chosen)

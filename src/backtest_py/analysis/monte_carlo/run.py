@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from backtest_py.analysis.monte_carlo.reruns import rerun_job, rerun_paths
 from backtest_py.analysis.monte_carlo.result import MonteCarlo
@@ -32,6 +32,17 @@ __all__ = ["monte_carlo", "run_settings"]
 MOST_THREADS = 1_024
 
 
+class KindDetails(TypedDict, total=False):
+    """What single kinds of paths take; see :func:`monte_carlo`."""
+
+    block_length: int
+    skip_probability: float
+    slippage_noise: float
+    fee_noise: float
+    max_delay: int
+    null: str
+
+
 def monte_carlo(
     result: BacktestResult | pd.DataFrame | ArrayLike,
     kind: str = "bootstrap",
@@ -40,15 +51,10 @@ def monte_carlo(
     seed: int = 0,
     engine: str = "auto",
     sizing: str = "fixed",
-    block_length: int = 0,
-    skip_probability: float = 0.1,
-    slippage_noise: float = 1.0,
-    fee_noise: float = 0.0,
-    max_delay: int = 3,
-    null: str = "entries",
     level: float = 0.0,
     initial_capital: float | None = None,
     threads: int = 0,
+    **details: Unpack[KindDetails],
 ) -> MonteCarlo:
     """Ask what else the same trades, or the same rules, could have come to.
 
@@ -73,27 +79,27 @@ def monte_carlo(
     sizing : {"fixed", "compound"}
         Fixed lots add the money of each trade. Compounding multiplies the equity by
         ``1 + pnl/initial_capital``: lots grow and shrink with the equity, in fractions.
-    block_length : int
-        Trades in a block of ``block``, bars in one of ``null="blocks"``; 0 is the cube root of
-        their number, rounded up.
-    skip_probability : float
-        0 to 1, for ``skip``.
-    slippage_noise : float
-        The most ticks that ``noise`` adds to the slippage of every market order; each adds
-        something from 0 to that, all equally likely. Targets are limit orders and get none.
-    fee_noise : float
-        The most that ``noise`` adds to the fees of a trade, as a share of them.
-    max_delay : int
-        Signals of ``delay`` come 0 to so many bars late, all equally likely.
-    null : {"entries", "directions", "blocks"}
-        What ``null`` makes random: at which bars the entries are, as many and at the same times of
-        day; the direction of every bar; or which blocks of bars follow each other.
     level : float
         Equity for ``probability_below``; 0 is the initial capital.
     initial_capital : float, optional
         Instead of that of the contract.
     threads : int
         0 for one per processor.
+    block_length : int, default 0
+        Trades in a block of ``block``, bars in one of ``null="blocks"``; 0 is the cube root of
+        their number, rounded up.
+    skip_probability : float, default 0.1
+        0 to 1, for ``skip``.
+    slippage_noise : float, default 1.0
+        The most ticks that ``noise`` adds to the slippage of every market order; each adds
+        something from 0 to that, all equally likely. Targets are limit orders and get none.
+    fee_noise : float, default 0.0
+        The most that ``noise`` adds to the fees of a trade, as a share of them.
+    max_delay : int, default 3
+        Signals of ``delay`` come 0 to so many bars late, all equally likely.
+    null : {"entries", "directions", "blocks"}, default "entries"
+        What ``null`` makes random: at which bars the entries are, as many and at the same times of
+        day; the direction of every bar; or which blocks of bars follow each other.
 
     Returns
     -------
@@ -119,18 +125,16 @@ def monte_carlo(
     >>> mc.quantiles([0.5])["total_return"].tolist()
     [130.0]
     """
+    unknown = sorted(set(details) - set(KindDetails.__annotations__))
+    if unknown:
+        raise TypeError(f"monte_carlo() got an unexpected keyword argument {unknown[0]!r}")
     settings = MonteCarloSettings(
         kind=kind,
         n_paths=n_paths,
         seed=seed,
         sizing=sizing,
-        block_length=block_length,
-        skip_probability=skip_probability,
-        slippage_noise=slippage_noise,
-        fee_noise=fee_noise,
-        max_delay=max_delay,
-        null=null,
         level=level,
+        **details,
     )
     trades = trades_of(result, initial_capital)
     return run_settings(trades, settings, engine=engine, threads=threads)
