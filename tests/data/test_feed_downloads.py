@@ -236,7 +236,9 @@ def test_threads_whose_sets_overlap_end_and_fetch_once(open_exchange, tmp_path):
             thread.join(60)
         assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
-    assert max(asked(exchange).values()) == 1
+    # two that want other parts of a month may both look for its file, which is not there
+    asked_pages = [n for (path, *_), n in asked(exchange).items() if path.startswith("/fapi")]
+    assert max(asked_pages) == 1
 
 
 def test_two_writers_of_one_key_lose_nothing_of_each_other(open_exchange, tmp_path):

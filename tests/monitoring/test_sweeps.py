@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ from tests.services import free_port
 
 import backtest_py as bt
 from backtest_py.data.settings import open_feed
+from backtest_py.engines.numba_engine.engine import NumbaEngine
 from backtest_py.errors import ConfigError, ParityError
 from backtest_py.monitoring.instruments import recording
 from backtest_py.sweep import run as sweep_module
@@ -177,6 +179,15 @@ def test_the_command_run_serves_by_the_environment(
     bars.to_frame().to_csv(tmp_path / "bars.csv")
     port = free_port()
     monkeypatch.setenv("BACKTEST_PY_METRICS_PORT", str(port))
+    run = NumbaEngine.run
+
+    def run_once_it_was_read(engine, job):
+        deadline = time.monotonic() + 20
+        while not watcher.texts and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return run(engine, job)
+
+    monkeypatch.setattr(NumbaEngine, "run", run_once_it_was_read)
     with Watcher(port) as watcher:
         outcome = cli("run", write_toml('[run]\nengine = "numba"\n'))
         assert outcome.status == 0, outcome.err
