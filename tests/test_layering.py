@@ -44,6 +44,7 @@ FLOW = (
     ("backtest.run",),
     ("backtest.chunked",),
     ("backtest",),
+    ("metrics.custom",),  # a function of a result
     ("sweep.progress", "sweep.space.axis", "sweep.space.bounds"),
     ("sweep.space.condition",),
     ("sweep.space.where",),

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from backtest_py.data.settings import open_feed
     from backtest_py.data.synthetic import synthetic_bars
     from backtest_py.engines.registry import engine_status
+    from backtest_py.metrics.custom import ColumnMetric, TradeMetric
     from backtest_py.strategies.user import register_strategy
     from backtest_py.sweep.progress import Progress
     from backtest_py.sweep.result.result import SweepResult, open_sweep
@@ -61,6 +62,7 @@ __all__ = [
     "BacktestResult",
     "BacktestWarning",
     "Bars",
+    "ColumnMetric",
     "Config",
     "ConfigError",
     "Contract",
@@ -76,6 +78,7 @@ __all__ = [
     "Sample",
     "StorageError",
     "SweepResult",
+    "TradeMetric",
     "UnsupportedError",
     "WorkerError",
     "engine_status",
@@ -96,12 +99,14 @@ __all__ += strategies.__all__
 
 _LATER: Final = {
     "BacktestResult": "backtest_py.backtest.result",
+    "ColumnMetric": "backtest_py.metrics.custom",
     "Config": "backtest_py.config",
     "ManyResults": "backtest_py.backtest.many",
     "MonteCarlo": "backtest_py.analysis.monte_carlo.result",
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
     "SweepResult": "backtest_py.sweep.result.result",
+    "TradeMetric": "backtest_py.metrics.custom",
     "engine_status": "backtest_py.engines.registry",
     "load_bars": "backtest_py.data.readers",
     "monte_carlo": "backtest_py.analysis.monte_carlo.run",

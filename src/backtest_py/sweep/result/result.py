@@ -1,41 +1,33 @@
 """The result of a sweep: its combinations with parameters and metrics, and ways to look at them.
 
-Rows stay in the files of the shards, or in memory if the sweep was not written. Each question
-reads only the columns that it needs. Wherever rows are ranked, a ruined account is behind every
-other one: its metrics are those of the days before the ruin, so they may look good.
+Wherever rows are ranked, a ruined account is behind every other one: its metrics are those of the
+days before the ruin, so they may look good.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from functools import cached_property
 from operator import index
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from backtest_py._io.files import replacing
 from backtest_py.backtest.job import prepare
 from backtest_py.backtest.result import BacktestResult
 from backtest_py.contract import MetricSettings
-from backtest_py.data.source import load_source, market_of_manifest, other_bars
 from backtest_py.engines import resolve
-from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, DataError
-from backtest_py.parameters import counted, unknown_name
-from backtest_py.sweep.result.columns import any_true, ranking_keys, small_is_good, table_bytes
-from backtest_py.sweep.result.completeness import Completeness
+from backtest_py.errors import BacktestWarning, ConfigError
+from backtest_py.sweep.result.columns import any_true, ranking_keys, small_is_good
 from backtest_py.sweep.result.ranking import BestRows, ParetoFront
-from backtest_py.sweep.result.reader import RowReader
-from backtest_py.sweep.result.slices import SweptValues, metric_by_values
-from backtest_py.sweep.space.sample import grid_from_mapping
-from backtest_py.sweep.store.manifest import believing, read_manifest
-from backtest_py.sweep.store.store import done_shards
+from backtest_py.sweep.result.rows import SweepRows
+from backtest_py.sweep.result.slices import metric_by_values
+from backtest_py.sweep.store.manifest import believing
 from backtest_py.sweep.store.tables import COMBO_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
     import pyarrow as pa
@@ -43,7 +35,6 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.sweep.result.columns import Direction
     from backtest_py.sweep.result.reductions import Reduction
-    from backtest_py.sweep.space.combinations import Combinations
 
 __all__ = ["SweepResult", "open_sweep"]
 
@@ -74,7 +65,7 @@ def open_sweep(path: str | Path, bars: Bars | None = None) -> SweepResult:
     return SweepResult.open(path, bars=bars)
 
 
-class SweepResult:
+class SweepResult(SweepRows):
     """The combinations of a sweep, with their parameters and metrics.
 
     It can be pickled, and so sent to other processes: with its rows and bars if it is in memory,
@@ -100,156 +91,6 @@ class SweepResult:
     >>> sweep.top(2, by="sharpe")["rules.stop"].tolist()
     [3.0, 1.0]
     """
-
-    def __init__(
-        self,
-        rows: RowReader | Callable[[], RowReader],
-        manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
-        *,
-        bars: Bars | None = None,
-        grid: Combinations | None = None,
-        directory: Path | None = None,
-        n_shards: int | None = None,
-    ) -> None:
-        self._given_rows = rows
-        self._given_manifest = manifest
-        self._bars = bars
-        self._given_grid = grid
-        self._directory = directory
-        self._n_shards = n_shards
-
-    @classmethod
-    def open(
-        cls,
-        path: str | Path,
-        *,
-        bars: Bars | None = None,
-        grid: Combinations | None = None,
-    ) -> SweepResult:
-        """Open a directory, as :func:`open_sweep`; ``grid`` if it is known already."""
-        manifest = read_manifest(path)
-        files = done_shards(path, manifest)
-        if not files:
-            done = Completeness.of(manifest, 0, 0)
-            raise DataError(
-                f"{path} holds no shard that is done; resume the sweep (--resume): {done}"
-            )
-        opened = cls(
-            RowReader.of_files(files, path),
-            manifest,
-            bars=bars,
-            grid=grid,
-            directory=Path(path).absolute(),
-            n_shards=len(files),
-        )
-        if bars is not None:
-            opened._checked(bars)
-        return opened
-
-    @classmethod
-    def of_tables(
-        cls,
-        tables: Sequence[pa.Table] | Callable[[], Sequence[pa.Table]],
-        manifest: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
-        *,
-        bars: Bars | None = None,
-        grid: Combinations | None = None,
-    ) -> SweepResult:
-        """Make the result of a sweep in memory, of at least one shard.
-
-        ``bars`` are those that were swept. ``tables`` and ``manifest`` may be functions, which
-        are called on first use: building columns and hashing bars takes longer than to sweep a
-        few combinations.
-        """
-
-        def rows() -> RowReader:
-            import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-
-            given = tables() if callable(tables) else tables
-            return RowReader.of_table(pa.concat_tables(given))
-
-        return cls(rows, manifest, bars=bars, grid=grid)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the directory's path, or the rows in memory, and the bars and grid if known."""
-        if self._directory is not None:
-            return _reopened, (self._directory, self._bars, self._given_grid)
-        content = table_bytes(self._rows.in_memory)
-        return _from_bytes, (content, self.manifest, self._bars, self._given_grid)
-
-    @cached_property
-    def _rows(self) -> RowReader:
-        given = self._given_rows
-        return given() if callable(given) else given
-
-    @property
-    def n_combos(self) -> int:
-        """Combinations that are done."""
-        return self._rows.n_rows
-
-    @property
-    def complete(self) -> bool:
-        """Whether every combination of the sweep is done."""
-        return self.completeness.complete
-
-    @property
-    def n_missing(self) -> int:
-        """Combinations that are not done, as after an interruption."""
-        return self.completeness.n_missing
-
-    @cached_property
-    def completeness(self) -> Completeness:
-        """Combinations and shards that are done, of how many, when the sweep was opened."""
-        if self._n_shards is None:  # in memory, where a sweep ends complete or not at all
-            return Completeness(self.n_combos, self.n_combos, 1, 1)
-        return Completeness.of(self.manifest, self.n_combos, self._n_shards)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """``combo_id``, the swept parameters by full key, and the metrics."""
-        return self._rows.names
-
-    def __len__(self) -> int:
-        return self.n_combos
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """What was swept, on which bars, by which engine."""
-        given = self._given_manifest
-        return dict(given() if callable(given) else given)
-
-    @cached_property
-    def grid(self) -> Combinations:
-        """The grid or the sample that was swept.
-
-        Raises
-        ------
-        ConfigError
-            If it is one of a user's strategy that is not registered in this process.
-        """
-        with believing("the sweep"):
-            return self._given_grid or grid_from_mapping(self._identity("grid"))
-
-    # rows
-
-    def table(self, columns: Sequence[str] | None = None, *, where: str = "") -> pa.Table:
-        """Return rows as a pyarrow table in memory, sorted by ``combo_id``.
-
-        Parameters
-        ----------
-        columns : sequence of str, optional
-            Columns; without them, all.
-        where : str, optional
-            A condition on columns, such as ``"total_trades >= 100 and rules.stop < 2"``.
-
-        Raises
-        ------
-        ConfigError
-            If a column does not exist, or ``where`` is not a condition.
-        DataError
-            If a file is damaged.
-        """
-        return self._rows.table(self._known(columns), self._rows.condition(where))
 
     def top(
         self,
@@ -453,70 +294,6 @@ class SweepResult:
         rows, columns = (pd.Index(self._swept.of(key), name=key) for key in (y, x))
         return pd.DataFrame(values.reshape(len(rows), len(columns)), index=rows, columns=columns)
 
-    def sql(self, query: str) -> pd.DataFrame:
-        """Run a DuckDB query on the table ``sweep``; this needs the extra ``query``.
-
-        Put column names that contain a point in double quotes:
-        ``SELECT "rules.stop", avg(sharpe) FROM sweep GROUP BY ALL``.
-
-        Raises
-        ------
-        BacktestError
-            If duckdb is not installed; the message says how to install it.
-        """
-        try:
-            import duckdb  # noqa: PLC0415 - an optional extra
-        except ImportError as error:
-            raise BacktestError(
-                "a query needs duckdb, which is not installed; "
-                'install it with: pip install "backtest-py[query]"'
-            ) from error
-        with duckdb.connect() as connection:
-            connection.register("sweep", self._rows.dataset)
-            answer: pd.DataFrame = connection.execute(query).fetch_df()
-        return answer
-
-    def to_csv(
-        self, path: str | Path, columns: Sequence[str] | None = None, *, where: str = ""
-    ) -> None:
-        """Write rows as CSV, shard by shard, in little memory; an error leaves no partial file.
-
-        Parameters
-        ----------
-        path : str or Path
-            The file; an earlier one is replaced.
-        columns, where
-            As in :meth:`table`.
-
-        Raises
-        ------
-        ConfigError, DataError
-            As :meth:`table`.
-        OSError
-            If the file cannot be written.
-        """
-        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-        import pyarrow.csv as pc  # noqa: PLC0415
-
-        names = self._known(columns)
-        condition = self._rows.condition(where)
-        schema = pa.schema([self._rows.schema.field(name) for name in names])
-        with replacing(Path(path)) as file, pc.CSVWriter(file, schema) as writer:
-            for batch in self._rows.ordered(names, condition):
-                writer.write_batch(batch)
-
-    # single combinations
-
-    def values(self, combo_id: int) -> dict[str, Any]:
-        """Return the swept values of a combination, by full key.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such combination.
-        """
-        return self.grid.values(combo_id)
-
     def replay(self, combo_id: int) -> BacktestResult:
         """Run one combination again, on the engine of the sweep, with its trades and equity.
 
@@ -540,60 +317,3 @@ class SweepResult:
         engine, _ = resolve(self._identity("engine"), job)
         reason = f"the sweep ran on {engine.name}"
         return BacktestResult(job, engine.run(job), engine, reason)
-
-    def __repr__(self) -> str:
-        grid = self.manifest.get("identity", {}).get("grid", {})
-        market = market_of_manifest(self.manifest)
-        name = grid.get("strategy", {}).get("name", "signals")
-        place = market and f" on {market}"
-        status = self.manifest.get("status", "in memory")
-        keys = ", ".join(axis["key"] for axis in grid.get("axes", ()))
-        done = "" if self.complete else f"{self.n_combos:,} of "
-        combos = counted(self.completeness.total_combos, "combination")
-        return f"sweep of {name}{place}, {status}: {done}{combos} of {keys}"
-
-    # shared by the methods above
-
-    def _identity(self, key: str) -> Any:
-        try:
-            return self.manifest["identity"][key]
-        except KeyError as error:
-            raise DataError(f"the sweep's manifest has no identity.{key}") from error
-
-    def _known(self, columns: Sequence[str] | None) -> Sequence[str]:
-        for name in columns or ():
-            if name not in self.columns:
-                raise unknown_name("column", name, self.columns)
-        return list(dict.fromkeys(self.columns if columns is None else columns))
-
-    @cached_property
-    def _swept(self) -> SweptValues:
-        with believing("the sweep"):
-            axes = self._identity("grid")["axes"]
-            for axis in axes:
-                self._rows.schema.field(axis["key"])  # a KeyError where no column has this name
-            return SweptValues(axes, self._rows)
-
-    def _replay_bars(self) -> Bars:
-        if self._bars is None:
-            self._bars = self._checked(load_source(self.manifest.get("data", {})))
-        return self._bars
-
-    def _checked(self, bars: Bars) -> Bars:
-        expected = self._identity("bars_hash")
-        if not bars.has_hash(expected):
-            raise DataError(other_bars(self.manifest, expected, bars))
-        return bars
-
-
-def _from_bytes(
-    content: bytes, manifest: Mapping[str, Any], bars: Bars | None, grid: Combinations | None
-) -> SweepResult:
-    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-
-    table = pa.ipc.open_stream(content).read_all()
-    return SweepResult.of_tables([table], manifest, bars=bars, grid=grid)
-
-
-def _reopened(path: Path, bars: Bars | None, grid: Combinations | None) -> SweepResult:
-    return SweepResult.open(path, bars=bars, grid=grid)
