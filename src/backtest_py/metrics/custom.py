@@ -113,8 +113,7 @@ class TradeMetric:
     ----------
     function : callable
         Takes a :class:`~backtest_py.BacktestResult`, with its trades, equity and metrics, and
-        returns a float; nan is undefined. Where many are judged it may be called from several
-        threads at once.
+        returns a float; nan is undefined.
     name : str
         What its column is called; the function's own name by default.
     smaller_is_better : bool

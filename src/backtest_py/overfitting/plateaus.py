@@ -210,7 +210,9 @@ class GridValues:
             best = -1
         return Plateaus(worst, median, self._shown(score), counts, best)
 
-    def winner(self, *, cliff: float = 0.5) -> WinnerSurroundings:
+    def winner(
+        self, *, cliff: float = 0.5, among: NDArray[np.bool_] | None = None
+    ) -> WinnerSurroundings:
         """Return the best row, its neighbours' values, and where it stands at an edge or a cliff.
 
         Parameters
@@ -218,6 +220,8 @@ class GridValues:
         cliff : float
             The share of the lead over the median of all rows that one step may cost, between 0 and
             1.
+        among : ndarray of bool, shape (n_rows,), optional
+            Which rows may be the best; all of them by default. Others still are neighbours.
 
         Raises
         ------
@@ -226,8 +230,9 @@ class GridValues:
         """
         limit = share(cliff, "cliff")
         graded = self._graded(self.values)
-        row = int(graded.argmax())
-        if np.isneginf(graded[row]):
+        allowed = graded if among is None else np.where(among, graded, -np.inf)
+        row = int(allowed.argmax())
+        if np.isneginf(allowed[row]):
             return WinnerSurroundings(-1, math.nan, math.nan, math.nan, 0, (), ())
         rows = np.array([row])
         worst, median, counts = self._around(rows)

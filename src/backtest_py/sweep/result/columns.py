@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,9 +16,37 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Direction", "any_true", "floats", "ranking_keys", "small_is_good", "table_bytes"]
+__all__ = [
+    "Direction",
+    "any_true",
+    "floats",
+    "metric_behind",
+    "plateau_columns",
+    "ranking_keys",
+    "small_is_good",
+    "table_bytes",
+]
 
 Direction: TypeAlias = Literal["max", "min"]
+
+_STORED: Final = re.compile(r"plateau_(.+)_(?:worst|median|score)")
+
+
+def plateau_columns(metric: str) -> tuple[str, str, str]:
+    """Return the columns in which plateaus of a metric are stored: worst, median and score.
+
+    Examples
+    --------
+    >>> plateau_columns("sharpe")
+    ('plateau_sharpe_worst', 'plateau_sharpe_median', 'plateau_sharpe_score')
+    """
+    return f"plateau_{metric}_worst", f"plateau_{metric}_median", f"plateau_{metric}_score"
+
+
+def metric_behind(column: str) -> str:
+    """Return the column of which another holds the plateaus; any other column as it is."""
+    stored = _STORED.fullmatch(column)
+    return stored[1] if stored else column
 
 
 def small_is_good(column: str) -> bool:
@@ -30,6 +59,7 @@ def small_is_good(column: str) -> bool:
     >>> small_is_good("sharpe"), small_is_good("rules.stop")
     (False, False)
     """
+    column = metric_behind(column)
     for scenario in Intrabar.__members__:
         metric = column.removesuffix(scenario_column("", scenario))
         if metric in METRICS:

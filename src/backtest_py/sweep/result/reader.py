@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ from backtest_py.errors import ConfigError, DataError
 from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import parse_clock, unknown_name
 from backtest_py.rules import Intrabar
-from backtest_py.sweep.result.columns import small_is_good
+from backtest_py.sweep.result.columns import metric_behind, small_is_good
 from backtest_py.sweep.space.where import parse_condition
 from backtest_py.sweep.store.tables import COMBO_ID, arrow_array, scenario_column
 
@@ -26,10 +27,39 @@ if TYPE_CHECKING:
 
     from backtest_py.sweep.result.columns import Direction
     from backtest_py.sweep.space.where import NameKind
+    from backtest_py.sweep.store.added_columns import AddedColumns
 
-__all__ = ["RowReader"]
+__all__ = ["Filter", "RowReader"]
 
 _BATCH: Final = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rows are read: an Arrow expression, and the columns that it looks at."""
+
+    expression: Any
+    names: frozenset[str]
+
+    @classmethod
+    def at_least(cls, name: str, least: float) -> Filter:
+        """Take rows in which a column has at least some value."""
+        import pyarrow.compute as pc  # noqa: PLC0415 - a heavy import, only where it is used
+
+        return cls(pc.field(name) >= least, frozenset({name}))
+
+    @classmethod
+    def equal(cls, name: str, value: object) -> Filter:
+        """Take rows in which a column has some value."""
+        import pyarrow.compute as pc  # noqa: PLC0415 - a heavy import, only where it is used
+
+        return cls(pc.field(name) == value, frozenset({name}))
+
+    def joined(self, other: Filter | None) -> Filter:
+        """Take rows that another takes too."""
+        if other is None:
+            return self
+        return Filter(other.expression & self.expression, self.names | other.names)
 
 
 class RowReader:
@@ -61,16 +91,24 @@ class RowReader:
         place: str,
         opening: Callable[[], tuple[Any, list[Any]]],
         in_memory: pa.Table | None = None,
+        added: Sequence[AddedColumns] = (),
     ) -> None:
-        self.schema = schema
+        self.schema = _with_fields(schema, added)
+        self._own = tuple(schema.names)
+        self._added = tuple(added)
         self.n_rows = n_rows
-        self.names: tuple[str, ...] = tuple(schema.names)
+        self.names: tuple[str, ...] = tuple(self.schema.names)
         self.in_memory = in_memory
         self._place = place
         self._opening = opening
 
     @classmethod
-    def of_files(cls, files: Mapping[Path, int], place: str | Path) -> RowReader:
+    def of_files(
+        cls,
+        files: Mapping[Path, int],
+        place: str | Path,
+        added: Callable[[Sequence[str]], Sequence[AddedColumns]] = lambda _: (),
+    ) -> RowReader:
         """Read Parquet files; the checksums of their pages are verified on the way.
 
         Parameters
@@ -79,6 +117,8 @@ class RowReader:
             The files, at least one, and the number of rows of each.
         place : str or Path
             What errors call them.
+        added : callable
+            Takes the columns of the files, and returns those that were added beside them.
         """
         import pyarrow.parquet as pq  # noqa: PLC0415 - a heavy import, only where it is used
 
@@ -97,7 +137,7 @@ class RowReader:
                 )
                 return dataset, list(dataset.get_fragments())
 
-        return cls(schema, sum(files.values()), str(place), opening)
+        return cls(schema, sum(files.values()), str(place), opening, added=added(schema.names))
 
     @classmethod
     def of_table(cls, table: pa.Table) -> RowReader:
@@ -136,33 +176,84 @@ class RowReader:
         paths = dict.fromkeys(fragment.path for fragment in self._opened[1])
         return {path: source for source, path in enumerate(paths)}
 
-    def batches(self, columns: Sequence[str], where: Any = None) -> Iterator[tuple[int, Any]]:
+    @cached_property
+    def _more(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+        """The added columns in memory, and the numbers of their rows."""
+        ids, columns = self._added[0].read()
+        for each in self._added[1:]:
+            others, found = each.read()
+            if not np.array_equal(ids, others):
+                raise DataError(f"{each.file} holds other rows than {self._added[0].file}")
+            columns |= found
+        return ids, columns
+
+    def _whole(self, table: pa.Table) -> pa.Table:
+        """Return rows of the sources with their added columns."""
+        if not self._added:
+            return table
+        ids, columns = self._more
+        own = table[COMBO_ID].to_numpy()
+        rows = np.minimum(np.searchsorted(ids, own), len(ids) - 1)
+        if not np.array_equal(ids[rows], own):
+            files = ", ".join(str(each.file) for each in self._added)
+            raise DataError(f"{files} lacks rows of the sweep; store its columns again")
+        for name, values in columns.items():
+            table = table.append_column(name, arrow_array(values[rows]))
+        return table
+
+    def _scanner(
+        self, columns: Sequence[str], where: Filter | None, **options: Any
+    ) -> tuple[Any, Callable[[Any], Iterator[Any]]]:
+        """Return a scanner of the sources, and what makes batches of the answer of its batches."""
+        wanted = list(dict.fromkeys(columns))
+        asked = [*wanted, *(where.names if where else ())]
+        if {*asked} <= {*self._own}:
+            expression = where.expression if where else None
+            scanner = self.dataset.scanner(columns=wanted, filter=expression, **options)
+            return scanner, lambda batch: iter((batch,))
+        own = [name for name in dict.fromkeys([COMBO_ID, *asked]) if name in self._own]
+
+        def answer(batch: Any) -> Iterator[Any]:
+            import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+            import pyarrow.dataset as ds  # noqa: PLC0415
+
+            whole = self._whole(pa.Table.from_batches([batch]))
+            expression = where.expression if where else None
+            found = ds.dataset(whole).to_table(columns=wanted, filter=expression)
+            yield from found.combine_chunks().to_batches()
+
+        return self.dataset.scanner(columns=own, **options), answer
+
+    def batches(
+        self, columns: Sequence[str], where: Filter | None = None
+    ) -> Iterator[tuple[int, Any]]:
         """Yield the number of a source and a record batch of some columns, in any order."""
         with _naming(self._place):
-            scanner = self.dataset.scanner(
-                columns=list(dict.fromkeys(columns)), filter=where, batch_size=_BATCH
-            )
+            scanner, answer = self._scanner(columns, where, batch_size=_BATCH)
             for tagged in scanner.scan_batches():
                 path = getattr(tagged.fragment, "path", "")  # a table in memory has none
-                yield self._source.get(path, 0), tagged.record_batch
+                for batch in answer(tagged.record_batch):
+                    yield self._source.get(path, 0), batch
 
-    def ordered(self, columns: Sequence[str], where: Any = None) -> Iterator[Any]:
+    def ordered(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[Any]:
         """Yield record batches of some columns, one source after another."""
         with _naming(self._place):
             # a batch of all columns is large, so only one is read ahead
-            yield from self.dataset.scanner(
-                columns=list(columns),
-                filter=where,
-                batch_size=_BATCH,
-                batch_readahead=1,
-                fragment_readahead=1,
-            ).to_batches()
+            options = {"batch_size": _BATCH, "batch_readahead": 1, "fragment_readahead": 1}
+            scanner, answer = self._scanner(columns, where, **options)
+            for batch in scanner.to_batches():
+                yield from answer(batch)
 
-    def table(self, columns: Sequence[str], where: Any = None) -> pa.Table:
+    def table(self, columns: Sequence[str], where: Filter | None = None) -> pa.Table:
         """Return some columns, sorted by ``combo_id``."""
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
         wanted = list(dict.fromkeys([*columns, COMBO_ID]))
         with _naming(self._place):
-            table = self.dataset.to_table(columns=wanted, filter=where)
+            scanner, answer = self._scanner(wanted, where)
+            schema = pa.schema([self.schema.field(name) for name in wanted])
+            found = (part for batch in scanner.to_batches() for part in answer(batch))
+            table = pa.Table.from_batches(found, schema)
         ids = table[COMBO_ID].to_numpy()
         if np.any(np.diff(ids) < 0):
             table = table.take(arrow_array(np.argsort(ids, kind="stable")))
@@ -180,30 +271,45 @@ class RowReader:
         """
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-        found = [self.schema.empty_table()]
+        found = [self.dataset.schema.empty_table()]
         with _naming(self._place):
             for source in np.unique(sources):
                 whole = self._parts[source].to_table()
                 wanted = np.isin(whole[COMBO_ID].to_numpy(), ids[sources == source])
                 found.append(whole.take(arrow_array(np.flatnonzero(wanted))))
-        table = pa.concat_tables(found)
+        table = self._whole(pa.concat_tables(found))
         position = np.argsort(table[COMBO_ID].to_numpy())
         return table.take(arrow_array(position[np.argsort(np.argsort(ids))]))
 
-    def condition(self, text: str) -> Any:
-        """Return a condition on columns as an Arrow expression, None where the text is empty.
+    def register(self, connection: Any) -> None:
+        """Give a DuckDB connection the rows as ``sweep``."""
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+        if not self._added:
+            connection.register("sweep", self.dataset)
+            return
+        ids, columns = self._more
+        arrays = {COMBO_ID: ids, **columns}
+        connection.register("own", self.dataset)
+        connection.register("added", pa.table({key: arrow_array(arrays[key]) for key in arrays}))
+        connection.execute("CREATE VIEW sweep AS SELECT * FROM own JOIN added USING (combo_id)")
+
+    def condition(self, text: str) -> Filter | None:
+        """Return a condition on columns as a filter, None where the text is empty.
 
         Raises
         ------
         ConfigError
             If the text is not a condition on these columns.
         """
-        return parse_condition(text, self._kinds()).to_arrow() if text else None
+        if not text:
+            return None
+        condition = parse_condition(text, self._kinds())
+        return Filter(condition.to_arrow(), condition.names)
 
-    def any(self, where: Any) -> bool:
+    def any(self, where: Filter) -> bool:
         """Return whether any row meets a condition."""
-        with _naming(self._place):
-            return bool(self.dataset.head(1, columns=[COMBO_ID], filter=where).num_rows)
+        return any(batch.num_rows for _, batch in self.batches([COMBO_ID], where))
 
     def objectives(self, objectives: Mapping[str, Direction] | Sequence[str]) -> dict[str, bool]:
         """Return for each objective whether small is good, by its direction or the metric."""
@@ -237,17 +343,15 @@ class RowReader:
         ruin = ["ruined"]
         for scenario in Intrabar.__members__:
             others = {scenario_column(metric, scenario) for metric in METRICS}
-            if not others.isdisjoint(columns):
+            if not others.isdisjoint(map(metric_behind, columns)):
                 ruin.append(scenario_column("ruined", scenario))
         return [name for name in ruin if name in self.names]
 
-    def without_ruined(self, condition: Any, columns: Sequence[str]) -> Any:
+    def without_ruined(self, condition: Filter | None, columns: Sequence[str]) -> Filter | None:
         """Leave ruined accounts out of a condition, unless all that meet it are ruined."""
-        import pyarrow.compute as pc  # noqa: PLC0415 - a heavy import, only where it is used
-
         sound = condition
         for name in self.ruin_columns(columns):
-            sound = ~pc.field(name) if sound is None else sound & ~pc.field(name)
+            sound = Filter.equal(name, value=False).joined(sound)
         return sound if sound is None or self.any(sound) else condition
 
     def require_numbers(self, name: str) -> None:
@@ -276,6 +380,15 @@ class RowReader:
         except ConfigError:
             return "text"
         return "clock"
+
+
+def _with_fields(schema: Any, added: Sequence[AddedColumns]) -> Any:
+    """Return a schema with added columns of numbers behind its own."""
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    for name in (name for each in added for name in each.names):
+        schema = schema.append(pa.field(name, pa.float64()))
+    return schema
 
 
 @contextmanager

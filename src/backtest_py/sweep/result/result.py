@@ -7,34 +7,34 @@ days before the ruin, so they may look good.
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
-from operator import index
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import numpy as np
 
-from backtest_py.backtest.job import prepare
-from backtest_py.backtest.result import BacktestResult
-from backtest_py.contract import MetricSettings
-from backtest_py.engines import resolve
 from backtest_py.errors import BacktestWarning, ConfigError
-from backtest_py.sweep.result.columns import any_true, ranking_keys, small_is_good
-from backtest_py.sweep.result.ranking import BestRows, ParetoFront
+from backtest_py.sweep.result.columns import plateau_columns, ranking_keys
+from backtest_py.sweep.result.plateaus import with_columns
+from backtest_py.sweep.result.ranking import ParetoFront
+from backtest_py.sweep.result.replaying import in_threads, replayed
 from backtest_py.sweep.result.rows import SweepRows
 from backtest_py.sweep.result.slices import metric_by_values
-from backtest_py.sweep.store.manifest import believing
+from backtest_py.sweep.result.top import CANDIDATES, Ranking
 from backtest_py.sweep.store.tables import COMBO_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
     import pyarrow as pa
 
+    from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
+    from backtest_py.metrics.custom import Metric
     from backtest_py.sweep.result.columns import Direction
+    from backtest_py.sweep.result.plateaus import PlateauReport
     from backtest_py.sweep.result.reductions import Reduction
+    from backtest_py.sweep.result.top import TopSettings
 
 __all__ = ["SweepResult", "open_sweep"]
 
@@ -96,31 +96,49 @@ class SweepResult(SweepRows):
         self,
         n: int = 20,
         *,
-        by: str = "sharpe",
+        by: Metric = "sharpe",
         ascending: bool | None = None,
         where: str = "",
+        min_trades: int = 0,
         worst_case: bool = False,
+        plateau: bool = False,
+        candidates: int = CANDIDATES,
+        first_by: Metric = "sharpe",
     ) -> pd.DataFrame:
         """Return the best combinations, best first; warn where the sweep is not complete.
 
         Numbers come first, then undefined ones (``nan``), and ruined accounts last, whatever
-        column decides and in either direction. Ties are ordered by ``combo_id``. To see ruined
-        accounts alone, ask for them: ``where="ruined"``.
+        decides and in either direction. Ties are ordered by ``combo_id``. To see ruined accounts
+        alone, ask for them: ``where="ruined"``.
 
         Parameters
         ----------
         n : int
             How many.
-        by : str
-            Column that decides: a metric or a parameter.
+        by : str, ColumnMetric, TradeMetric or callable
+            What decides: a column (a metric or a parameter), or a metric of your own, whose value
+            is then a column of its name. A plain function is taken for a
+            :class:`~backtest_py.ColumnMetric`: it sees the rows that meet ``where``.
         ascending : bool, optional
             Whether small is good. By default that depends on the metric: small drawdowns and
             losses are good, and large values of everything else.
         where : str
             A condition on columns, such as ``"total_trades >= 100"``.
+        min_trades : int
+            Leave out rows with fewer trades.
         worst_case : bool
             Rank by the worse of both scenarios, ``stop_first`` and ``target_first``; the sweep
             must have computed both. An account that is ruined in either counts as ruined.
+        plateau : bool
+            Rank by the worst of a row's own metric and those of its neighbours, which are one step
+            of one parameter away; see :meth:`plateaus`. ``plateau_worst`` and ``plateau_median``
+            of the neighbours stand beside the metric. All rows count as neighbours, whatever
+            ``where`` and ``min_trades`` leave out.
+        candidates : int
+            For a :class:`~backtest_py.TradeMetric`: so many rows, at least ``n``, the best by
+            ``first_by``, are replayed and then ranked by it. No other row can come up.
+        first_by : str, ColumnMetric or callable
+            What chooses the candidates.
 
         Returns
         -------
@@ -130,40 +148,172 @@ class SweepResult(SweepRows):
         Raises
         ------
         ConfigError
-            If a column or scenario does not exist, or ``where`` is not a condition.
+            If a column or scenario does not exist, ``where`` is not a condition, or an own metric
+            fails.
         DataError
-            If a file is damaged.
+            If a file is damaged, or the bars to replay are not those that were swept.
         """
-        best = self.top_table(n, by=by, ascending=ascending, where=where, worst_case=worst_case)
-        if not self.complete:
-            warnings.warn(f"{self.completeness}; resume the sweep", BacktestWarning, stacklevel=2)
+        how = Ranking(by, ascending, where, min_trades, worst_case, plateau, candidates, first_by)
+        best = how.best(n, self._rows, self._axes, self._replays)
+        self._warn_of_missing()
         frame: pd.DataFrame = best.to_pandas()
         return frame
 
-    def top_table(
+    def top_table(self, n: int = 20, **how: Unpack[TopSettings]) -> pa.Table:
+        """Return the rows of :meth:`top` as a pyarrow table, without importing pandas."""
+        return Ranking(**how).best(n, self._rows, self._axes, self._replays)
+
+    def plateaus(self, by: Metric = "sharpe") -> pd.DataFrame:
+        """Return for each combination what a metric is one step away in the grid.
+
+        The neighbours of a combination are those one step up or down along one parameter, in the
+        order in which the grid lists its values. A neighbour whose metric is undefined or whose
+        account is ruined counts as the worst. Combinations that the sweep left out are nobody's
+        neighbours.
+
+        Parameters
+        ----------
+        by : str, ColumnMetric or callable
+            The metric.
+
+        Returns
+        -------
+        DataFrame
+            One row for each combination, by ``combo_id``: the parameters, the metric (nan where the
+            account is ruined), ``plateau_worst`` and ``plateau_median`` over the neighbours (nan
+            where there is none), ``plateau_score``, the worse of the metric and ``plateau_worst``,
+            by which ``top`` ranks, ``n_neighbours``, and ``ruined``.
+
+        Raises
+        ------
+        ConfigError
+            If the column does not exist, a parameter was drawn from a continuous range, or no two
+            rows are neighbours.
+        DataError
+            If a file is damaged.
+
+        Examples
+        --------
+        >>> import backtest_py as bt
+        >>> grid = {"rules.stop": [1.0, 1.5, 2.0], "strategy.lookback": [5, 10]}
+        >>> found = bt.sweep(bt.synthetic_bars(n_days=20), grid=grid).plateaus("total_return")
+        >>> found["n_neighbours"].tolist()
+        [2, 2, 3, 3, 2, 2]
+        """
+        surface, axes = Ranking(by).surface(self._rows, self._axes()), self._axes()
+        kept = [COMBO_ID, *(axis["key"] for axis in axes)]
+        kept += [name for name in ("ruined",) if name in self.columns]
+        columns = {
+            surface.name: surface.metric,
+            **surface.columns(),
+            "plateau_score": surface.around.score,
+            "n_neighbours": surface.around.n_neighbours,
+        }
+        table = with_columns(self._rows.table(kept), columns, kept[len(axes)])
+        self._warn_of_missing()
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
+
+    def plateau_report(
         self,
-        n: int = 20,
+        by: Metric = "sharpe",
         *,
-        by: str = "sharpe",
         ascending: bool | None = None,
         where: str = "",
+        min_trades: int = 0,
         worst_case: bool = False,
-    ) -> pa.Table:
-        """Return the rows of :meth:`top` as a pyarrow table, without importing pandas."""
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-            raise ConfigError(f"n = {n!r} is not allowed; give a whole number of at least 1")
-        small = small_is_good(by) if ascending is None else ascending
-        self._rows.require_numbers(by)
-        columns = [by, self._rows.other_scenario(by)] if worst_case else [by]
-        ruin = self._rows.ruin_columns(columns)
-        best = BestRows(int(n))
-        wanted = [COMBO_ID, *columns, *ruin]
-        for source, batch in self._rows.batches(wanted, self._rows.condition(where)):
-            # the largest key is the worst case, and nan if either is
-            keys = ranking_keys(batch, dict.fromkeys(columns, small)).max(axis=0)
-            ids = batch[COMBO_ID].to_numpy()
-            best.add(keys, ids, ruined=any_true(batch, ruin), source=source)
-        return self._rows.take(best.ids, best.sources)
+    ) -> PlateauReport:
+        """Return the best row beside the best plateau, with cliffs, edges and sensitivities.
+
+        Parameters
+        ----------
+        by : str, ColumnMetric or callable
+            The metric.
+        ascending, where, min_trades, worst_case
+            As :meth:`top` takes them. Rows that they leave out are not the best, but still
+            neighbours.
+
+        Returns
+        -------
+        PlateauReport
+            ``print`` shows it in plain words.
+
+        Raises
+        ------
+        ConfigError, DataError
+            As :meth:`plateaus`.
+        """
+        how = Ranking(by, ascending, where, min_trades, worst_case)
+        surface, condition = how.surface(self._rows, self._axes()), how.condition(self._rows)
+        if condition is None:
+            return surface.report()
+        admitted = self._rows.table([COMBO_ID], condition)[COMBO_ID].to_numpy()
+        return surface.report(np.isin(surface.ids, admitted, assume_unique=True))
+
+    def store_plateaus(self, by: str = "sharpe") -> Self:
+        """Return this sweep with its plateaus as columns, which conditions and rankings may name.
+
+        They are ``plateau_BY_worst``, ``plateau_BY_median`` and ``plateau_BY_score``, as
+        :meth:`plateaus` describes them. Of a sweep on disk they are written to a file of their own
+        beside the results, and :func:`backtest_py.open_sweep` shows them from then on.
+
+        Parameters
+        ----------
+        by : str
+            The metric.
+
+        Raises
+        ------
+        ConfigError
+            If the sweep is not complete, or as :meth:`plateaus`.
+        DataError
+            If a file is damaged.
+        StorageError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import backtest_py as bt
+        >>> grid = {"rules.stop": [1.0, 1.5, 2.0], "strategy.lookback": [5, 10]}
+        >>> sweep = bt.sweep(bt.synthetic_bars(n_days=20), grid=grid)
+        >>> sweep.store_plateaus("total_return").top(1, by="plateau_total_return_score").shape
+        (1, 45)
+        """
+        if not isinstance(by, str):
+            raise ConfigError(f"by = {by!r} cannot be stored; give the name of a column")
+        if not self.complete:
+            raise ConfigError(
+                f"plateaus are stored of a complete sweep, and {self.completeness}; resume it first"
+            )
+        surface = Ranking(by).surface(self._rows, self._axes())
+        around = surface.around
+        arrays = around.worst, around.median, around.score
+        columns = dict(zip(plateau_columns(by), arrays, strict=True))
+        return self._with_columns(f"plateau_{by}", surface.ids, columns)
+
+    def sensitivity(self, by: Metric = "sharpe") -> pd.DataFrame:
+        """Return how much a metric hangs on each parameter, all others taken together.
+
+        Parameters
+        ----------
+        by : str, ColumnMetric or callable
+            The metric; rows where it is undefined, and ruined ones, do not count.
+
+        Returns
+        -------
+        DataFrame
+            One row for each parameter, the most important first: ``explained``, the share of the
+            metric's variance that the means by its values explain, 0 to 1; ``range_of_means``;
+            ``best_value`` and ``worst_value`` with their means; ``n_values``.
+
+        Raises
+        ------
+        ConfigError, DataError
+            As :meth:`plateaus`.
+        """
+        found = Ranking(by).surface(self._rows, self._axes()).sensitivity()
+        self._warn_of_missing()
+        return found
 
     def pareto(
         self,
@@ -304,16 +454,20 @@ class SweepResult(SweepRows):
         DataError
             If the bars are not those that were swept.
         """
-        strategy, rules, contract = self.grid.settings(combo_id)
-        bars = self._replay_bars()
-        with believing("the sweep"):
-            metrics = MetricSettings.from_mapping(self._identity("metrics"))
-            first, last = map(index, self._identity("range"))
-            if not 0 <= first < last <= len(bars):
-                raise ValueError(f"range = {first}, {last} of {len(bars)} bars")
-        signals = strategy.compute(bars)
-        job = prepare(bars, strategy, signals, rules, contract, metrics, None)
-        job = replace(job, first=first, last=last)
-        engine, _ = resolve(self._identity("engine"), job)
-        reason = f"the sweep ran on {engine.name}"
-        return BacktestResult(job, engine.run(job), engine, reason)
+        settings = self.grid.settings(combo_id)
+        return replayed(self._replay_bars(), settings, self._identity)
+
+    def _replays(self, combo_ids: Iterable[int]) -> Iterator[BacktestResult]:
+        bars, grid = self._replay_bars(), self.grid
+        # a user's own function may not bear to be called by several threads at once
+        threads = 1 if grid.strategy.computes_signals else 0
+        settings = map(grid.settings, combo_ids)
+        return in_threads(lambda each: replayed(bars, each, self._identity), settings, threads)
+
+    def _axes(self) -> Sequence[Mapping[str, Any]]:
+        return self._swept.axes
+
+    def _warn_of_missing(self) -> None:
+        """Warn the caller of a method where the sweep is not complete."""
+        if not self.complete:
+            warnings.warn(f"{self.completeness}; resume the sweep", BacktestWarning, stacklevel=3)

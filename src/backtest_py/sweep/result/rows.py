@@ -19,14 +19,18 @@ from backtest_py.sweep.result.completeness import Completeness
 from backtest_py.sweep.result.reader import RowReader
 from backtest_py.sweep.result.slices import SweptValues
 from backtest_py.sweep.space.sample import grid_from_mapping
+from backtest_py.sweep.store.added_columns import added_columns, write_columns
 from backtest_py.sweep.store.manifest import believing, read_manifest
 from backtest_py.sweep.store.store import done_shards
+from backtest_py.sweep.store.tables import arrow_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
     from backtest_py.sweep.space.combinations import Combinations
@@ -73,8 +77,11 @@ class SweepRows:
             raise DataError(
                 f"{path} holds no shard that is done; resume the sweep (--resume): {done}"
             )
+        n_rows = sum(files.values())
         opened = cls(
-            RowReader.of_files(files, path),
+            RowReader.of_files(
+                files, path, lambda taken: added_columns(path, manifest, n_rows, taken)
+            ),
             manifest,
             bars=bars,
             grid=grid,
@@ -210,7 +217,7 @@ class SweepRows:
                 'install it with: pip install "backtest-py[query]"'
             ) from error
         with duckdb.connect() as connection:
-            connection.register("sweep", self._rows.dataset)
+            self._rows.register(connection)
             answer: pd.DataFrame = connection.execute(query).fetch_df()
         return answer
 
@@ -265,6 +272,20 @@ class SweepRows:
         return f"sweep of {name}{place}, {status}: {done}{combos} of {keys}"
 
     # shared by the methods above
+
+    def _with_columns(
+        self, name: str, ids: NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]
+    ) -> Self:
+        """Return this sweep with more columns of all rows, by ascending ids; stored if it is."""
+        if self._directory is not None:
+            write_columns(self._directory, self.manifest, name, ids, columns)
+            return self.open(self._directory, bars=self._bars, grid=self._given_grid)
+        table = self._rows.table(self.columns)
+        for column, values in columns.items():
+            if column in table.column_names:
+                table = table.drop_columns(column)
+            table = table.append_column(column, arrow_array(values))
+        return self.of_tables([table], self.manifest, bars=self._bars, grid=self._given_grid)
 
     def _identity(self, key: str) -> Any:
         try:

@@ -10,6 +10,7 @@ import numpy as np
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import unknown_name
 from backtest_py.sweep.result.columns import floats, small_is_good
+from backtest_py.sweep.result.reader import Filter
 from backtest_py.sweep.result.reductions import ReducedGroups
 from backtest_py.sweep.store.manifest import believing
 
@@ -38,16 +39,21 @@ class SweptValues:
         ``"values"``.
     rows : RowReader
         Where the values of a parameter that was drawn from a range are read.
+
+    Attributes
+    ----------
+    axes : sequence of mapping
+        As given.
     """
 
     def __init__(self, axes: Sequence[Mapping[str, Any]], rows: RowReader) -> None:
-        self._axes = axes
+        self.axes = axes
         self._rows = rows
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Full keys of the swept parameters, in the order of the grid."""
-        return tuple(axis["key"] for axis in self._axes)
+        return tuple(axis["key"] for axis in self.axes)
 
     def of(self, key: str) -> list[Any]:
         """Return the values of a parameter.
@@ -85,7 +91,7 @@ class SweptValues:
     @believing("the sweep")
     def _values(self) -> dict[str, list[Any]]:
         found = {}
-        for axis in self._axes:
+        for axis in self.axes:
             values = axis.get("values")
             if values is None:  # drawn from a continuous range
                 values = self._rows.table([axis["key"]])[axis["key"]].unique().to_pylist()
@@ -115,8 +121,7 @@ def metric_by_values(
     rows.require_numbers(by)
     condition = rows.condition(where)
     for key, value in fixed.items():
-        equal = pc.field(key) == swept.match(key, value)
-        condition = equal if condition is None else condition & equal
+        condition = Filter.equal(key, swept.match(key, value)).joined(condition)
     if reduce == "best":
         reduce = "min" if small_is_good(by) else "max"
         condition = rows.without_ruined(condition, [by])
