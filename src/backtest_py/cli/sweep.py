@@ -22,7 +22,8 @@ from backtest_py.cli.options import (
     print_json,
 )
 from backtest_py.errors import BacktestError, ConfigError
-from backtest_py.parameters import counted
+from backtest_py.metrics.catalogue import METRICS
+from backtest_py.parameters import counted, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ __all__ = ["commands"]
 EXIT_INTERRUPTED: Final = 130
 BEST: Final = 10
 """Combinations that are shown when a sweep ends."""
+FEW: Final = 30
+"""Trades below which a row says little."""
 UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 commands = typer.Typer()
@@ -75,6 +78,10 @@ def sweep(
     skip_gate: Annotated[
         bool, typer.Option("--skip-gate", help="Begin without comparing both engines.")
     ] = False,
+    plateau: Annotated[
+        str,
+        typer.Option(metavar="METRIC", help="Keep the plateaus of a metric as columns in DIR."),
+    ] = "",
     metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     as_json: Json = False,
 ) -> None:
@@ -100,10 +107,15 @@ def sweep(
         raise ConfigError(
             "no directory for the results; give --out DIR, or --dry-run to see the plan"
         )
+    if plateau and plateau not in METRICS:
+        raise unknown_name("metric", plateau, METRICS)
     if skip_gate:
         how["gate"] = None
     how |= {"out": out, "resume": resume, "processes": processes}
-    _report(_swept(config, how, silent=as_json), out, as_json=as_json)
+    result = _swept(config, how, silent=as_json)
+    if plateau:
+        result = result.store_plateaus(plateau)
+    _report(result, out, as_json=as_json)
 
 
 def _swept(config: Config, how: dict[str, Any], *, silent: bool) -> SweepResult:
@@ -151,13 +163,28 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
 def top(
     directory: Directory,
     *,
-    by: Annotated[str, typer.Option(metavar="COLUMN", help="What to rank by.")] = "sharpe",
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN", help='What to rank by, or arithmetic: "total_return/max_drawdown".'
+        ),
+    ] = "sharpe",
     n: Annotated[int, typer.Option("-n", help="How many.")] = 20,
     where: Annotated[
         str, typer.Option(metavar="CONDITION", help='Such as "total_trades >= 100".')
     ] = "",
+    min_trades: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Leave out rows with fewer trades.")
+    ] = 0,
     worst_case: Annotated[
         bool, typer.Option("--worst-case", help="Rank by the worse of both scenarios.")
+    ] = False,
+    plateau: Annotated[
+        bool,
+        typer.Option("--plateau", help="Rank by the worst that one step of a parameter may cost."),
+    ] = False,
+    store: Annotated[
+        bool, typer.Option("--store", help="With --plateau: keep the plateaus as columns in DIR.")
     ] = False,
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write them as CSV instead.")
@@ -170,34 +197,59 @@ def top(
     """
     from backtest_py.sweep.result.result import open_sweep  # noqa: PLC0415
 
+    if store and not plateau:
+        raise ConfigError("--store keeps plateaus; give --plateau with it")
     result = open_sweep(directory)
-    best = result.top_table(n, by=by, where=where, worst_case=worst_case)
+    if store:
+        result = result.store_plateaus(by)
+    how: dict[str, Any] = {"where": where, "min_trades": min_trades, "worst_case": worst_case}
+    best = result.top_table(n, by=by, plateau=plateau, **how)
+    report = result.plateau_report(by, **how) if plateau else None
     if not result.complete:
         typer.echo(
             f"warning: the sweep in {directory} is not complete: {result.completeness}; what is "
             "missing may be better, sweep --resume computes it",
             err=True,
         )
+    if not min_trades and not re.search(r"\btotal_trades\b", where):
+        _ask_for_min_trades(best)
     if csv is not None:
         _write_csv(best, csv)
     if as_json:
         facts = result.completeness.to_mapping()
-        print_json({"kind": "top", "by": by, **facts, "rows": _json_rows(best)})
+        around = {"plateau": _strict(report.to_mapping())} if report else {}
+        print_json({"kind": "top", "by": by, **facts, **around, "rows": _json_rows(best)})
         return
     if best.num_rows == 0:
-        typer.echo(_nothing_matches(where, len(result)))
+        typer.echo(_nothing_matches(where, min_trades, len(result)))
     if csv is not None:
         typer.echo(f"Wrote {csv}")
     elif best.num_rows > 0:
-        from backtest_py.report.sweep_tables import show_best  # noqa: PLC0415
+        from backtest_py.report.sweep_tables import show_best, show_plateaus  # noqa: PLC0415
 
         show_best(best, by)
+        if report is not None:
+            show_plateaus(report)
 
 
-def _nothing_matches(where: str, n_rows: int) -> str:
-    if not where:
+def _ask_for_min_trades(best: pa.Table) -> None:
+    """Say how many of the rows shown rest on so few trades that they tell little."""
+    few = sum(trades < FEW for trades in best["total_trades"].to_pylist())
+    if few:
+        rest = "rests" if few == 1 else "rest"
+        typer.echo(
+            f"note: {few:,} of {counted(best.num_rows, 'row')} shown {rest} on fewer than {FEW} "
+            f"trades, too few to tell luck from skill; --min-trades {FEW} leaves them out",
+            err=True,
+        )
+
+
+def _nothing_matches(where: str, min_trades: int, n_rows: int) -> str:
+    asked = [f"--where {where!r}"] if where else []
+    asked += [f"--min-trades {min_trades}"] if min_trades else []
+    if not asked:
         return "the sweep has no row: no combination is done"
-    return f"nothing of {counted(n_rows, 'row')} matches --where {where!r}"
+    return f"nothing of {counted(n_rows, 'row')} matches {' and '.join(asked)}"
 
 
 @commands.command()
@@ -246,6 +298,15 @@ def _bytes(text: str) -> int:
 
 def _json_rows(table: pa.Table) -> list[dict[str, Any]]:
     return [{name: json_value(value) for name, value in row.items()} for row in table.to_pylist()]
+
+
+def _strict(value: Any) -> Any:
+    """Return values in mappings and sequences as strict JSON holds them."""
+    if isinstance(value, dict):
+        return {str(name): _strict(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(each) for each in value]
+    return json_value(value)
 
 
 def _write_csv(table: pa.Table, file: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
@@ -11,6 +13,8 @@ from backtest_py.metrics.catalogue import CATALOGUE
 from backtest_py.report.tables import facts_table, number, rows_table, show
 from backtest_py.rules import Intrabar
 from backtest_py.sweep.progress import duration_text
+from backtest_py.sweep.result.columns import metric_behind
+from backtest_py.sweep.result.plateaus import MEDIAN, WORST
 from backtest_py.sweep.store.tables import scenario_column
 
 if TYPE_CHECKING:
@@ -19,9 +23,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.table import Table
 
+    from backtest_py.sweep.result.plateaus import PlateauReport
     from backtest_py.sweep.result.result import SweepResult
 
-__all__ = ["show_best", "show_sweep"]
+__all__ = ["show_best", "show_plateaus", "show_sweep"]
 
 SHOWN: Final = ("total_trades", "total_return", "profit_factor", "sharpe", "max_drawdown")
 """Metrics beside the one that decides; the files have all."""
@@ -60,11 +65,14 @@ def show_best(best: pa.Table, by: str) -> None:
     by : str
         The column that decided, which is shown with some others.
     """
-    keys = [name for name in best.column_names if "." in name]
+    keys = [name for name in best.column_names if "." in name and name != by]
+    beside = [name for name in (WORST, MEDIAN) if name in best.column_names]
     ruined = [name for name in RUIN if name in best.column_names and any(best[name].to_pylist())]
-    names = list(dict.fromkeys(["combo_id", *keys, by, *ruined, *SHOWN]))
+    names = list(dict.fromkeys(["combo_id", *keys, by, *beside, *ruined, *SHOWN]))
     cells = {
-        _short(name, names): [_cell(name, value) for value in best[name].to_pylist()]
+        _short(name, names): [
+            _cell(by if name in beside else name, value) for value in best[name].to_pylist()
+        ]
         for name in names
     }
     width = Console().width
@@ -78,6 +86,11 @@ def show_best(best: pa.Table, by: str) -> None:
     while start < best.num_rows:
         table, start = _turned(cells, start, best.num_rows, width)
         show(table)
+
+
+def show_plateaus(report: PlateauReport) -> None:
+    """Print the best row beside the best plateau, in words."""
+    show("", report.text)
 
 
 def _turned(cells: Mapping[str, list[str]], start: int, stop: int, width: int) -> tuple[Table, int]:
@@ -96,15 +109,19 @@ def _width(table: Table) -> int:
 
 
 def _cell(name: str, value: Any) -> str:
-    info = CATALOGUE.get(name)
+    info = CATALOGUE.get(metric_behind(name))
     if info is not None:
         return number(value, info.unit)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return "n/a" if math.isnan(value) else f"{value:g}"
 
 
 def _short(name: str, names: list[str]) -> str:
     """Return a key without its section, if no other key ends with the same name."""
+    if not re.fullmatch(r"\w+\.\w+", name):
+        return name
     last = name.rpartition(".")[2]
     return last if [other.rpartition(".")[2] for other in names].count(last) == 1 else name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from backtest_py.overfitting.plateaus import Plateaus
     from backtest_py.sweep.result.reader import RowReader
 
-__all__ = ["MetricOnGrid", "PlateauReport", "PlateauRow", "Step"]
+__all__ = ["MEDIAN", "WORST", "MetricOnGrid", "PlateauReport", "PlateauRow", "Step", "with_columns"]
 
 MEDIAN: Final = "plateau_median"
 WORST: Final = "plateau_worst"
@@ -147,13 +148,11 @@ class MetricOnGrid:
         ``values``.
     grid : GridValues
         The same with its places.
-    around : Plateaus
-        What the neighbours are worth.
 
     Raises
     ------
     ConfigError
-        If an axis is continuous, or no two rows are neighbours.
+        If an axis is continuous.
     """
 
     def __init__(
@@ -179,13 +178,24 @@ class MetricOnGrid:
         self._axes = [(axis["key"], list(axis["values"])) for axis in axes]
         shape = [len(values) for _, values in self._axes] or [1]
         self.grid = GridValues(values, shape, ids, better="small" if small else "large")
-        self.around: Plateaus = self.grid.plateaus()
-        if len(ids) > 1 and not self.around.n_neighbours.any():
+
+    @cached_property
+    def around(self) -> Plateaus:
+        """What the neighbours are worth.
+
+        Raises
+        ------
+        ConfigError
+            If there are several rows, and no two are neighbours.
+        """
+        found = self.grid.plateaus()
+        if len(self.ids) > 1 and not found.n_neighbours.any():
             raise ConfigError(
-                f"no two of the {len(ids):,} rows are neighbours in the grid of "
+                f"no two of the {len(self.ids):,} rows are neighbours in the grid of "
                 f"{counted(self.grid.size, 'combination')}, so there are no plateaus; sweep the "
                 "whole grid, or one of fewer values around the best row"
             )
+        return found
 
     @classmethod
     def of_columns(

@@ -15,7 +15,7 @@ from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import parse_clock, unknown_name
 from backtest_py.rules import Intrabar
 from backtest_py.sweep.result.columns import metric_behind, small_is_good
-from backtest_py.sweep.space.where import parse_condition
+from backtest_py.sweep.space.where import parse_condition, parse_formula
 from backtest_py.sweep.store.tables import COMBO_ID, arrow_array, scenario_column
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.sweep.result.columns import Direction
-    from backtest_py.sweep.space.where import NameKind
+    from backtest_py.sweep.space.where import Formula, NameKind
     from backtest_py.sweep.store.added_columns import AddedColumns
 
 __all__ = ["Filter", "RowReader"]
@@ -306,6 +306,18 @@ class RowReader:
             return None
         condition = parse_condition(text, self._kinds())
         return Filter(condition.to_arrow(), condition.names)
+
+    def formula(self, text: str, argument: str) -> Formula:
+        """Return arithmetic on columns of numbers.
+
+        Raises
+        ------
+        ConfigError
+            If the text is nothing else than that; errors call it ``argument``.
+        """
+        kinds = self._kinds().items()
+        numbers = {name: kind for name, kind in kinds if kind == "number"}
+        return parse_formula(text, numbers, source=argument)
 
     def any(self, where: Filter) -> bool:
         """Return whether any row meets a condition."""

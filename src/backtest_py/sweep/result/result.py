@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.metrics.custom import Metric
     from backtest_py.sweep.result.columns import Direction
-    from backtest_py.sweep.result.plateaus import PlateauReport
+    from backtest_py.sweep.result.plateaus import MetricOnGrid, PlateauReport
     from backtest_py.sweep.result.reductions import Reduction
     from backtest_py.sweep.result.top import TopSettings
 
@@ -116,9 +116,10 @@ class SweepResult(SweepRows):
         n : int
             How many.
         by : str, ColumnMetric, TradeMetric or callable
-            What decides: a column (a metric or a parameter), or a metric of your own, whose value
-            is then a column of its name. A plain function is taken for a
-            :class:`~backtest_py.ColumnMetric`: it sees the rows that meet ``where``.
+            What decides: a column (a metric or a parameter); arithmetic on columns, such as
+            ``"total_return / max_drawdown"``; or a metric of your own. Its value is then a column
+            of its name. A plain function is taken for a :class:`~backtest_py.ColumnMetric`: it
+            sees the rows that meet ``where``.
         ascending : bool, optional
             Whether small is good. By default that depends on the metric: small drawdowns and
             losses are good, and large values of everything else.
@@ -153,15 +154,25 @@ class SweepResult(SweepRows):
         DataError
             If a file is damaged, or the bars to replay are not those that were swept.
         """
-        how = Ranking(by, ascending, where, min_trades, worst_case, plateau, candidates, first_by)
-        best = how.best(n, self._rows, self._axes, self._replays)
+        best = self.top_table(
+            n,
+            by=by,
+            ascending=ascending,
+            where=where,
+            min_trades=min_trades,
+            worst_case=worst_case,
+            plateau=plateau,
+            candidates=candidates,
+            first_by=first_by,
+        )
         self._warn_of_missing()
         frame: pd.DataFrame = best.to_pandas()
         return frame
 
     def top_table(self, n: int = 20, **how: Unpack[TopSettings]) -> pa.Table:
         """Return the rows of :meth:`top` as a pyarrow table, without importing pandas."""
-        return Ranking(**how).best(n, self._rows, self._axes, self._replays)
+        ranking = Ranking(**how).on(self._rows)
+        return ranking.best(n, self._rows, self._axes, self._replays)
 
     def plateaus(self, by: Metric = "sharpe") -> pd.DataFrame:
         """Return for each combination what a metric is one step away in the grid.
@@ -200,7 +211,7 @@ class SweepResult(SweepRows):
         >>> found["n_neighbours"].tolist()
         [2, 2, 3, 3, 2, 2]
         """
-        surface, axes = Ranking(by).surface(self._rows, self._axes()), self._axes()
+        surface, axes = self._surface(Ranking(by)), self._axes()
         kept = [COMBO_ID, *(axis["key"] for axis in axes)]
         kept += [name for name in ("ruined",) if name in self.columns]
         columns = {
@@ -244,7 +255,7 @@ class SweepResult(SweepRows):
             As :meth:`plateaus`.
         """
         how = Ranking(by, ascending, where, min_trades, worst_case)
-        surface, condition = how.surface(self._rows, self._axes()), how.condition(self._rows)
+        surface, condition = self._surface(how), how.condition(self._rows)
         if condition is None:
             return surface.report()
         admitted = self._rows.table([COMBO_ID], condition)[COMBO_ID].to_numpy()
@@ -276,16 +287,17 @@ class SweepResult(SweepRows):
         >>> import backtest_py as bt
         >>> grid = {"rules.stop": [1.0, 1.5, 2.0], "strategy.lookback": [5, 10]}
         >>> sweep = bt.sweep(bt.synthetic_bars(n_days=20), grid=grid)
-        >>> sweep.store_plateaus("total_return").top(1, by="plateau_total_return_score").shape
-        (1, 45)
+        >>> sweep.store_plateaus("total_return").columns[-1]
+        'plateau_total_return_score'
         """
         if not isinstance(by, str):
             raise ConfigError(f"by = {by!r} cannot be stored; give the name of a column")
+        self._known([by])
         if not self.complete:
             raise ConfigError(
                 f"plateaus are stored of a complete sweep, and {self.completeness}; resume it first"
             )
-        surface = Ranking(by).surface(self._rows, self._axes())
+        surface = self._surface(Ranking(by))
         around = surface.around
         arrays = around.worst, around.median, around.score
         columns = dict(zip(plateau_columns(by), arrays, strict=True))
@@ -311,7 +323,7 @@ class SweepResult(SweepRows):
         ConfigError, DataError
             As :meth:`plateaus`.
         """
-        found = Ranking(by).surface(self._rows, self._axes()).sensitivity()
+        found = self._surface(Ranking(by)).sensitivity()
         self._warn_of_missing()
         return found
 
@@ -466,6 +478,9 @@ class SweepResult(SweepRows):
 
     def _axes(self) -> Sequence[Mapping[str, Any]]:
         return self._swept.axes
+
+    def _surface(self, how: Ranking) -> MetricOnGrid:
+        return how.on(self._rows).surface(self._rows, self._axes())
 
     def _warn_of_missing(self) -> None:
         """Warn the caller of a method where the sweep is not complete."""

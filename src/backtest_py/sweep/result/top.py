@@ -31,6 +31,8 @@ __all__ = ["CANDIDATES", "Ranking", "TopSettings"]
 
 CANDIDATES: Final = 1_000
 """Rows that are replayed for a metric of trades."""
+_ARITHMETIC: Final = frozenset("+-*/( ")
+"""What tells arithmetic on columns from the name of one."""
 
 
 class TopSettings(TypedDict, total=False):
@@ -97,6 +99,14 @@ class Ranking:
             return self.ascending
         by = self.metric
         return small_is_good(by) if isinstance(by, str) else by.smaller_is_better
+
+    def on(self, rows: RowReader) -> Ranking:
+        """Return this ranking with arithmetic on columns as the metric that it gives."""
+        by = self.metric
+        if not isinstance(by, str) or by in rows.names or _ARITHMETIC.isdisjoint(by):
+            return self
+        formula = rows.formula(by, "by")
+        return replace(self, by=ColumnMetric(formula.evaluate, by))
 
     def columns(self, rows: RowReader) -> list[str]:
         """Return the columns that decide, none for an own metric; refuse texts."""
@@ -194,7 +204,7 @@ class Ranking:
         replays: Callable[[Iterable[int]], Iterator[BacktestResult]],
     ) -> pa.Table:
         """Replay the best rows by another metric, and rank these by their trades."""
-        first = replace(self, by=self.first_by, ascending=None)
+        first = replace(self, by=self.first_by, ascending=None).on(rows)
         found = first.best(max(n, self.candidates), rows, axes, replays)
         refuse_taken(by.name, found.column_names)
         ids = found[COMBO_ID].to_numpy()

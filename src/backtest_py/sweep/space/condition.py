@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["OPERATORS", "Apply", "Column", "Condition", "Kind", "Steps", "Value"]
+__all__ = ["OPERATORS", "Apply", "Column", "Condition", "Formula", "Kind", "Steps", "Value"]
 
 Kind: TypeAlias = Literal["number", "clock", "bool", "text"]
 
@@ -88,8 +88,7 @@ class Condition:
     @property
     def names(self) -> frozenset[str]:
         """Full names of the columns that it looks at."""
-        steps = (step for part in self.parts for step in part)
-        return frozenset(step.key for step in steps if isinstance(step, Column))
+        return _names(self.parts)
 
     @property
     def conjuncts(self) -> tuple[Condition, ...]:
@@ -110,16 +109,8 @@ class Condition:
         ndarray of bool
             Of the columns' common shape.
         """
-
-        def operand(step: Value | Column) -> Any:
-            if isinstance(step, Value):
-                return np.asarray(step.value)
-            column = columns[step.key]
-            return column.astype(np.float64) if step.kind in {"number", "clock"} else column
-
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            results = [_run(part, operand, OPERATORS) for part in self.parts]
-            return np.asarray(reduce(np.logical_and, results), dtype=np.bool_)
+        results = [_on_arrays(part, columns) for part in self.parts]
+        return np.asarray(reduce(np.logical_and, results), dtype=np.bool_)
 
     def bounds(self, columns: Mapping[str, NDArray[Any]]) -> tuple[bool, bool]:
         """Return whether the condition surely holds everywhere, and whether it may hold anywhere.
@@ -161,6 +152,47 @@ class Condition:
             return _arrow_minutes(column) if step.kind == "clock" else column
 
         return reduce(operator.and_, (_run(part, operand, operators) for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A number that named columns give.
+
+    Attributes
+    ----------
+    text : str
+        As it was written.
+    steps : Steps
+        The expression.
+    """
+
+    text: str
+    steps: Steps
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Full names of the columns that it looks at."""
+        return _names((self.steps,))
+
+    def evaluate(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        """Return the number of every row; columns as :meth:`Condition.evaluate` takes them."""
+        return np.asarray(_on_arrays(self.steps, columns), dtype=np.float64)
+
+
+def _names(parts: tuple[Steps, ...]) -> frozenset[str]:
+    steps = (step for part in parts for step in part)
+    return frozenset(step.key for step in steps if isinstance(step, Column))
+
+
+def _on_arrays(steps: Steps, columns: Mapping[str, NDArray[Any]]) -> Any:
+    def operand(step: Value | Column) -> Any:
+        if isinstance(step, Value):
+            return np.asarray(step.value)
+        column = columns[step.key]
+        return column.astype(np.float64) if step.kind in {"number", "clock"} else column
+
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return _run(steps, operand, OPERATORS)
 
 
 def _run(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NoReturn, TypeAlia
 
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import parse_clock, unknown_name
-from backtest_py.sweep.space.condition import OPERATORS, Apply, Column, Condition, Value
+from backtest_py.sweep.space.condition import OPERATORS, Apply, Column, Condition, Formula, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from backtest_py.parameters import Parameter
     from backtest_py.sweep.space.condition import Kind, Steps
 
-__all__ = ["Condition", "NameKind", "name_kind", "parse_condition"]
+__all__ = ["Condition", "Formula", "NameKind", "name_kind", "parse_condition", "parse_formula"]
 
 NameKind: TypeAlias = "Kind | tuple[str, ...]"
 """What a name stands for; a tuple is a text, and lists the values that it can take."""
@@ -101,13 +101,33 @@ def parse_condition(
     >>> sorted(parse_condition("target > 2 * stop", names).names)
     ['rules.stop', 'rules.target']
     """
+    return _reader(text, names, source).read()
+
+
+def parse_formula(text: str, names: Mapping[str, NameKind], *, source: str) -> Formula:
+    """Parse what gives a number, such as ``total_return / max_drawdown``: arithmetic on names.
+
+    Arguments and errors as of :func:`parse_condition`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> names = {"rules.target": "number", "rules.stop": "number"}
+    >>> formula = parse_formula("target / stop", names, source="by")
+    >>> formula.evaluate({"rules.target": np.array([3.0]), "rules.stop": np.array([2.0])})
+    array([1.5])
+    """
+    return _reader(text, names, source).read_formula()
+
+
+def _reader(text: str, names: Mapping[str, NameKind], source: str) -> _Reader:
     if not isinstance(text, str):
         raise ConfigError(f"{source} = {text!r} is not allowed; give a condition as text")
     if len(text) > MAX_LENGTH:
         raise ConfigError(
             f"{source} has {len(text):,} characters; a condition has at most {MAX_LENGTH:,}"
         )
-    return _Reader(text.strip(), names, source).read()
+    return _Reader(text.strip(), names, source)
 
 
 class _Part(NamedTuple):
@@ -139,16 +159,25 @@ class _Reader:
         self._line = "".join(" " if each.lastgroup == "space" else each[0] for each in found)
 
     def read(self) -> Condition:
+        parts = self._conditions(self._parsed(), 0)
+        condition = Condition(self._text, tuple(part.steps for part in parts))
+        if not condition.names:
+            self._fail(0, "the condition names no parameter, so it is always the same")
+        return condition
+
+    def read_formula(self) -> Formula:
+        formula = Formula(self._text, self._number(self._parsed(), 0).steps)
+        if not formula.names:
+            self._fail(0, "it names no column, so it is always the same")
+        return formula
+
+    def _parsed(self) -> ast.expr:
         for start, word in self._words.items():
             if word.lastgroup == "foreign":
                 hints = (hint for sign, hint in _INSTEAD if self._text.startswith(sign, start))
                 hint = "; ".join(("", *hints)[:2])
                 self._fail(start, f"{word[0]!r} means nothing here{hint}")
-        parts = self._conditions(self._tree(), 0)
-        condition = Condition(self._text, tuple(part.steps for part in parts))
-        if not condition.names:
-            self._fail(0, "the condition names no parameter, so it is always the same")
-        return condition
+        return self._tree()
 
     def _fail(self, start: int, fault: str) -> NoReturn:
         raise ConfigError(f"{self._source} = {self._text!r}, character {start + 1}: {fault}")
