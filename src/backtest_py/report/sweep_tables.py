@@ -93,14 +93,20 @@ def show_plateaus(report: PlateauReport) -> None:
     show("", report.text)
 
 
-def _turned(cells: Mapping[str, list[str]], start: int, stop: int, width: int) -> tuple[Table, int]:
+def _turned(cells: Mapping[str, list[str]], start: int, end: int, width: int) -> tuple[Table, int]:
     """Return a table with one combination per column, as many as fit, and where they end."""
-    while True:
+
+    def turned(stop: int) -> Table:
         rows = ([name, *values[start:stop]] for name, values in cells.items())
-        table = rows_table(["", *(f"#{rank + 1}" for rank in range(start, stop))], rows)
-        if _width(table) <= width or stop == start + 1:
-            return table, stop
-        stop -= 1
+        return rows_table(["", *(f"#{rank + 1}" for rank in range(start, stop))], rows)
+
+    table, stop = turned(start + 1), start + 1
+    while stop < end:
+        wider = turned(stop + 1)
+        if _width(wider) > width:
+            break
+        table, stop = wider, stop + 1
+    return table, stop
 
 
 def _width(table: Table) -> int:
