@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from backtest_py.errors import ConfigError
-from backtest_py.overfitting.plateaus import GridValues
 from backtest_py.parameters import counted
 from backtest_py.sweep.result.columns import any_true, floats
 from backtest_py.sweep.store.tables import COMBO_ID, arrow_array
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from backtest_py.overfitting.plateaus import Plateaus
+    from backtest_py.overfitting.plateaus import GridValues, Plateaus
     from backtest_py.sweep.result.reader import RowReader
 
 __all__ = ["MEDIAN", "WORST", "MetricOnGrid", "PlateauReport", "PlateauRow", "Step", "with_columns"]
@@ -164,6 +163,9 @@ class MetricOnGrid:
         *,
         small: bool,
     ) -> None:
+        # no other look at a sweep needs these statistics
+        from backtest_py.overfitting.plateaus import GridValues  # noqa: PLC0415
+
         for axis in axes:
             if "values" not in axis:
                 raise ConfigError(
@@ -177,7 +179,7 @@ class MetricOnGrid:
         self.small = small
         self._axes = [(axis["key"], list(axis["values"])) for axis in axes]
         shape = [len(values) for _, values in self._axes] or [1]
-        self.grid = GridValues(values, shape, ids, better="small" if small else "large")
+        self.grid: GridValues = GridValues(values, shape, ids, better="small" if small else "large")
 
     @cached_property
     def around(self) -> Plateaus:
