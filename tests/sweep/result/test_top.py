@@ -10,7 +10,9 @@ import pytest
 from tests.sweep_rows import falling
 
 import backtest_py as bt
+from backtest_py.metrics.catalogue import METRICS
 from backtest_py.sweep.result.result import SweepResult
+from backtest_py.sweep.store.tables import shard_table
 
 GRID = {
     "strategy.min_range_mult": [0.5, 1.0, 1e9],
@@ -319,6 +321,21 @@ class TestRuin:
                 beside += 1
                 assert np.isnan(found["plateau_worst"][combo_id])
         assert beside > 0
+
+    def test_ruin_in_the_other_scenario_counts_where_a_metric_looks_at_it(self):
+        own, other = np.zeros((len(METRICS), 4)), np.zeros((len(METRICS), 4))
+        sharpe, ruined = METRICS.index("sharpe"), METRICS.index("ruined")
+        own[sharpe], other[sharpe] = [4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 4.0, 3.0]
+        own[ruined], other[ruined] = [0, 1, 0, 0], [0, 0, 1, 0]
+        table = shard_table(np.arange(4), {}, own, ("target_first", other))
+        sweep = SweepResult.of_tables([table], {"identity": {}})
+        for by, expected in (
+            (lambda columns: columns["sharpe"], [0, 2, 3, 1]),
+            ("sharpe * 1", [0, 2, 3, 1]),
+            (lambda columns: columns["sharpe_target_first"], [3, 0, 2, 1]),
+            ("sharpe_target_first * 1", [3, 0, 2, 1]),
+        ):
+            assert sweep.top(4, by=by)["combo_id"].tolist() == expected
 
     def test_csv_and_tables_say_it(self, swept, frame, tmp_path):
         swept.to_csv(tmp_path / "all.csv")

@@ -136,12 +136,14 @@ class MetricOnGrid:
         ``combo_id`` of the rows, ascending.
     axes : sequence of mapping
         ``"axes"`` of the grid in a manifest: ``"key"`` and ``"values"``.
+    ruin : sequence of str
+        Columns that tell which accounts are ruined.
     small : bool
         Whether small values are good.
 
     Attributes
     ----------
-    name, ids, small
+    name, ids, ruin, small
         As given.
     metric : ndarray of float64, shape (n_rows,)
         ``values``.
@@ -161,6 +163,7 @@ class MetricOnGrid:
         ids: NDArray[np.int64],
         axes: Sequence[Mapping[str, Any]],
         *,
+        ruin: Sequence[str],
         small: bool,
     ) -> None:
         # no other look at a sweep needs these statistics
@@ -176,6 +179,7 @@ class MetricOnGrid:
         self.name = name
         self.ids = ids
         self.metric = values
+        self.ruin = ruin
         self.small = small
         self._axes = [(axis["key"], list(axis["values"])) for axis in axes]
         shape = [len(values) for _, values in self._axes] or [1]
@@ -231,7 +235,7 @@ class MetricOnGrid:
         """Take values of the rows of a table that has ``combo_id`` and tells who is ruined."""
         ids = table[COMBO_ID].to_numpy()
         sound = np.where(any_true(table, ruin), np.nan, values)
-        return cls(name, sound, ids, axes, small=small)
+        return cls(name, sound, ids, axes, ruin=ruin, small=small)
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return the worst and the median of every row's neighbours, by the names of columns."""

@@ -19,7 +19,7 @@ from backtest_py.sweep.space.where import parse_condition, parse_formula
 from backtest_py.sweep.store.tables import COMBO_ID, arrow_array, scenario_column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -347,15 +347,15 @@ class RowReader:
             "with both, or leave worst_case out"
         )
 
-    def ruin_columns(self, columns: Sequence[str]) -> list[str]:
+    def ruin_columns(self, columns: Iterable[str]) -> list[str]:
         """Return the columns that tell whether an account is ruined.
 
         ``ruined`` itself, and that of the other scenario if any of ``columns`` belongs to it.
         """
-        ruin = ["ruined"]
+        asked, ruin = {metric_behind(name) for name in columns}, ["ruined"]
         for scenario in Intrabar.__members__:
             others = {scenario_column(metric, scenario) for metric in METRICS}
-            if not others.isdisjoint(map(metric_behind, columns)):
+            if not others.isdisjoint(asked):
                 ruin.append(scenario_column("ruined", scenario))
         return [name for name in ruin if name in self.names]
 

@@ -150,14 +150,14 @@ class Ranking:
             return self._by_trades(by, n, rows, axes, replays)
         if self.plateau:
             surface = self.surface(rows, axes())
-            best = self._best_by(n, rows, surface.ids, surface.keys())
+            best = self._best_by(n, rows, surface.ids, surface.keys(), surface.ruin)
             columns = surface.columns()
             if isinstance(by, ColumnMetric):
                 columns = {by.name: surface.metric, **columns}
             return _shown(rows, best, surface.ids, columns, by)
         if isinstance(by, ColumnMetric):
-            ids, values = own_values(by, rows, self.condition(rows))
-            best = self._best_by(n, rows, ids, values if self.small else -values)
+            ids, values, ruin = own_values(by, rows, self.condition(rows))
+            best = self._best_by(n, rows, ids, values if self.small else -values, ruin)
             return _shown(rows, best, ids, {by.name: values}, by)
         return self._by_columns(n, rows)
 
@@ -165,8 +165,7 @@ class Ranking:
         """Return what decides at its place in the grid, of all rows, whatever the condition."""
         by = self.metric
         if isinstance(by, ColumnMetric):
-            _, values = own_values(by, rows)
-            ruin = rows.ruin_columns([])
+            _, values, ruin = own_values(by, rows)
             table = rows.table([COMBO_ID, *ruin])
             return MetricOnGrid.of_values(by.name, values, table, axes, ruin=ruin, small=self.small)
         return MetricOnGrid.of_columns(rows, self.columns(rows), axes, small=self.small)
@@ -184,10 +183,14 @@ class Ranking:
         return rows.take(best.ids, best.sources)
 
     def _best_by(
-        self, n: int, rows: RowReader, ids: NDArray[np.int64], keys: NDArray[np.float64]
+        self,
+        n: int,
+        rows: RowReader,
+        ids: NDArray[np.int64],
+        keys: NDArray[np.float64],
+        ruin: Sequence[str],
     ) -> BestRows:
         """Return the best of the rows that meet the condition, by keys of some ids."""
-        ruin = rows.ruin_columns(self.columns(rows))
         best = BestRows(n)
         for source, batch in rows.batches([COMBO_ID, *ruin], self.condition(rows)):
             own = batch[COMBO_ID].to_numpy()
@@ -226,12 +229,23 @@ class Ranking:
 
 def own_values(
     by: ColumnMetric, rows: RowReader, condition: Filter | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the numbers of the rows that meet a condition, ascending, and their metric."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
+    """Return the metric of the rows that meet a condition.
+
+    Returns
+    -------
+    ids : ndarray of int64, shape (n_rows,)
+        Their numbers, ascending.
+    values : ndarray of float64, shape (n_rows,)
+        The metric.
+    ruin : list of str
+        Columns that tell who is ruined, in the scenarios whose columns the metric looked at.
+    """
     refuse_taken(by.name, rows.names)
     columns = _LazyColumns(rows, condition)
     ids: NDArray[np.int64] = columns[COMBO_ID]
-    return ids, by.values(columns) if len(ids) else np.empty(0)
+    values = by.values(columns) if len(ids) else np.empty(0)
+    return ids, values, rows.ruin_columns(columns.read)
 
 
 def refuse_taken(name: str, columns: Sequence[str]) -> None:
@@ -268,13 +282,13 @@ class _LazyColumns(Mapping[str, "NDArray[Any]"]):
     def __init__(self, rows: RowReader, condition: Filter | None) -> None:
         self._rows = rows
         self._condition = condition
-        self._read: dict[str, NDArray[Any]] = {}
+        self.read: dict[str, NDArray[Any]] = {}
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._read:
+        if name not in self.read:
             column = self._rows.table([name], self._condition)[name]
-            self._read[name] = column.to_numpy(zero_copy_only=False)
-        return self._read[name]
+            self.read[name] = column.to_numpy(zero_copy_only=False)
+        return self.read[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._rows.names
