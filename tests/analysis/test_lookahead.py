@@ -632,7 +632,8 @@ class TestTheResult:
     def test_importing_it_is_light(self):
         code = (
             "import sys, backtest_py as bt; bt.check_lookahead; "
-            "heavy = {'pandas', 'pyarrow', 'scipy', 'numba'}; print(sorted(heavy & set(sys.modules)))"
+            "heavy = {'pandas', 'pyarrow', 'scipy', 'numba'}; "
+            "print(sorted(heavy & set(sys.modules)))"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
