@@ -466,6 +466,22 @@ class TestOddFunctions:
         assert any("whatever the prices are" in note for note in found.notes)
         assert not any("whatever the prices" in n for n in bt.check_lookahead(momentum, bars).notes)
 
+    def test_signals_made_before_and_moved_are_found(self, bars):
+        made = momentum(bars)
+        found = bt.check_lookahead(lambda bars: np.roll(made[: len(bars)], -1), bars)
+        assert {finding.kind for finding in found.findings} == {"length"}
+        assert found.findings[0].bars_ahead == 1
+
+    def test_a_rule_of_the_clock_may_know_the_end_of_the_day(self, bars):
+        def rule(bars):
+            side = (bars.minute % 30 == 0).astype(np.int8)
+            side[np.append(bars.day[1:] != bars.day[:-1], True)] = 0
+            return side
+
+        found = bt.check_lookahead(rule, bars)
+        assert found.ok
+        assert len(found.notes) == 2
+
     def test_the_calendar_is_known_ahead(self, bars):
         found = bt.check_lookahead(not_on_the_last_bar_of_a_day, bars)
         assert found.ok

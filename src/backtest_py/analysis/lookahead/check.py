@@ -147,7 +147,8 @@ class _Check:
         self.variants: dict[int, str] = {}
         self.n_seen = 0
         self.failures: list[tuple[int, str]] = []
-        self.by_calendar: tuple[int, int] | None = None
+        self.by_calendar: LookaheadFinding | None = None
+        self.deaf = False
         self.covered = np.zeros(len(bars), np.bool_)
         self.real: Answers = {}
 
@@ -161,6 +162,10 @@ class _Check:
                 self.findings.append(self._without_bar("failed"))
             if not any(finding.kind == "future" for finding in self.findings):
                 self._change_single_bars()
+            if not self.findings and active(self.real).any():
+                self.deaf = self._is_deaf()
+            if self.deaf and self.by_calendar is not None and self._goes_by_position():
+                self.findings.append(self.by_calendar)  # no calendar is looked at
             self.findings.sort(key=lambda finding: (finding.bar, finding.cut))
             self._measure()
         return LookaheadResult(
@@ -222,7 +227,7 @@ class _Check:
         day = self.bars.day
         first = min(int(rows[0]) for rows in cut_off.values())
         if day[first] == day[cut - 1]:
-            self.by_calendar = self.by_calendar or (first, cut)
+            self.by_calendar = self.by_calendar or self._seen("length", cut_off, gone, cut)
             return False
         self._add("length", cut_off, gone, cut, "")
         return True
@@ -235,12 +240,18 @@ class _Check:
         cut: int,
         variant: str,
     ) -> None:
-        finding = self._finding(kind, apart, self.real, other)
-        rows = np.unique(np.concatenate(list(apart.values())))
-        known = replace(finding, cut=cut, n_changed=len(rows), reach=cut - finding.bar)
+        known = self._seen(kind, apart, other, cut)
         if all((each.column, each.bar) != (known.column, known.bar) for each in self.findings):
             self.findings.append(known)
             self.variants[cut] = variant
+
+    def _seen(
+        self, kind: str, apart: dict[str, NDArray[np.int64]], other: Answers, cut: int
+    ) -> LookaheadFinding:
+        """Return the finding of what was seen at a cut."""
+        finding = self._finding(kind, apart, self.real, other)
+        n_changed = len(np.unique(np.concatenate(list(apart.values()))))
+        return replace(finding, cut=cut, n_changed=n_changed, reach=cut - finding.bar)
 
     def _finding(
         self, kind: str, apart: dict[str, NDArray[np.int64]], left: Answers, right: Answers
@@ -358,8 +369,8 @@ class _Check:
                 f"it fails on {counted(len(self.failures), 'shorter piece')} of the bars, the "
                 f"longest of {counted(longest, 'bar')}: {reason}"
             )
-        if self.by_calendar is not None:
-            bar, cut = self.by_calendar
+        if self.by_calendar is not None and not self.findings:
+            bar, cut = self.by_calendar.bar, self.by_calendar.cut
             notes.append(
                 f"it knows which bars follow on the same day: bar {bar:,} "
                 f"({self.bars.time_text(bar)}) is another where the bars from {cut:,} on are "
@@ -367,7 +378,7 @@ class _Check:
             )
         if not active(self.real).any():
             notes.append("it gives no signal on these bars, so that little can be seen")
-        elif self._is_deaf():
+        if self.deaf:
             notes.append(
                 "it says the same whatever the prices are: signals that were made elsewhere, from "
                 "all bars, would look like this and cannot be told"
@@ -378,13 +389,20 @@ class _Check:
 
     def _is_deaf(self) -> bool:
         """Tell whether answers stay what they are when all bars are others."""
-        if self.findings:
-            return False
         others = (self.ask(self.futures.changed(0, name)) for name in ("surge", "usual"))
         return all(
             other is not None and not differing(self.real, other, len(self.bars))
             for other in others
         )
+
+    def _goes_by_position(self) -> bool:
+        """Tell whether the first day's bars, once gone, leave answers at the places they had."""
+        start = int(np.searchsorted(self.bars.day, 1))
+        if start == len(self.bars):
+            return False
+        other = self.ask(self.bars[start:])
+        rest = {name: column[start:] for name, column in self.real.items()}
+        return other is not None and bool(differing(rest, other, len(self.bars) - start))
 
 
 def _marked(found: dict[str, NDArray[np.int64]], n_bars: int) -> NDArray[np.bool_]:
