@@ -39,6 +39,8 @@ from backtest_py.strategies import *  # noqa: F403 - a strategy is named there a
 if TYPE_CHECKING:
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
     from backtest_py.analysis.monte_carlo.run import monte_carlo
+    from backtest_py.analysis.search.result import SearchResult
+    from backtest_py.analysis.search.run import search
     from backtest_py.backtest.chunked import run_chunked
     from backtest_py.backtest.many import ManyResults, run_many
     from backtest_py.backtest.result import BacktestResult
@@ -76,6 +78,7 @@ __all__ = [
     "ParityError",
     "Progress",
     "Sample",
+    "SearchResult",
     "StorageError",
     "SweepResult",
     "TradeMetric",
@@ -92,6 +95,7 @@ __all__ = [
     "run_chunked",
     "run_many",
     "run_signals",
+    "search",
     "sweep",
     "synthetic_bars",
 ]
@@ -105,6 +109,7 @@ _LATER: Final = {
     "MonteCarlo": "backtest_py.analysis.monte_carlo.result",
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
+    "SearchResult": "backtest_py.analysis.search.result",
     "SweepResult": "backtest_py.sweep.result.result",
     "TradeMetric": "backtest_py.metrics.custom",
     "engine_status": "backtest_py.engines.registry",
@@ -116,6 +121,7 @@ _LATER: Final = {
     "register_strategy": "backtest_py.strategies.user",
     "run_chunked": "backtest_py.backtest.chunked",
     "run_many": "backtest_py.backtest.many",
+    "search": "backtest_py.analysis.search.run",
     "sweep": "backtest_py.sweep.run",
     "synthetic_bars": "backtest_py.data.synthetic",
 }
