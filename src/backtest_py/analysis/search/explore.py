@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from backtest_py.analysis.search.guide import Guide
-from backtest_py.analysis.search.objectives import LEFT_OUT, judged
+from backtest_py.analysis.search.objectives import LEFT_OUT, Judged, judged, parameters_of
 from backtest_py.analysis.search.untried import Untried
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from backtest_py.analysis.search.objectives import Judged, Objective
+    from backtest_py.analysis.search.objectives import Objective
     from backtest_py.analysis.search.settings import SearchSettings
     from backtest_py.sweep.space.grid import Grid
 
@@ -153,7 +153,7 @@ class Exploration:
         order = np.argsort(ids)
         rows = self._evaluate(len(self._batches), ids[order])
         found = judged(
-            self._objectives, self._settings.min_trades, rows, _parameters(self._grid, ids[order])
+            self._objectives, self._settings.min_trades, rows, parameters_of(self._grid, ids[order])
         )
         back = np.argsort(order)
         found = found._replace(values=found.values[:, back], violations=found.violations[back])
@@ -170,17 +170,8 @@ class Exploration:
             np.concatenate([np.array(each, np.int64) for each in ids]),
             np.repeat(np.arange(len(ids)), [len(each) for each in ids]),
             np.concatenate(rows, axis=1),
-            type(found[0])(
+            Judged(
                 np.concatenate([each.values for each in found], axis=1),
                 np.concatenate([each.violations for each in found]),
             ),
         )
-
-
-def _parameters(grid: Grid, combo_ids: NDArray[np.int64]) -> Mapping[str, NDArray[Any]]:
-    """Return the swept parameters of some combinations, by full key."""
-    digits = grid.digit_rows(combo_ids)
-    return {
-        axis.key: np.array([axis.values[digit] for digit in digits[:, at].tolist()])
-        for at, axis in enumerate(grid.axes)
-    }

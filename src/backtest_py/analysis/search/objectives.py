@@ -10,7 +10,7 @@ import numpy as np
 
 from backtest_py.errors import ConfigError
 from backtest_py.fingerprints import code_hash
-from backtest_py.metrics.catalogue import METRICS, SMALLER_IS_BETTER
+from backtest_py.metrics.catalogue import CATALOGUE, METRICS, SMALLER_IS_BETTER
 from backtest_py.metrics.custom import ColumnMetric, TradeMetric, as_metric
 from backtest_py.parameters import unknown_name
 
@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.metrics.custom import OwnMetric
+    from backtest_py.sweep.space.combinations import Combinations
 
-__all__ = ["LEFT_OUT", "Judged", "Objective", "judged", "objectives_of", "trade_metrics"]
+__all__ = [
+    "LEFT_OUT",
+    "Judged",
+    "Objective",
+    "judged",
+    "objectives_of",
+    "parameters_of",
+    "trade_metrics",
+]
 
 DIRECTIONS: Final = {"max": False, "min": True}
 """How a direction is written, and whether small values are good then."""
@@ -131,7 +140,9 @@ def _objective(given: object, direction: object) -> Objective:
         name, smaller, own = metric.name, metric.smaller_is_better, metric
     if direction is not None:
         if not isinstance(direction, str) or direction not in DIRECTIONS:
-            raise ConfigError(f'objective {name!r} = {direction!r} is not allowed; give "max" or "min"')
+            raise ConfigError(
+                f'objective {name!r} = {direction!r} is not allowed; give "max" or "min"'
+            )
         smaller = DIRECTIONS[direction]
     return Objective(name, smaller, own)
 
@@ -139,6 +150,15 @@ def _objective(given: object, direction: object) -> Objective:
 def trade_metrics(objectives: Iterable[Objective]) -> tuple[TradeMetric, ...]:
     """Return the own metrics that need the trades of each combination."""
     return tuple(each.own for each in objectives if isinstance(each.own, TradeMetric))
+
+
+def parameters_of(grid: Combinations, combo_ids: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return the swept parameters of some combinations, by full key, shape (n,)."""
+    columns = {}
+    for axis, digits in zip(grid.axes, grid.digit_rows(combo_ids).T, strict=True):
+        listed = axis.values
+        columns[axis.key] = np.array([listed[digit] for digit in digits.tolist()])
+    return columns
 
 
 def judged(
@@ -162,7 +182,8 @@ def judged(
     parameters : mapping of str to ndarray, shape (n,)
         The swept parameters by full key.
     """
-    columns = {**parameters, **dict(zip(METRICS, rows, strict=False))}
+    metrics = zip(METRICS, rows[: len(METRICS)], strict=True)
+    columns = {**parameters, **{name: _typed(name, row) for name, row in metrics}}
     own = dict(zip(trade_metrics(objectives), rows[len(METRICS) :], strict=True))
     values = np.empty((len(objectives), rows.shape[1]))
     for at, each in enumerate(objectives):
@@ -173,3 +194,9 @@ def judged(
     violations = UNDEFINED * np.isnan(values).any(axis=0) + RUINED * (rows[_RUINED] != 0)
     missing = np.maximum(min_trades - rows[_TRADES], 0)
     return Judged(values, violations + missing / max(1, min_trades))
+
+
+def _typed(name: str, row: NDArray[np.float64]) -> NDArray[Any]:
+    """Return a metric in the type that its column has in a sweep."""
+    kinds: dict[str, type] = {"count": np.int64, "flag": np.bool_, "number": np.float64}
+    return row.astype(kinds[CATALOGUE[name].kind])

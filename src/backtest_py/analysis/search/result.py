@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from backtest_py._io.paths import given_path
 from backtest_py.analysis.search.evaluation import replayed
+from backtest_py.analysis.search.objectives import parameters_of
 from backtest_py.analysis.search.store import write_results
 from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import counted
 from backtest_py.sweep.result.ranking import ParetoFront
-from backtest_py.sweep.store.tables import COMBO_ID, arrow_array, shard_table
+from backtest_py.sweep.store.tables import arrow_array, shard_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
     import pyarrow as pa
@@ -226,23 +227,18 @@ def front_places(objectives: Sequence[Objective], explored: Explored) -> NDArray
     """
     feasible = np.flatnonzero(explored.judged.violations == 0)
     signs = np.array([[1.0 if each.smaller_is_better else -1.0] for each in objectives])
-    keys, ids = signs * explored.judged.values[:, feasible], explored.combo_ids[feasible]
+    keys, ids = signs * explored.judged[0][:, feasible], explored.combo_ids[feasible]
     front = ParetoFront(len(objectives))
     front.add(keys, ids, source=0)
     place_of = dict(zip(ids.tolist(), feasible.tolist(), strict=True))
     return np.array([place_of[each] for each in front.ids.tolist()], np.int64)
 
 
-def trials_table(
-    spec: SweepSpec, objectives: Sequence[Objective], explored: Explored
-) -> pa.Table:
+def trials_table(spec: SweepSpec, objectives: Sequence[Objective], explored: Explored) -> pa.Table:
     """Return every trial in the order of the search."""
-    grid, ids = spec.grid, explored.combo_ids
-    digits = grid.digit_rows(ids)
-    parameters = {
-        axis.key: arrow_array(np.array([axis.values[digit] for digit in digits[:, at].tolist()]))
-        for at, axis in enumerate(grid.axes)
-    }
+    ids = explored.combo_ids
+    columns = parameters_of(spec.grid, ids)
+    parameters = {key: arrow_array(column) for key, column in columns.items()}
     metrics = np.ascontiguousarray(explored.rows[: len(METRICS)])
     table = shard_table(ids, parameters, metrics)
     for row, each in zip(explored.judged.values, objectives, strict=True):
@@ -261,7 +257,10 @@ def trials_bytes(table: pa.Table) -> bytes:
 
     sink = pa.BufferOutputStream()
     pq.write_table(
-        table.combine_chunks(), sink, compression="zstd", write_page_checksum=True,
+        table.combine_chunks(),
+        sink,
+        compression="zstd",
+        write_page_checksum=True,
         store_schema=False,
     )
     return bytes(sink.getvalue())

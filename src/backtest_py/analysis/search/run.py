@@ -178,7 +178,6 @@ def search(
         raise ConfigError("resume continues the search of a directory; name it in out")
     question = {name: details[name] for name in ASKED if name in details}  # type: ignore[literal-required]
     spec, job = SweepSpec.with_job(bars, strategy, grid, invalid="skip", **question)
-    assert isinstance(spec.grid, Grid), "no sample was asked for"
     objectives = objectives_of(objective, spec.grid.keys)
     sampler_of(settings, objectives)
     versions()  # refuses where optuna is not installed, before any work
@@ -282,9 +281,9 @@ class _Search:
             return rows
 
         meter = _Meter(self.settings, self.progress)
-        exploration = Exploration(
-            self.spec.grid, self.settings, self.objectives, evaluate, meter.tell
-        )
+        grid = self.spec.grid
+        assert isinstance(grid, Grid), "no sample was asked for"
+        exploration = Exploration(grid, self.settings, self.objectives, evaluate, meter.tell)
         meter.total = exploration.target
         return exploration
 
@@ -338,6 +337,4 @@ class _Meter:
         rate = trials / seconds if seconds > 0 else 0.0
         left = (self.total - trials) / rate if rate > 0 else float("nan")
         total_batches = max(batches, -(-self.total // self._batch))
-        self._callback(
-            Progress(trials, self.total, batches, total_batches, seconds, rate, left)
-        )
+        self._callback(Progress(trials, self.total, batches, total_batches, seconds, rate, left))

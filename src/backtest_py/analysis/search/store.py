@@ -55,6 +55,7 @@ BATCHES: Final = "batches"
 BATCH: Final = r"shard-[0-9]{6,}\.parquet"
 OWN: Final = "own_"
 """Start of the columns of own metrics in a batch's file: their names may be anything."""
+DIGEST: Final = "digest"
 MAX_BATCH: Final = 1 << 31
 
 _FILES: Final = "|".join(map(re.escape, (MANIFEST, JOURNAL, TRIALS)))
@@ -267,8 +268,11 @@ class SearchStore:
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
-    """Return the file of a manifest, with its checksum."""
-    content = {**manifest, "checksum": sha256(canonical_json(manifest))}
+    """Return the file of a manifest, with its checksum.
+
+    That has another name than in a sweep's manifest, by which sweeps know each other.
+    """
+    content = {**manifest, DIGEST: sha256(canonical_json(manifest))}
     return f"{json.dumps(content, indent=2, sort_keys=True, allow_nan=False)}\n".encode()
 
 
@@ -312,7 +316,7 @@ def _stored(directory: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
     try:
         manifest = json.loads(text)
-        expected = manifest.pop("checksum", None)
+        expected = manifest.pop(DIGEST, None)
         genuine = expected == sha256(canonical_json(manifest))
         kind = manifest.get("kind")
     except (ValueError, AttributeError, RecursionError):

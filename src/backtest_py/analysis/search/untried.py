@@ -71,9 +71,7 @@ class Untried:
             self._descend(count, tried, chosen)
         return chosen
 
-    def _next(
-        self, listed: NDArray[np.int64], count: int, tried: Container[int]
-    ) -> list[int]:
+    def _next(self, listed: NDArray[np.int64], count: int, tried: Container[int]) -> list[int]:
         """Return the next combinations of a list, whose first ones are all tried."""
         chosen: list[int] = []
         while len(chosen) < count and self._place < len(listed):
