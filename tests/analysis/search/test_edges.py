@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -144,6 +145,27 @@ def test_where_leaves_out_nearly_everything(bars, where, n_left):
         )
         == found.n_trials
     )
+
+
+def test_a_condition_that_joins_many_parameters_does_not_scan_the_grid(bars):
+    """As a sweep would, before it begins: 2e13 combinations, hardly a box of which is settled."""
+    grid = {
+        "strategy.min_range_mult": {"start": 0.5, "stop": 3.0, "step": 0.01},
+        "strategy.lookback": {"min": 5, "max": 100},
+        "rules.stop": {"start": 0.5, "stop": 5.0, "step": 0.01},
+        "rules.target": {"start": 0.5, "stop": 5.0, "step": 0.01},
+        "rules.atr_period": {"min": 5, "max": 200},
+    }
+    where = (
+        "rules.target * strategy.lookback > rules.stop * rules.atr_period + strategy.min_range_mult"
+    )
+    began = time.perf_counter()
+    rows = search(bars, grid, where=where, sampler="random").trials
+    assert time.perf_counter() - began < 30.0
+    left = rows["rules.target"] * rows["strategy.lookback"]
+    right = rows["rules.stop"] * rows["rules.atr_period"] + rows["strategy.min_range_mult"]
+    assert (left > right).all()
+    assert len(rows) == 40
 
 
 def test_combinations_that_the_rules_refuse_are_left_out(bars):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections import ChainMap
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 
@@ -141,7 +142,9 @@ class Exploration:
                 guide.tell(trial, None, LEFT_OUT)
             else:
                 waiting[combo_id] = [trial]
-        known = {**self._told, **waiting}
+        known = ChainMap[int, object](
+            cast("dict[int, object]", waiting), cast("dict[int, object]", self._told)
+        )
         for combo_id in self._untried.draw(size - len(waiting), known):
             digits = self._grid.digit_rows(np.array([combo_id], np.int64))[0]
             waiting[combo_id] = [guide.take(digits)]

@@ -208,6 +208,9 @@ class SearchResult:
         lines = [
             f"search for {wanted}: {counted(self.n_trials, 'combination')} of {size:,} evaluated"
         ]
+        asked = self.manifest["n_trials_asked"]
+        if self.n_trials < min(asked, size):
+            lines.append(f"no more were found that are valid and admitted, of {asked:,} asked for")
         feasible = int(np.count_nonzero(self._explored.judged.violations == 0))
         if feasible == 0:
             lines.append(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import numpy as np
 
@@ -20,10 +21,14 @@ from backtest_py.analysis.search.result import (
 )
 from backtest_py.analysis.search.settings import SearchSettings
 from backtest_py.analysis.search.store import KIND, SearchStore
+from backtest_py.analysis.search.untried import LISTED
+from backtest_py.backtest.run import as_strategy
+from backtest_py.contract import Contract
 from backtest_py.engines.registry import resolve
-from backtest_py.errors import ArgumentError, ConfigError
+from backtest_py.errors import ArgumentError, ConfigError, ParityError
 from backtest_py.parameters import unknown_name
 from backtest_py.provenance import market_of, package_version
+from backtest_py.rules import ExitRules
 from backtest_py.sweep.executors.interrupts import Interrupts
 from backtest_py.sweep.executors.thread import run_in_thread
 from backtest_py.sweep.executors.work import Resources
@@ -31,6 +36,7 @@ from backtest_py.sweep.gate.gate import GATE_COMBOS, pass_gate
 from backtest_py.sweep.progress import Progress
 from backtest_py.sweep.run import identity_of
 from backtest_py.sweep.space.grid import Grid
+from backtest_py.sweep.space.sample import Sample
 from backtest_py.sweep.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -43,9 +49,8 @@ if TYPE_CHECKING:
     from backtest_py.analysis.search.explore import Explored
     from backtest_py.analysis.search.objectives import Objective
     from backtest_py.bars import Bars
-    from backtest_py.contract import Contract, MetricSettings
-    from backtest_py.engines.base import Engine
-    from backtest_py.rules import ExitRules
+    from backtest_py.contract import MetricSettings
+    from backtest_py.engines.base import Engine, Job
     from backtest_py.signals import Signals
     from backtest_py.strategies.base import Strategy
 
@@ -68,7 +73,9 @@ class SearchDetails(TypedDict, total=False):
     progress: Callable[[Progress], None] | None
 
 
-ASKED = ("where", "rules", "contract", "metrics", "range")
+CHECKED: Final = Sample(n=256)
+"""Combinations of a large grid that are checked against the bars before the search."""
+ASKED: Final[tuple[str, ...]] = ("where", "rules", "contract", "metrics", "range")
 """Those of them that a sweep's question takes."""
 
 
@@ -176,8 +183,9 @@ def search(
     )
     if resume and out is None:
         raise ConfigError("resume continues the search of a directory; name it in out")
-    question = {name: details[name] for name in ASKED if name in details}  # type: ignore[literal-required]
-    spec, job = SweepSpec.with_job(bars, strategy, grid, invalid="skip", **question)
+    given: dict[str, Any] = dict(details)
+    question = {name: given[name] for name in ASKED if name in given}
+    spec, job = _question(bars, strategy, {} if grid is None else grid, question)
     objectives = objectives_of(objective, spec.grid.keys)
     sampler_of(settings, objectives)
     versions()  # refuses where optuna is not installed, before any work
@@ -196,6 +204,36 @@ def search(
             return asked.run(None, interrupts)
         with SearchStore(out, asked.manifest(), resume=resume) as store:
             return asked.run(store, interrupts)
+
+
+def _question(
+    bars: Bars,
+    strategy: str | Strategy | Callable[..., Any],
+    grid: Mapping[str, object],
+    question: dict[str, Any],
+) -> tuple[SweepSpec, Job]:
+    """Return the checked question of the whole grid, and one of its backtests.
+
+    Of a large grid some combinations are checked: to go through all of them, as a sweep does, may
+    take forever where ``where`` joins many parameters.
+    """
+    asked = {**question, "invalid": "skip"}
+    rules, contract = question.get("rules"), question.get("contract")
+    if isinstance(rules, ExitRules | None) and isinstance(contract, Contract | None):
+        whole = Grid.build(
+            as_strategy(strategy),
+            rules or ExitRules(),
+            contract or Contract(),
+            grid,
+            where=question.get("where", ""),
+            invalid="skip",
+        )
+        if whole.size > LISTED:
+            # where so few cannot be drawn, the whole grid is looked through for them
+            with suppress(ConfigError):
+                some, job = SweepSpec.with_job(bars, strategy, grid, sample=CHECKED, **asked)
+                return replace(some, grid=whole), job
+    return SweepSpec.with_job(bars, strategy, grid, **asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +285,9 @@ class _Search:
                 return SearchResult(self.spec, self.engine, self.objectives, explored, manifest)
             table = trials_table(self.spec, self.objectives, explored)
             store.finish(trials_bytes(table), outcome)
-        except BaseException:
+        except BaseException as error:
             if store is not None:
-                store.note({"status": "interrupted"})
+                store.note(_ended_by(error))
             raise
         return SearchResult(self.spec, self.engine, self.objectives, explored, store.manifest)
 
@@ -317,6 +355,13 @@ class _Search:
             "best": ids[0] if ids else None,
             "front": ids,
         }
+
+
+def _ended_by(error: BaseException) -> dict[str, Any]:
+    """Return what the manifest says of a search that an error ended."""
+    if isinstance(error, ParityError):
+        return {"status": "refused", "gate": {"verdict": "disagreed", "reason": str(error)}}
+    return {"status": "interrupted"}
 
 
 class _Meter:

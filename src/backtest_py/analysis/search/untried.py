@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from backtest_py.sweep.space.grid import Grid
 
-__all__ = ["Untried"]
+__all__ = ["LISTED", "Untried"]
 
 LISTED: Final = 2**20
 """Combinations of a grid that is looked through; of a larger one some are drawn."""
