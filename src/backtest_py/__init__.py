@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from backtest_py.analysis.lookahead.result import LookaheadResult
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
     from backtest_py.analysis.monte_carlo.run import monte_carlo
+    from backtest_py.analysis.search.result import SearchResult
+    from backtest_py.analysis.search.run import search
     from backtest_py.backtest.chunked import run_chunked
     from backtest_py.backtest.many import ManyResults, run_many
     from backtest_py.backtest.result import BacktestResult
@@ -79,6 +81,7 @@ __all__ = [
     "ParityError",
     "Progress",
     "Sample",
+    "SearchResult",
     "StorageError",
     "SweepResult",
     "TradeMetric",
@@ -96,6 +99,7 @@ __all__ = [
     "run_chunked",
     "run_many",
     "run_signals",
+    "search",
     "sweep",
     "synthetic_bars",
 ]
@@ -110,6 +114,7 @@ _LATER: Final = {
     "MonteCarlo": "backtest_py.analysis.monte_carlo.result",
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
+    "SearchResult": "backtest_py.analysis.search.result",
     "SweepResult": "backtest_py.sweep.result.result",
     "TradeMetric": "backtest_py.metrics.custom",
     "check_lookahead": "backtest_py.analysis.lookahead.check",
@@ -122,6 +127,7 @@ _LATER: Final = {
     "register_strategy": "backtest_py.strategies.user",
     "run_chunked": "backtest_py.backtest.chunked",
     "run_many": "backtest_py.backtest.many",
+    "search": "backtest_py.analysis.search.run",
     "sweep": "backtest_py.sweep.run",
     "synthetic_bars": "backtest_py.data.synthetic",
 }

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from backtest_py.bars import ReadOptions  # noqa: TC001 - the decorator of inspect reads it
-from backtest_py.cli import data, lookahead, monte_carlo, sweep
+from backtest_py.cli import data, lookahead, monte_carlo, search, sweep
 from backtest_py.cli.options import (
     ConfigFile,
     EngineName,
@@ -62,6 +62,7 @@ app = typer.Typer(
 app.add_typer(sweep.commands)
 app.add_typer(monte_carlo.commands)
 app.add_typer(lookahead.commands)
+app.add_typer(search.commands)
 app.add_typer(data.commands)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from backtest_py.config.market import DataSettings, ExchangeSettings, data_of
 from backtest_py.config.monte_carlo import MonteCarloSection
 from backtest_py.config.reading import read_toml
+from backtest_py.config.search import SearchSection, search_of
 from backtest_py.config.sections import (
     SECTIONS,
     RangeSettings,
@@ -26,6 +27,7 @@ from backtest_py.config.sections import (
     settings_of,
     strategy_of,
     sweep_of,
+    table_of,
 )
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.errors import ConfigError
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
     from backtest_py.analysis.steps import Steps
+    from backtest_py.analysis.search.result import SearchResult
     from backtest_py.backtest.many import ManyResults
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
@@ -79,6 +82,7 @@ class Config:
     run: RunSettings = field(default_factory=RunSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
     monte_carlo: MonteCarloSection = field(default_factory=MonteCarloSection)
+    search: SearchSection = field(default_factory=SearchSection)
     contracts: Mapping[str, Contract] = field(default_factory=lambda: MappingProxyType({}))
     feed: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     directory: Path = field(default_factory=Path)
@@ -124,6 +128,7 @@ class Config:
             run=settings_of(RunSettings, document),
             sweep=sweep_of(document, strategy, rules, contract),
             monte_carlo=settings_of(MonteCarloSection, document),
+            search=search_of(table_of(document, "search")),
             contracts=contracts_of(document, data.markets),
             feed=feed_of(document, Path(directory)),
             directory=Path(directory),
@@ -328,6 +333,42 @@ class Config:
         trades = trades_of(self.backtest(bars, engine=name), None)
         how: dict[str, Any] = {"engine": name, "threads": threads, "progress": progress}
         return run_settings(trades, section.settings(), **how)
+
+    def run_search(
+        self,
+        bars: Bars | None = None,
+        *,
+        engine: str = "",
+        how: Mapping[str, Any] | None = None,
+        **changed: Any,
+    ) -> SearchResult:
+        """Search the grid of ``[sweep]`` as ``[search]`` describes.
+
+        Parameters
+        ----------
+        bars : Bars, optional
+            The bars of ``[data]``, where they have been read already.
+        engine : str, optional
+            Instead of that of ``[run]``.
+        how : mapping, optional
+            Arguments of :func:`backtest_py.search` that no section has, such as ``out``,
+            ``resume``, ``threads`` and ``progress``.
+        **changed
+            Keys of ``[search]`` that have another value.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`load_bars` and :func:`backtest_py.search`.
+        """
+        from backtest_py.analysis.search.run import search  # noqa: PLC0415 - as above
+
+        section = replace(self.search, **changed)
+        asked = self._sweep_settings(engine)
+        for name in ("invalid", "sample", "scenarios"):  # of a sweep alone
+            del asked[name]
+        asked |= {"objective": section.objective, **section.to_mapping(), **(how or {})}
+        return search(self.load_bars() if bars is None else bars, **asked)
 
     def _sweep_settings(self, engine: str) -> dict[str, Any]:
         settings = self.sweep

@@ -55,6 +55,7 @@ SECTIONS: Final = (
     "run",
     "sweep",
     "monte_carlo",
+    "search",
 )
 DEFAULT_STRATEGY: Final = "barra_elefante"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backtest_py.config.market import DataSettings, ExchangeSettings
 from backtest_py.config.monte_carlo import MonteCarloSection
+from backtest_py.config.search import SearchSection
 from backtest_py.config.sections import DEFAULT_STRATEGY, RunSettings, SweepSettings
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.rules import DEFAULT_TARGET, ExitRules
@@ -76,6 +77,9 @@ def commented_toml(path: str = "WIN_M5.csv") -> str:
     lines += [f"# {line}" for line in _keys(Sample.parameters())]
     lines += ["", "# [monte_carlo]  # what `backtest-py monte-carlo` asks"]
     lines += [f"# {line}" for line in _keys(MonteCarloSection.parameters())]
+    lines += ["", "# [search]  # what `backtest-py search` asks, of the grid of [sweep]"]
+    lines += ['# objective = "sharpe"  # or { sharpe = "max", max_drawdown = "min" }']
+    lines += [f"# {line}" for line in _keys(SearchSection.parameters())]
     return "\n".join(lines) + "\n"
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     Moment = str | date | None
 
-__all__ = ["plan_sweep", "sweep"]
+__all__ = ["identity_of", "plan_sweep", "sweep"]
 
 NO_IDENTITY: Final = frozenset({"level", "levels"})
 """Facts of a build that cannot change a result."""
@@ -314,17 +314,7 @@ class _Question:
     def manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the sweep says of itself; ``identity`` holds all that decides a number."""
         spec, build = self.spec, self.engine.build
-        identity = spec.to_mapping() | {
-            "semantics_version": SEMANTICS_VERSION,
-            "engine": self.engine.name,
-            "build": {name: fact for name, fact in build.items() if name not in NO_IDENTITY},
-            "package_code": package_code_hash(),
-            "layout": LAYOUT,
-        }
-        if self.signals is not None:
-            identity["signals"] = signals_hash(self.signals)
-        if code := spec.grid.strategy.code_fingerprint():
-            identity["code"] = code
+        identity = identity_of(spec, self.engine, self.signals) | {"layout": LAYOUT}
         return {
             "identity": identity,
             "engine_reason": self.reason,
@@ -336,3 +326,21 @@ class _Question:
             "n_shards": len(Shards(spec.grid)),
             **facts,
         }
+
+
+def identity_of(spec: SweepSpec, engine: Engine, signals: Signals | None) -> dict[str, Any]:
+    """Return all that decides a number of a sweep, but for how it is cut, ready for JSON.
+
+    ``signals`` are those of a user's function before anything varies, None for other strategies.
+    """
+    identity = spec.to_mapping() | {
+        "semantics_version": SEMANTICS_VERSION,
+        "engine": engine.name,
+        "build": {name: fact for name, fact in engine.build.items() if name not in NO_IDENTITY},
+        "package_code": package_code_hash(),
+    }
+    if signals is not None:
+        identity["signals"] = signals_hash(signals)
+    if code := spec.grid.strategy.code_fingerprint():
+        identity["code"] = code
+    return identity

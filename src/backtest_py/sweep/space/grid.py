@@ -475,10 +475,16 @@ class Grid(Combinations):
                 raise self.refusal(self.digits(0), what, others=False) from error
             raise ConfigError(f"nothing is left of the grid's one combination: {error}") from error
 
-    def first_with(self, digits: Mapping[int, int]) -> int | None:
-        """Return the first combination that is admitted and stands at these positions on axes."""
+    def first_with(self, digits: Mapping[int, int], boxes: int | None = None) -> int | None:
+        """Return the first combination that is admitted and stands at these positions on axes.
+
+        Raises
+        ------
+        Unsettled
+            If ``boxes``, as :meth:`check_rules` takes it, were not enough.
+        """
         fixed = (_at(axis, digit) for axis, digit in digits.items())
-        return self._first((*self.conditions, *self.rules_between, *fixed))
+        return self._first((*self.conditions, *self.rules_between, *fixed), boxes)
 
     def _first(self, constraints: Sequence[Constraint], boxes: int | None = None) -> int | None:
         """Return the number of the first combination that meets all constraints."""
