@@ -39,6 +39,9 @@ from backtest_py.strategies import *  # noqa: F403 - a strategy is named there a
 if TYPE_CHECKING:
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
     from backtest_py.analysis.monte_carlo.run import monte_carlo
+    from backtest_py.analysis.walk_forward.opening import open_walk_forward
+    from backtest_py.analysis.walk_forward.result import WalkForward
+    from backtest_py.analysis.walk_forward.run import walk_forward
     from backtest_py.backtest.chunked import run_chunked
     from backtest_py.backtest.many import ManyResults, run_many
     from backtest_py.backtest.result import BacktestResult
@@ -77,12 +80,14 @@ __all__ = [
     "StorageError",
     "SweepResult",
     "UnsupportedError",
+    "WalkForward",
     "WorkerError",
     "engine_status",
     "load_bars",
     "monte_carlo",
     "open_feed",
     "open_sweep",
+    "open_walk_forward",
     "plan_sweep",
     "register_strategy",
     "run",
@@ -91,6 +96,7 @@ __all__ = [
     "run_signals",
     "sweep",
     "synthetic_bars",
+    "walk_forward",
 ]
 __all__ += strategies.__all__
 
@@ -102,17 +108,20 @@ _LATER: Final = {
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
     "SweepResult": "backtest_py.sweep.result.result",
+    "WalkForward": "backtest_py.analysis.walk_forward.result",
     "engine_status": "backtest_py.engines.registry",
     "load_bars": "backtest_py.data.readers",
     "monte_carlo": "backtest_py.analysis.monte_carlo.run",
     "open_feed": "backtest_py.data.settings",
     "open_sweep": "backtest_py.sweep.result.result",
+    "open_walk_forward": "backtest_py.analysis.walk_forward.opening",
     "plan_sweep": "backtest_py.sweep.run",
     "register_strategy": "backtest_py.strategies.user",
     "run_chunked": "backtest_py.backtest.chunked",
     "run_many": "backtest_py.backtest.many",
     "sweep": "backtest_py.sweep.run",
     "synthetic_bars": "backtest_py.data.synthetic",
+    "walk_forward": "backtest_py.analysis.walk_forward.run",
 }
 """Names whose modules are imported on first use, so that importing the package is quick."""
 
