@@ -39,6 +39,7 @@ from backtest_py.strategies import *  # noqa: F403 - a strategy is named there a
 if TYPE_CHECKING:
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
     from backtest_py.analysis.monte_carlo.run import monte_carlo
+    from backtest_py.analysis.walk_forward.many import WalkForwards
     from backtest_py.analysis.walk_forward.opening import open_walk_forward
     from backtest_py.analysis.walk_forward.result import WalkForward
     from backtest_py.analysis.walk_forward.run import walk_forward
@@ -81,6 +82,7 @@ __all__ = [
     "SweepResult",
     "UnsupportedError",
     "WalkForward",
+    "WalkForwards",
     "WorkerError",
     "engine_status",
     "load_bars",
@@ -108,6 +110,7 @@ _LATER: Final = {
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
     "SweepResult": "backtest_py.sweep.result.result",
+    "WalkForwards": "backtest_py.analysis.walk_forward.many",
     "WalkForward": "backtest_py.analysis.walk_forward.result",
     "engine_status": "backtest_py.engines.registry",
     "load_bars": "backtest_py.data.readers",

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["check_manifest", "folder", "parquet_bytes", "pretty_json", "save_files"]
 
-_KINDS: Final = {"run": "no run", "runs": "not of runs on several markets"}
+_KINDS: Final = {
+    "run": "no run",
+    "runs": "not of runs on several markets",
+    "walk_forwards": "not of walk-forwards on several markets",
+}
 """What is said of a manifest that is none of the kind that is wanted."""
 
 

@@ -57,6 +57,11 @@ class WalkForward:
         self.metrics = metrics
         self.provenance = MappingProxyType(dict(provenance))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as what it was made of."""
+        made = (dict(self.rows), self.trades_arrow, self.metrics, dict(self.provenance))
+        return WalkForward, made
+
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self.rows["combo_id"])

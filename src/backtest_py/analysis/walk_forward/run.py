@@ -1,46 +1,28 @@
-"""One walk-forward: all windows are ranges of one sweep, and what they choose is run."""
+"""Walk-forward: what users call, on one market or on many."""
 
 from __future__ import annotations
 
-import time
 import warnings
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast, overload
 
-from backtest_py.analysis.walk_forward.choosing import Best, Choice, Scores
-from backtest_py.analysis.walk_forward.files import TIMES, WalkForwardStore, contents
-from backtest_py.analysis.walk_forward.forward import run_forward
-from backtest_py.analysis.walk_forward.result import WalkForward, metric_rows
-from backtest_py.analysis.walk_forward.windows import Gap, WindowSettings, plan_windows
-from backtest_py.backtest.metrics import Metrics
-from backtest_py.data.source import source_of
-from backtest_py.engines import resolve
-from backtest_py.errors import (
-    ArgumentError,
-    BacktestWarning,
-    ParityError,
-    StorageError,
-)
-from backtest_py.fingerprints import code_hash
-from backtest_py.parameters import counted, unknown_name
-from backtest_py.sweep.compute.signals_check import require_same_signals
-from backtest_py.sweep.executors.interrupts import Interrupts
-from backtest_py.sweep.executors.thread import run_in_thread
-from backtest_py.sweep.executors.work import MAX_MEMORY, Resources, Work
+from backtest_py.analysis.walk_forward.choosing import Choice
+from backtest_py.analysis.walk_forward.many import walk_markets
+from backtest_py.analysis.walk_forward.single import Asked, Walk
+from backtest_py.analysis.walk_forward.windows import WindowSettings
+from backtest_py.errors import ArgumentError, BacktestWarning
+from backtest_py.parameters import unknown_name
+from backtest_py.sweep.executors.work import MAX_MEMORY, Resources
 from backtest_py.sweep.gate.gate import GATE_COMBOS
-from backtest_py.sweep.run import Question
-from backtest_py.sweep.spec import SweepSpec
-from backtest_py.sweep.store.store import done_shards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from datetime import date
     from pathlib import Path
 
     from backtest_py.analysis.walk_forward.choosing import Choose
-    from backtest_py.analysis.walk_forward.forward import Forward, Tested
-    from backtest_py.analysis.walk_forward.windows import Window
+    from backtest_py.analysis.walk_forward.many import WalkForwards
+    from backtest_py.analysis.walk_forward.result import WalkForward
     from backtest_py.bars import Bars
     from backtest_py.contract import Contract, MetricSettings
     from backtest_py.rules import ExitRules
@@ -51,9 +33,6 @@ if TYPE_CHECKING:
     Moment = str | date | None
 
 __all__ = ["WalkForwardOptions", "walk_forward"]
-
-GATED_WINDOWS: Final = 3
-"""Windows of which the parity gate runs a sample: the first, the last and one between them."""
 
 
 class WalkForwardOptions(TypedDict, total=False):
@@ -80,17 +59,51 @@ class WalkForwardOptions(TypedDict, total=False):
     progress: Callable[[Progress], None] | None
 
 
+class _Settings(WalkForwardOptions, total=False):
+    """All arguments that have a default; see :func:`walk_forward`."""
+
+    rules: ExitRules | None
+    choose: Choose
+    min_trades: int
+    plateau: bool
+    engine: str
+    out: str | Path | None
+    resume: bool
+
+
 _OF_WINDOWS: Final = tuple(spec.name for spec in WindowSettings.parameters())
 _OF_SWEEP: Final = ("where", "invalid", "sample", "metrics")
 
 
+@overload
 def walk_forward(
     bars: Bars,
+    strategy: str | Strategy | Callable[..., Any] = ...,
+    grid: Mapping[str, object] | None = ...,
+    *,
+    contract: Contract | None = ...,
+    **options: Unpack[_Settings],
+) -> WalkForward: ...
+
+
+@overload
+def walk_forward(
+    bars: Mapping[str, Bars],
+    strategy: str | Strategy | Callable[..., Any] = ...,
+    grid: Mapping[str, object] | None = ...,
+    *,
+    contract: Contract | Mapping[str, Contract] | None = ...,
+    **options: Unpack[_Settings],
+) -> WalkForwards: ...
+
+
+def walk_forward(
+    bars: Bars | Mapping[str, Bars],
     strategy: str | Strategy | Callable[..., Any] = "barra_elefante",
     grid: Mapping[str, object] | None = None,
     *,
     rules: ExitRules | None = None,
-    contract: Contract | None = None,
+    contract: Contract | Mapping[str, Contract] | None = None,
     choose: Choose = "sharpe",
     min_trades: int = 30,
     plateau: bool = False,
@@ -98,7 +111,7 @@ def walk_forward(
     out: str | Path | None = None,
     resume: bool = False,
     **options: Unpack[WalkForwardOptions],
-) -> WalkForward:
+) -> WalkForward | WalkForwards:
     """Choose on one stretch of time, judge on the next, and go on through the data.
 
     Every training sweeps the whole grid: it equals :func:`backtest_py.run` with
@@ -108,10 +121,11 @@ def walk_forward(
 
     Parameters
     ----------
-    bars : Bars
-        The market.
+    bars : Bars, or mapping of str to Bars
+        The market; or several by name, each of which is walked through on its own.
     strategy, grid, rules, contract
-        As :func:`backtest_py.sweep` takes them.
+        As :func:`backtest_py.sweep` takes them; with several markets ``contract`` may be a mapping
+        as well.
     choose : str or callable
         The metric whose best value is chosen; or a function of columns, a mapping of metrics and
         swept parameters (full keys) to arrays, that returns a number for each row, of which the
@@ -126,7 +140,8 @@ def walk_forward(
     engine : {"auto", "numba", "rust"}
         Both give the same bits.
     out : str or Path, optional
-        A directory for the results, written while the walk-forward runs.
+        A directory for the results, written while the walk-forward runs; with several markets it
+        has a folder for each.
     resume : bool
         Continue the walk-forward in ``out``.
     train_days, test_days : int, default 252 and 30
@@ -147,7 +162,10 @@ def walk_forward(
 
     Returns
     -------
-    WalkForward
+    WalkForward, or WalkForwards
+        The latter is a mapping by market. Markets run beside each other: on the Rust engine in
+        ``threads`` threads, on Numba in ``processes`` processes of joblib; 0 is one for each
+        processor.
 
     Raises
     ------
@@ -179,24 +197,31 @@ def walk_forward(
     >>> len(wf.windows), wf.metrics.total_trades == len(wf.trades)
     (3, True)
     """
+    asked = Asked(
+        strategy=strategy,
+        grid=grid,
+        rules=rules,
+        sweep=_some(options, _OF_SWEEP),
+        lengths=_some(options, _OF_WINDOWS),
+        span=options.get("range"),
+        choice=Choice(choose, min_trades, plateau),
+        engine=engine,
+        gate=options.get("gate", GATE_COMBOS),
+    )
     resources = _resources(options)
-    choice = Choice(choose, min_trades, plateau)
-    given: dict[str, Any] = {**options}
-    asked = {name: given[name] for name in _OF_SWEEP if name in given}
-    spec, job = SweepSpec.with_job(bars, strategy, grid, rules=rules, contract=contract, **asked)
-    choice.check(spec.grid)
-    lengths = {name: given[name] for name in _OF_WINDOWS if name in given}
-    span = options.get("range")
-    settings = WindowSettings.given(lengths, once=span is not None)
-    windows = plan_windows(bars, settings, span)
-    spec = replace(spec, ranges=tuple(window.train for window in windows))
-    question = Question(spec, job.signals, *resolve(engine, job, sweep=True))
-    walk = _Walk(question, settings, choice, windows)
-    gate = options.get("gate", GATE_COMBOS)
-    with Interrupts() as interrupts:
-        if out is None:
-            return walk.in_memory(resources, gate, interrupts)
-        return walk.in_directory(out, resources, gate, interrupts, resume=resume)
+    if isinstance(bars, Mapping):
+        many, found = walk_markets(asked, bars, contract, resources, out, resume=resume)
+    else:
+        walk = Walk.of(asked, bars, cast("Contract | None", contract))  # which checks it
+        one, warning = walk.go(resources, out, resume=resume)
+        found = [warning] if warning else []
+    for text in found:
+        warnings.warn(text, BacktestWarning, stacklevel=2)
+    return many if isinstance(bars, Mapping) else one
+
+
+def _some(options: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
 
 
 def _resources(options: Mapping[str, Any]) -> Resources:
@@ -210,169 +235,3 @@ def _resources(options: Mapping[str, Any]) -> Resources:
         options.get("max_memory", MAX_MEMORY),
         options.get("progress"),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """A walk-forward that was checked, and the engine that answers it."""
-
-    question: Question
-    settings: WindowSettings
-    choice: Choice
-    windows: list[Window]
-
-    def in_memory(
-        self, resources: Resources, gate: int | None, interrupts: Interrupts
-    ) -> WalkForward:
-        """Walk, and keep nothing but the best rows."""
-        with interrupts.raised():
-            facts = {"gate": self._pass_gate(gate, resources)}
-            best = self._best()
-            work = run_in_thread(lambda: self._work(resources, {}, interrupts, packed=False))
-            work.do(lambda _, table: best.add(table))
-            return self._result(best, self._manifest(facts))
-
-    def in_directory(
-        self,
-        out: str | Path,
-        resources: Resources,
-        gate: int | None,
-        interrupts: Interrupts,
-        *,
-        resume: bool,
-    ) -> WalkForward:
-        """Walk, and keep the scores of every shard on disk until the end and beyond."""
-        spec, manifest = self.question.spec, self._manifest({})
-        if resume:
-
-            def accept(done: Mapping[int, str]) -> None:
-                with interrupts.raised():
-                    require_same_signals(spec, done)
-
-            opened = WalkForwardStore.resume(out, manifest, accept=accept, check=interrupts.check)
-        else:
-            opened = WalkForwardStore.create(out, manifest)
-        with opened as store:
-            try:
-                with interrupts.raised():
-                    store.update({"gate": self._pass_gate(gate, resources)})
-                    began = time.monotonic()
-                    work = run_in_thread(
-                        lambda: self._work(resources, store.done, interrupts, packed=True)
-                    )
-                    work.do(lambda shard, table: store.write(shard.number, table))
-                    best = self._best()
-                    for file in done_shards(store.path, store.manifest):
-                        best.add(_read(file))
-                    result = self._result(best, store.manifest)
-                files = contents(result.rows, result.trades_arrow, result.metrics)
-                store.finish(files, round(time.monotonic() - began, 3))
-                interrupts.check()
-            except BaseException as error:
-                with suppress(StorageError):  # a full disk cannot take the note either
-                    store.update(_ended_by(error))
-                raise
-        return result
-
-    def _best(self) -> Best:
-        return Best(self.choice, self.question.spec.grid, len(self.windows))
-
-    def _work(
-        self,
-        resources: Resources,
-        done: Mapping[int, int],
-        interrupts: Interrupts,
-        *,
-        packed: bool,
-    ) -> Work:
-        question = self.question
-        return Work(
-            question.spec,
-            question.engine,
-            resources,
-            done,
-            interrupts,
-            packed=packed,
-            tabulate=Scores(self.choice),
-        )
-
-    def _pass_gate(self, gate: int | None, resources: Resources) -> dict[str, Any]:
-        ranges = self.question.spec.ranges
-        some = sorted({0, len(ranges) // 2, len(ranges) - 1})[:GATED_WINDOWS]
-        spec = replace(self.question.spec, ranges=tuple(ranges[place] for place in some))
-        return replace(self.question, spec=spec).pass_gate(gate, resources)
-
-    def _manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the walk-forward says of itself; ``identity`` decides every number."""
-        asked = {"data": source_of(self.question.spec.bars), **facts}
-        manifest = self.question.manifest(asked)
-        manifest["identity"] |= {
-            "windows": self.settings.to_mapping(),
-            "times": [[str(time) for time in window.stamps] for window in self.windows],
-            "choice": self.choice.to_mapping(),
-        }
-        if callable(self.choice.by):
-            manifest["identity"]["choice"]["code"] = code_hash(self.choice.by)
-        return manifest
-
-    def _result(self, best: Best, manifest: Mapping[str, Any]) -> WalkForward:
-        """Run what was chosen, and return it with what was asked."""
-        question = self.question
-        forward = run_forward(
-            question.spec, question.engine, self.windows, self.choice, best.found()
-        )
-        self._warn_of_overlap(forward.tested)
-        asked = {name: manifest[name] for name in manifest if name not in {"kind", "status"}}
-        return WalkForward(
-            self._rows(forward.tested), self._trades(forward), Metrics(forward.metrics), asked
-        )
-
-    def _rows(self, tested: Sequence[Tested]) -> dict[str, list[Any]]:
-        """Return the table of the windows, column by column."""
-        grid = self.question.spec.grid
-        times = zip(*(each.window.stamps for each in tested), strict=True)
-        rows: dict[str, list[Any]] = dict(zip(TIMES, map(list, times), strict=True))
-        rows["combo_id"] = [each.combo_id for each in tested]
-        chosen = [grid.values(each.combo_id) if each.combo_id >= 0 else {} for each in tested]
-        for axis in grid.axes:
-            rows[axis.key] = [values.get(axis.key) for values in chosen]
-        rows |= metric_rows("train", [each.train for each in tested])
-        return rows | metric_rows("test", [each.test.metrics for each in tested])
-
-    def _trades(self, forward: Forward) -> Any:
-        """Return the trades as a table, laid out as those of a run."""
-        from backtest_py.backtest.result import trades_table  # noqa: PLC0415 - quick import
-
-        return trades_table(self.question.spec.bars, forward.trades)
-
-    def _warn_of_overlap(self, tested: Sequence[Tested]) -> None:
-        """Warn where a training's positions closed at bars that its test is judged on."""
-        gap = Gap(self.question.spec.bars, self.settings)
-        late = [
-            gap.needed(window.train[1] - 1, each.train_exit)
-            for window, each in zip(self.windows, tested, strict=True)
-            if each.train_exit >= window.test[0]
-        ]
-        if not late:
-            return
-        name = f"purge_{self.settings.unit}s"
-        warnings.warn(
-            f"in {len(late)} of {counted(len(tested), 'window')} the chosen combination closed its "
-            "last position of the training in the test, so that the choice has seen some of what "
-            f"it is judged on; give {name}={max(late)}, or rules with a close_time",
-            BacktestWarning,
-            stacklevel=5,
-        )
-
-
-def _read(file: Path) -> Any:
-    import pyarrow.parquet as pq  # noqa: PLC0415 - a heavy import, only where it is used
-
-    return pq.read_table(file, partitioning=None)
-
-
-def _ended_by(error: BaseException) -> dict[str, Any]:
-    """Return what the manifest says of a walk-forward that an error ended."""
-    if isinstance(error, ParityError):
-        return {"status": "refused", "gate": {"verdict": "disagreed", "reason": str(error)}}
-    return {"status": "interrupted"}
