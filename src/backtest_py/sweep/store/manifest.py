@@ -20,6 +20,7 @@ __all__ = [
     "MANIFEST",
     "believing",
     "identity_hash",
+    "in_words",
     "is_sweep",
     "plain",
     "read_manifest",
@@ -84,12 +85,12 @@ def read_manifest(path: str | Path, kind: str = KIND) -> dict[str, Any]:
     try:
         text = read_regular(file, MAX_MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ConfigError(f"{path} holds no {_words(kind)}: {MANIFEST} is missing") from error
+        raise ConfigError(f"{path} holds no {in_words(kind)}: {MANIFEST} is missing") from error
     except DataError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
-    damage = f"{file} is damaged; resuming the {_words(kind)} writes it again"
+    damage = f"{file} is damaged; resuming the {in_words(kind)} writes it again"
     try:
         manifest = json.loads(text)
         if not isinstance(manifest, dict):
@@ -100,7 +101,7 @@ def read_manifest(path: str | Path, kind: str = KIND) -> dict[str, Any]:
         raise DataError(damage) from error
     found_kind = manifest.get("kind", KIND if expected is not None else None)
     if found_kind != kind:
-        raise ConfigError(f"{path} holds no {_words(kind)}: {MANIFEST} is of something else")
+        raise ConfigError(f"{path} holds no {in_words(kind)}: {MANIFEST} is of something else")
     wrong = _wrong_types(manifest)
     if expected != found or wrong:
         raise DataError(damage + (f" ({wrong})" if wrong else ""))
@@ -163,7 +164,8 @@ def identity_hash(manifest: Mapping[str, Any]) -> str:
     return sha256(canonical_json(manifest["identity"]))[:16]
 
 
-def _words(kind: str) -> str:
+def in_words(kind: str) -> str:
+    """Return what a directory of a kind holds, for a message."""
     return kind.replace("_", "-")
 
 

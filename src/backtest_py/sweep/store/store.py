@@ -35,6 +35,7 @@ from backtest_py.sweep.store.manifest import (
     KIND,
     MANIFEST,
     identity_hash,
+    in_words,
     is_sweep,
     plain,
     read_manifest,
@@ -337,7 +338,8 @@ class SweepStore:
             now = self.manifest["identity"].get("bars_hash", "")
             history = history_change(stored, now, certificate)
             raise ConfigError(
-                f"{self.path} holds another sweep, which cannot be resumed: {'; '.join(changes)}. "
+                f"{self.path} holds another {in_words(self.kind)}, which cannot be resumed: "
+                f"{'; '.join(changes)}. "
                 f"{history and f'In words: {history}. '}"
                 "Give the same settings, or choose another directory"
             )
