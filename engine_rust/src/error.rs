@@ -24,6 +24,16 @@ pub enum EngineError {
         /// Number of elements.
         found: usize,
     },
+    /// A column of trades does not have one element per trade.
+    #[error("{name} has {found} elements, but there are {expected} trades")]
+    Trades {
+        /// Name of the argument.
+        name: &'static str,
+        /// Number of trades.
+        expected: usize,
+        /// Number of elements.
+        found: usize,
+    },
     /// There is no bar at all.
     #[error("there are no bars; a backtest needs at least one")]
     NoBars,

@@ -297,7 +297,7 @@ pub fn accumulate(
     }
     sums.ruined = equity <= 0.0;
     let (first_day, last_day) = span;
-    let last_exit = exit_day.last().copied().unwrap_or(first_day);
+    let last_exit = exit_day.last().copied().unwrap_or(last_day);
     sums.days = counted_days(first_day, last_day, last_exit, sums.ruined);
     sums
 }

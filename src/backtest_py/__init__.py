@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from backtest_py.analysis.monte_carlo.run import monte_carlo
     from backtest_py.analysis.search.result import SearchResult
     from backtest_py.analysis.search.run import search
+    from backtest_py.analysis.walk_forward.many import WalkForwards
+    from backtest_py.analysis.walk_forward.opening import open_walk_forward
+    from backtest_py.analysis.walk_forward.result import WalkForward
+    from backtest_py.analysis.walk_forward.run import walk_forward
     from backtest_py.backtest.chunked import run_chunked
     from backtest_py.backtest.many import ManyResults, run_many
     from backtest_py.backtest.result import BacktestResult
@@ -86,6 +90,8 @@ __all__ = [
     "SweepResult",
     "TradeMetric",
     "UnsupportedError",
+    "WalkForward",
+    "WalkForwards",
     "WorkerError",
     "check_lookahead",
     "engine_status",
@@ -93,6 +99,7 @@ __all__ = [
     "monte_carlo",
     "open_feed",
     "open_sweep",
+    "open_walk_forward",
     "plan_sweep",
     "register_strategy",
     "run",
@@ -102,6 +109,7 @@ __all__ = [
     "search",
     "sweep",
     "synthetic_bars",
+    "walk_forward",
 ]
 __all__ += strategies.__all__
 
@@ -118,11 +126,14 @@ _LATER: Final = {
     "SweepResult": "backtest_py.sweep.result.result",
     "TradeMetric": "backtest_py.metrics.custom",
     "check_lookahead": "backtest_py.analysis.lookahead.check",
+    "WalkForwards": "backtest_py.analysis.walk_forward.many",
+    "WalkForward": "backtest_py.analysis.walk_forward.result",
     "engine_status": "backtest_py.engines.registry",
     "load_bars": "backtest_py.data.readers",
     "monte_carlo": "backtest_py.analysis.monte_carlo.run",
     "open_feed": "backtest_py.data.settings",
     "open_sweep": "backtest_py.sweep.result.result",
+    "open_walk_forward": "backtest_py.analysis.walk_forward.opening",
     "plan_sweep": "backtest_py.sweep.run",
     "register_strategy": "backtest_py.strategies.user",
     "run_chunked": "backtest_py.backtest.chunked",
@@ -130,6 +141,7 @@ _LATER: Final = {
     "search": "backtest_py.analysis.search.run",
     "sweep": "backtest_py.sweep.run",
     "synthetic_bars": "backtest_py.data.synthetic",
+    "walk_forward": "backtest_py.analysis.walk_forward.run",
 }
 """Names whose modules are imported on first use, so that importing the package is quick."""
 

@@ -30,6 +30,7 @@ __all__ = [
     "expectancy",
     "max_drawdown",
     "max_drawdown_pct",
+    "measure",
     "metric_names",
     "optimize_rust",
     "payoff_ratio",
@@ -124,6 +125,27 @@ def run_backtest_rust(
     EngineError
         If an array is not contiguous or has the wrong length, the range is empty, or there is no
         such strategy or level.
+    """
+
+def measure(
+    entry_bar: NDArray[np.int64],
+    exit_bar: NDArray[np.int64],
+    side: NDArray[np.int8],
+    pnl: _Floats,
+    reason: NDArray[np.uint8],
+    ambiguous: NDArray[np.bool_],
+    exit_day: NDArray[np.int32],
+    contract: Contract,
+    metrics: MetricSettings,
+    span: tuple[int, int],
+    n_bars: int,
+) -> _Floats:
+    """Return the metrics of trades, shape (n_metrics,); see ``engines.base.Engine.measure``.
+
+    Raises
+    ------
+    EngineError
+        If columns differ in length, or a reason is unknown.
     """
 
 def optimize_rust(bars: _BarColumns, runs: Sequence[_Run], *, level: str | None = None) -> _Floats:

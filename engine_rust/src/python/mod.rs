@@ -96,8 +96,8 @@ mod python_module {
     };
     #[pymodule_export]
     use super::run::{
-        py_average_true_range, py_column_addresses, py_optimize, py_run_backtest, py_signals,
-        py_signals_of_chunk,
+        py_average_true_range, py_column_addresses, py_measure, py_optimize, py_run_backtest,
+        py_signals, py_signals_of_chunk,
     };
     #[pymodule_export]
     use super::series::{

@@ -4,13 +4,13 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::settings::{Given, PyBars, PyStrategy, optional};
+use super::settings::{Given, PyBars, PyStrategy, optional, slice};
 use crate::backtest_engine::{self, Backtest};
 use crate::contract::Contract;
 use crate::error::EngineError;
-use crate::metrics::N_METRICS;
+use crate::metrics::{self, N_METRICS};
 use crate::simd::Level;
-use crate::types::{MetricSettings, Range, Rules, SignalColumns, Trades};
+use crate::types::{MetricSettings, N_REASONS, Range, Rules, SignalColumns, Trades};
 use crate::{optimizer, strategies, strategy};
 
 /// One run of a series: strategy, average true range, rules, contract, settings, first and last.
@@ -90,6 +90,54 @@ pub(super) fn py_run_backtest<'py>(
     });
     let metrics = PyArray1::from_slice(py, &result.metrics);
     Ok((trade_columns(py, result.trades)?, metrics))
+}
+
+#[pyfunction]
+#[pyo3(name = "measure")]
+#[allow(clippy::too_many_arguments)]
+pub(super) fn py_measure<'py>(
+    py: Python<'py>,
+    entry_bar: PyReadonlyArray1<'py, i64>,
+    exit_bar: PyReadonlyArray1<'py, i64>,
+    side: PyReadonlyArray1<'py, i8>,
+    pnl: PyReadonlyArray1<'py, f64>,
+    reason: PyReadonlyArray1<'py, u8>,
+    ambiguous: PyReadonlyArray1<'py, bool>,
+    exit_day: PyReadonlyArray1<'py, i32>,
+    contract: Given<Contract>,
+    metrics: Given<MetricSettings>,
+    span: (i32, i32),
+    n_bars: usize,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let trades = Trades {
+        entry_bar: slice("entry_bar", &entry_bar)?.to_vec(),
+        exit_bar: slice("exit_bar", &exit_bar)?.to_vec(),
+        side: slice("side", &side)?.to_vec(),
+        pnl: slice("pnl", &pnl)?.to_vec(),
+        reason: slice("reason", &reason)?.to_vec(),
+        ambiguous: slice("ambiguous", &ambiguous)?.to_vec(),
+        ..Trades::default()
+    };
+    let exit_day = slice("exit_day", &exit_day)?;
+    let count = trades.len();
+    for (name, found) in [
+        ("entry_bar", trades.entry_bar.len()),
+        ("exit_bar", trades.exit_bar.len()),
+        ("side", trades.side.len()),
+        ("reason", trades.reason.len()),
+        ("ambiguous", trades.ambiguous.len()),
+        ("exit_day", exit_day.len()),
+    ] {
+        if found != count {
+            return Err(EngineError::Trades { name, expected: count, found }.into());
+        }
+    }
+    if let Some(code) = trades.reason.iter().find(|code| usize::from(**code) >= N_REASONS) {
+        let value = f64::from(*code);
+        return Err(EngineError::Value { name: "reason", value, allowed: "a known code" }.into());
+    }
+    let found = metrics::measure(&trades, exit_day, &contract.0, &metrics.0, span, n_bars);
+    Ok(PyArray1::from_slice(py, &found))
 }
 
 #[pyfunction]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Moment = str | date | None
 
-__all__ = ["ManyResults", "run_many"]
+__all__ = ["ManyResults", "contracts_by_market", "markets_by_name", "naming", "run_many"]
 
 
 class ManyResults(Mapping[str, BacktestResult]):
@@ -132,7 +132,7 @@ class ManyResults(Mapping[str, BacktestResult]):
         directory = Path(directory)
         check_manifest(directory, "runs")
         for name in self:
-            with _naming(f"the folder of market {name!r:.60}"):
+            with naming(f"the folder of market {name!r:.60}"):
                 check_symbol(name)
                 check_manifest(directory / name, "run")
         files = {
@@ -201,14 +201,14 @@ def run_many(
     >>> list(results), results.table.index.tolist()
     (['A', 'B'], ['A', 'B'])
     """
-    markets = _markets(bars)
-    contracts = _contracts(contract, list(markets))
+    markets = markets_by_name(bars)
+    contracts = contracts_by_market(contract, list(markets))
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
         raise ConfigError(f"threads = {threads!r} is not allowed; give 0 or more")
     chosen = as_strategy(strategy)
     jobs: dict[str, tuple[Job, Engine, str]] = {}
     for name, given in markets.items():
-        with _naming(name):
+        with naming(name):
             # a user's function is called here, one market after the other
             signals = chosen.compute(given)
             job = prepare(
@@ -221,7 +221,7 @@ def run_many(
         results = {}
         for name, (job, runner, reason) in jobs.items():
             try:
-                with _naming(name):
+                with naming(name):
                     output = running[name].result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -230,7 +230,7 @@ def run_many(
     return ManyResults(results)
 
 
-def _markets(bars: object) -> dict[str, Bars]:
+def markets_by_name(bars: object) -> dict[str, Bars]:
     """Return bars by name, checked."""
     advice = 'give them by name, as in {"BTCUSDT": bars, ...}'
     if not isinstance(bars, Mapping):
@@ -244,7 +244,7 @@ def _markets(bars: object) -> dict[str, Bars]:
     return dict(cast("Mapping[str, Bars]", bars))
 
 
-def _contracts(contract: object, names: list[str]) -> dict[str, Contract]:
+def contracts_by_market(contract: object, names: list[str]) -> dict[str, Contract]:
     """Return the contract of each market."""
     if not isinstance(contract, Mapping):
         one = Contract() if contract is None else contract
@@ -264,7 +264,7 @@ def _contracts(contract: object, names: list[str]) -> dict[str, Contract]:
 
 
 @contextmanager
-def _naming(market: str) -> Iterator[None]:
+def naming(market: str) -> Iterator[None]:
     """Let errors say which market they are about."""
     try:
         yield

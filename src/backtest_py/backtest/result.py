@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from backtest_py.bars import Bars
     from backtest_py.engines.base import Engine, EngineOutput, Job
     from backtest_py.overfitting.intervals import Method
     from backtest_py.overfitting.resampling import Resampling
 
-__all__ = ["TABLES", "TRADE_COLUMNS", "BacktestResult", "GroupBy", "Metrics"]
+__all__ = ["TABLES", "TRADE_COLUMNS", "BacktestResult", "GroupBy", "Metrics", "trades_table"]
 
 GroupBy: TypeAlias = Literal["month", "weekday", "hour", "side", "reason"]
 
@@ -137,15 +138,7 @@ class BacktestResult:
     @property
     def trades_arrow(self) -> pa.Table:
         """The trades as a pyarrow table, laid out as ``trades.parquet``."""
-        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-
-        zone = None if self.job.bars.is_naive else "UTC"
-        arrays = {}
-        for name in TRADE_COLUMNS:
-            kind = pa.timestamp("ns", tz=zone) if name.endswith("_time") else None
-            kind = pa.string() if name == "reason" else kind
-            arrays[name] = pa.array(self._column(name), type=kind)
-        return pa.table(arrays)
+        return trades_table(self.job.bars, self.columns)
 
     @property
     def balance(self) -> NDArray[np.float64]:
@@ -439,19 +432,7 @@ class BacktestResult:
         return pd.DataFrame(columns)
 
     def _column(self, name: str) -> NDArray[Any]:
-        """Return one column of the trades, times as datetime64[ns] and reasons as texts."""
-        columns = self.columns
-        column: NDArray[Any]
-        if name == "bars_held":
-            column = columns["exit_bar"] - columns["entry_bar"]
-        elif name == "reason":
-            column = np.array([reason.name for reason in Reason], dtype=object)[columns["reason"]]
-        elif name.endswith("_time"):
-            bar = columns[f"{name.removesuffix('_time')}_bar"]
-            column = self.job.bars.times_at(bar).view("datetime64[ns]")
-        else:
-            column = columns[name]
-        return column
+        return _trade_column(self.job.bars, self.columns, name)
 
     def _groups(self, by: str) -> tuple[list[Any], NDArray[np.int64]]:
         """Return the labels of a table in order, and the number of each trade's label."""
@@ -470,6 +451,34 @@ class BacktestResult:
             months, codes = np.unique(dates.astype("datetime64[M]"), return_inverse=True)
             return [str(month) for month in months], codes
         raise unknown_name("table", by, TABLES)
+
+
+def trades_table(bars: Bars, columns: Mapping[str, NDArray[Any]]) -> pa.Table:
+    """Return trades, as an engine gives them, as a table laid out as ``trades.parquet``."""
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    zone = None if bars.is_naive else "UTC"
+    arrays = {}
+    for name in TRADE_COLUMNS:
+        kind = pa.timestamp("ns", tz=zone) if name.endswith("_time") else None
+        kind = pa.string() if name == "reason" else kind
+        arrays[name] = pa.array(_trade_column(bars, columns, name), type=kind)
+    return pa.table(arrays)
+
+
+def _trade_column(bars: Bars, columns: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    """Return one column of trades, times as datetime64[ns] and reasons as texts."""
+    column: NDArray[Any]
+    if name == "bars_held":
+        column = columns["exit_bar"] - columns["entry_bar"]
+    elif name == "reason":
+        column = np.array([reason.name for reason in Reason], dtype=object)[columns["reason"]]
+    elif name.endswith("_time"):
+        bar = columns[f"{name.removesuffix('_time')}_bar"]
+        column = bars.times_at(bar).view("datetime64[ns]")
+    else:
+        column = columns[name]
+    return column
 
 
 def _restored(job: Job, output: EngineOutput, provenance: Provenance) -> BacktestResult:

@@ -22,6 +22,7 @@ _KINDS: Final = {
     "run": "no run",
     "runs": "not of runs on several markets",
     "monte_carlo": "no Monte Carlo",
+    "walk_forwards": "not of walk-forwards on several markets",
 }
 """What is said of a manifest that is none of the kind that is wanted."""
 

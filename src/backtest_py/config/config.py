@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
-    from backtest_py.analysis.steps import Steps
     from backtest_py.analysis.search.result import SearchResult
+    from backtest_py.analysis.steps import Steps
     from backtest_py.backtest.many import ManyResults
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars

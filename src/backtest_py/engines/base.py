@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from backtest_py.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -267,6 +267,39 @@ class Engine(Protocol):
 
     def stream(self, strategy: Strategy, rules: ExitRules, contract: Contract) -> Stream:
         """Return a backtest that stands before its first bar."""
+
+    def measure(
+        self,
+        trades: Mapping[str, NDArray[Any]],
+        exit_day: NDArray[np.int32],
+        contract: Contract,
+        metrics: MetricSettings,
+        span: tuple[int, int],
+        n_bars: int,
+    ) -> NDArray[np.float64]:
+        """Return the metrics of trades that were made elsewhere, as those of a run.
+
+        Parameters
+        ----------
+        trades : mapping of str to ndarray, shape (n_trades,)
+            The columns of ``layouts.TRADE_DTYPE``, in the order of the exits; at least those of
+            ``layouts.MEASURED``.
+        exit_day : ndarray of int32, shape (n_trades,)
+            The trading day of each exit.
+        contract : Contract
+            Its initial capital is that of the account.
+        metrics : MetricSettings
+            Settings of the annualised metrics.
+        span : tuple of int
+            First and last trading day that count; without any, the last is before the first.
+        n_bars : int
+            Number of bars that count.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_metrics,)
+            In the order of ``catalogue.METRICS``.
+        """
 
     def optimize(self, jobs: Sequence[Job]) -> NDArray[np.float64]:
         """Return the metrics of several backtests on the same bars, shape (n_jobs, n_metrics)."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from backtest_py.parameters import Settings
 
 __all__ = [
+    "MEASURED",
     "SEMANTICS_VERSION",
     "TRADE_DTYPE",
     "BarColumns",
@@ -66,6 +67,9 @@ TRADE_DTYPE: Final = {
     "ambiguous": np.dtype(np.bool_),
 }
 """The columns that an engine returns, in order. Times and bars_held are derived from them."""
+
+MEASURED: Final = ("entry_bar", "exit_bar", "side", "pnl", "reason", "ambiguous")
+"""The columns of trades that metrics are made of, in the order of the extension."""
 
 Metric = cast("Any", IntEnum("Metric", METRICS, start=0))
 """The place of every metric in the vector that an engine returns."""

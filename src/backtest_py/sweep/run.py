@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     Moment = str | date | None
 
-__all__ = ["identity_of", "plan_sweep", "sweep"]
+__all__ = ["Question", "identity_of", "plan_sweep", "sweep"]
 
 NO_IDENTITY: Final = frozenset({"level", "levels"})
 """Facts of a build that cannot change a result."""
@@ -154,7 +154,7 @@ def sweep(
         range=range,
         scenarios=scenarios,
     )
-    question = _Question(spec, job.signals, *resolve(engine, job, sweep=True))
+    question = Question(spec, job.signals, *resolve(engine, job, sweep=True))
     facts: dict[str, Any] = {"data": source_of(bars) if source is None else dict(source)}
     if out is None:
         with Interrupts() as interrupts, interrupts.raised():
@@ -198,7 +198,7 @@ def _ended_by(error: BaseException) -> dict[str, Any]:
 
 
 def _in_memory(
-    question: _Question,
+    question: Question,
     resources: Resources,
     gate: int | None,
     facts: dict[str, Any],
@@ -287,7 +287,7 @@ def plan_sweep(
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class Question:
     """A sweep's question, and the engine that answers it.
 
     ``signals`` are those of a user's function before anything varies, None for other strategies.
@@ -323,7 +323,7 @@ class _Question:
             "market": market_of(spec.bars),
             "n_bars": len(spec.bars),
             "n_combos": spec.n_combos,
-            "n_shards": len(Shards(spec.grid)),
+            "n_shards": len(Shards(spec.grid, len(spec.ranges))),
             **facts,
         }
 

@@ -10,21 +10,22 @@ import numpy as np
 from backtest_py._forks import NO_FORK
 from backtest_py.bars import read_only
 from backtest_py.engines.base import EngineOutput, atr_for
-from backtest_py.engines.layouts import ContractView, RulesView, SettingsView
+from backtest_py.engines.layouts import TRADE_DTYPE, ContractView, RulesView, SettingsView
 from backtest_py.engines.limits import SweepLimits
 from backtest_py.engines.numba_engine import series_metrics
 from backtest_py.engines.numba_engine.backtest_engine import backtest
+from backtest_py.engines.numba_engine.metrics import measure
 from backtest_py.engines.numba_engine.optimizer import optimize
 from backtest_py.engines.numba_engine.strategy import average_true_range, detect
-from backtest_py.engines.numba_engine.types import bar_columns
+from backtest_py.engines.numba_engine.types import Trades, bar_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from backtest_py.bars import Bars
-    from backtest_py.contract import Contract
+    from backtest_py.contract import Contract, MetricSettings
     from backtest_py.engines.base import Job, Stream, SweepPlan
     from backtest_py.rules import ExitRules
     from backtest_py.signals import Signals
@@ -107,6 +108,30 @@ class NumbaEngine:
         from backtest_py.engines.numba_engine.stream import Stream  # noqa: PLC0415 - seldom used
 
         return Stream(strategy, rules, contract)
+
+    def measure(
+        self,
+        trades: Mapping[str, NDArray[Any]],
+        exit_day: NDArray[np.int32],
+        contract: Contract,
+        metrics: MetricSettings,
+        span: tuple[int, int],
+        n_bars: int,
+    ) -> NDArray[np.float64]:
+        """Return the metrics of trades that some account made one after another."""
+        # copies, because the kernel is compiled for columns that may be written to
+        kinds: dict[str, Any] = TRADE_DTYPE
+        empty = np.zeros(len(exit_day))
+        columns = {name: np.array(trades.get(name, empty), kinds[name]) for name in kinds}
+        found: NDArray[np.float64] = measure(
+            Trades(**columns),
+            np.array(exit_day, np.int32),
+            ContractView(*contract.values()),
+            SettingsView(*metrics.values()),
+            (np.int32(span[0]), np.int32(span[1])),
+            n_bars,
+        )
+        return found
 
     def optimize(self, jobs: Sequence[Job]) -> NDArray[np.float64]:
         """Return the metrics of several backtests on the same bars, shape (n_jobs, n_metrics)."""

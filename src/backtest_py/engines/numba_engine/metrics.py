@@ -196,7 +196,7 @@ def accumulate(trades, exit_day, contract, settings, span, reasons):
         reasons[trades.reason[k]] += 1
     ruined = equity <= 0.0
     first_day, last_day = span
-    last_exit = exit_day[count - 1] if count > 0 else first_day
+    last_exit = exit_day[count - 1] if count > 0 else last_day
     return Sums(
         of_pnl,
         of_days,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from backtest_py import _engine_rust
 from backtest_py.engines.base import EngineOutput, atr_for
-from backtest_py.engines.layouts import SEMANTICS_VERSION
+from backtest_py.engines.layouts import MEASURED, SEMANTICS_VERSION
 from backtest_py.engines.limits import SweepLimits
 from backtest_py.errors import (
     ConfigError,
@@ -24,7 +24,7 @@ from backtest_py.signals import Signals
 from backtest_py.strategies.base import is_registered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -129,6 +129,21 @@ class RustEngine:
     def stream(self, strategy: Strategy, rules: ExitRules, contract: Contract) -> Stream:
         """Return a backtest that stands before its first bar."""
         return _RustStream(_engine_rust.Stream(_named(strategy), rules, contract, level=self.level))
+
+    def measure(
+        self,
+        trades: Mapping[str, NDArray[Any]],
+        exit_day: NDArray[np.int32],
+        contract: Contract,
+        metrics: MetricSettings,
+        span: tuple[int, int],
+        n_bars: int,
+    ) -> NDArray[np.float64]:
+        """Return the metrics of trades that some account made one after another."""
+        columns: Any = [trades[name] for name in MEASURED]
+        measured: Any = _engine_rust.measure
+        found: NDArray[np.float64] = measured(*columns, exit_day, contract, metrics, span, n_bars)
+        return found
 
     def optimize(self, jobs: Sequence[Job]) -> NDArray[np.float64]:
         """Return the metrics of several backtests on the same bars, shape (n_jobs, n_metrics)."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from os import cpu_count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from backtest_py.engines.base import Job, atr_for
 from backtest_py.errors import ConfigError
 from backtest_py.metrics.catalogue import METRICS
 from backtest_py.rules import Intrabar
-from backtest_py.sweep.compute.shards import MAX_ROWS
+from backtest_py.sweep.compute.shards import most_rows
 from backtest_py.sweep.compute.sources import SignalSources, encode_hashes, replaced
 from backtest_py.sweep.space.boxes import box_positions, distinct_rows
 from backtest_py.sweep.store.tables import coded_column, shard_table
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 
     Exit = tuple[ExitRules, Contract, NDArray[np.float64] | None]
     Digits = NDArray[np.integer[Any]]
+    Tabulate: TypeAlias = Callable[[SweepSpec, "Numbers", str], pa.Table]
+    """What is kept of a shard: its table, which carries the hashes of its signals."""
 
-__all__ = ["DIRECT_COMBOS", "Evaluator", "Numbers", "Path", "possible_paths"]
+__all__ = ["DIRECT_COMBOS", "Evaluator", "Numbers", "Path", "Tabulate", "possible_paths"]
 
 DIRECT_COMBOS: Final = 2
 """Up to so many combinations are run one by one: making a plan costs a pass over all bars."""
@@ -142,6 +144,8 @@ class Evaluator:
         Threads of the engine, 0 for one per processor.
     max_memory : int
         Bytes to take, beside the bars; outcomes are worked out in smaller batches to keep it.
+    tabulate : callable
+        Makes the table of a shard; by default it has the metrics of the first range.
 
     Raises
     ------
@@ -150,14 +154,21 @@ class Evaluator:
     """
 
     def __init__(
-        self, spec: SweepSpec, engine: Engine, *, threads: int = 0, max_memory: int = 1 << 30
+        self,
+        spec: SweepSpec,
+        engine: Engine,
+        *,
+        threads: int = 0,
+        max_memory: int = 1 << 30,
+        tabulate: Tabulate | None = None,
     ) -> None:
         self.spec = spec
+        self.tabulate = metrics_of_first_range if tabulate is None else tabulate
         self.paths = possible_paths(spec)
         self.engine = engine
         self.threads = threads
         self.max_memory = max_memory
-        rows = min(MAX_ROWS, spec.grid.size)
+        rows = min(most_rows(len(spec.ranges)), spec.grid.size)
         self.table_bytes = TABLES * 8 * spec.n_values * rows + _range_bytes(spec)
         self._room = max_memory - self.table_bytes
         self._require(0)
@@ -183,7 +194,7 @@ class Evaluator:
         self.sources.cancel()
 
     def evaluate(self, shard: Shard) -> pa.Table:
-        """Return the table of one shard: the metrics of the first range.
+        """Return the table of one shard, as ``tabulate`` makes it.
 
         Raises
         ------
@@ -198,20 +209,9 @@ class Evaluator:
         """Compute one shard, and return what makes its table; errors as :meth:`evaluate`."""
         spec, found = self.spec, self.numbers(shard)
         hashes = ""
-        combo_ids, digits, _ = found.rows
-        if spec.grid.strategy.computes_signals and len(combo_ids) > 0:
+        if spec.grid.strategy.computes_signals and len(found.rows.combo_ids) > 0:
             hashes = encode_hashes(self.sources.hashes(found.rows.matrix))
-
-        def table() -> pa.Table:
-            parameters = {
-                axis.key: coded_column(column, axis.values)
-                for axis, column in zip(spec.grid.axes, digits, strict=True)
-            }
-            metrics = found.metrics[:, 0]
-            other = (spec.other_scenario, metrics[1]) if spec.scenarios else None
-            return shard_table(combo_ids, parameters, metrics[0], other, hashes)
-
-        return table
+        return lambda: self.tabulate(spec, found, hashes)
 
     def numbers(self, shard: Shard) -> Numbers:
         """Return the metrics of one shard's combinations in every range, and the sums of blocks.
@@ -467,6 +467,18 @@ class Evaluator:
                 f"ranges and outcomes of this sweep take at least {needed:,}; give more, or sweep "
                 "shorter data"
             )
+
+
+def metrics_of_first_range(spec: SweepSpec, found: Numbers, hashes: str) -> pa.Table:
+    """Return the table of a sweep's shard: parameters, and the metrics of the first range."""
+    combo_ids, digits, _ = found.rows
+    parameters = {
+        axis.key: coded_column(column, axis.values)
+        for axis, column in zip(spec.grid.axes, digits, strict=True)
+    }
+    metrics = found.metrics[:, 0]
+    other = (spec.other_scenario, metrics[1]) if spec.scenarios else None
+    return shard_table(combo_ids, parameters, metrics[0], other, hashes)
 
 
 def _range_bytes(spec: SweepSpec) -> int:

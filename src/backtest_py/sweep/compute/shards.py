@@ -18,16 +18,27 @@ if TYPE_CHECKING:
 
     from backtest_py.sweep.space.combinations import Combinations
 
-__all__ = ["LAYOUT", "MAX_ROWS", "Shard", "Shards"]
+__all__ = ["LAYOUT", "Shard", "Shards", "most_rows"]
 
 MAX_ROWS: Final = 131_072
-"""Combinations of a shard: some 50 MB of metrics, and a fraction of a second of work."""
+"""Combinations of a shard of one range: some 50 MB of metrics, a fraction of a second of work."""
 MAX_EXITS: Final = 128
 """Exits of a shard: their outcomes are computed together and fit into memory on long data too."""
 MAX_SAMPLES: Final = 2_048
 """Combinations of a shard of a sample, each of which is worked out on its own."""
 LAYOUT: Final = {"rows": MAX_ROWS, "exits": MAX_EXITS, "samples": MAX_SAMPLES}
 """What decides how sweeps are cut: a sweep that was cut otherwise cannot be continued."""
+
+
+def most_rows(n_ranges: int) -> int:
+    """Return how many combinations a shard has at most, so that its numbers take as much room.
+
+    Examples
+    --------
+    >>> most_rows(1), most_rows(13)
+    (131072, 10082)
+    """
+    return max(1, MAX_ROWS // n_ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,13 @@ class Shard:
 class Shards:
     """All shards of a grid or a sample, numbered in the order of their first combination.
 
+    Attributes
+    ----------
+    grid : Combinations
+        The combinations.
+    n_ranges : int
+        Ranges in which each of them is evaluated.
+
     Examples
     --------
     >>> from backtest_py import BarraElefante, Contract, ExitRules
@@ -61,11 +79,13 @@ class Shards:
     """
 
     grid: Combinations
+    n_ranges: int = 1
 
     @cached_property
     def cuts(self) -> tuple[tuple[range, ...], ...]:
         """The ranges into which every dimension of the boxes is cut."""
-        return self.grid.cuts(MAX_ROWS, MAX_EXITS, MAX_SAMPLES)
+        rows = most_rows(self.n_ranges)
+        return self.grid.cuts(rows, MAX_EXITS, min(rows, MAX_SAMPLES))
 
     @cached_property
     def boxes(self) -> Boxes:

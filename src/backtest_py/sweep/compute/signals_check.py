@@ -44,7 +44,7 @@ def require_same_signals(spec: SweepSpec, done: Mapping[int, str]) -> None:
     grid = spec.grid
     if not grid.strategy.computes_signals:
         return
-    shards = Shards(grid)
+    shards = Shards(grid, len(spec.ranges))
     now: dict[tuple[int, ...], bytes] = {}
     for number, text in done.items():
         rows = grid.box_rows(shards[number].box)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from backtest_py.sweep.compute.evaluator import Tabulate
     from backtest_py.sweep.compute.shards import Shard
     from backtest_py.sweep.spec import SweepSpec
 
@@ -65,17 +66,22 @@ class ShardTask:
         Bytes that it may take, beside the bars.
     packed : bool
         Whether the rows are wanted as the bytes of the shard's file instead of as a table.
+    tabulate : callable, optional
+        Makes the tables; see :class:`~backtest_py.sweep.compute.evaluator.Evaluator`.
     """
 
     spec: SweepSpec
     engine: str
     max_memory: int
     packed: bool
+    tabulate: Tabulate | None = None
 
     def evaluator(self) -> Evaluator:
         """Return what computes the shards; what they share is kept in it."""
         engine, _ = resolve(self.engine)
-        return Evaluator(self.spec, engine, threads=1, max_memory=self.max_memory)
+        return Evaluator(
+            self.spec, engine, threads=1, max_memory=self.max_memory, tabulate=self.tabulate
+        )
 
     def rows(self, table: pa.Table) -> ShardRows:
         """Return a shard's table in the form that is wanted."""

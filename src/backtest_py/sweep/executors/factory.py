@@ -48,5 +48,7 @@ def executor_for(evaluator: Evaluator, *, processes: int, n_shards: int, packed:
         return ThreadExecutor(evaluator)
     from backtest_py.sweep.executors.processes import ProcessExecutor  # noqa: PLC0415 - with joblib
 
-    task = ShardTask(evaluator.spec, evaluator.engine.name, evaluator.max_memory, packed)
+    task = ShardTask(
+        evaluator.spec, evaluator.engine.name, evaluator.max_memory, packed, evaluator.tabulate
+    )
     return ProcessExecutor(task, max(1, min(processes, n_shards)))

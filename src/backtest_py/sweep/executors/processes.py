@@ -13,19 +13,21 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from backtest_py.errors import StorageError, WorkerError
 from backtest_py.sweep.executors.base import POLL_SECONDS
-from backtest_py.sweep.executors.worker import Parcel, begin, collect, compute
+from backtest_py.sweep.executors.worker import Parcel, begin, collect, compute, follow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from backtest_py.sweep.compute.shards import Shard
     from backtest_py.sweep.executors.base import Computed, ShardTask
 
-__all__ = ["ProcessExecutor"]
+__all__ = ["ProcessExecutor", "in_workers"]
+
+ResultT = TypeVar("ResultT")
 
 TRIES: Final = 2
 """How many times a shard is tried when the process that computes it dies."""
@@ -91,16 +93,9 @@ class _Pool:
     """Workers until one of them dies; as a context manager it ends them all."""
 
     def __init__(self, parcel: Parcel, n_workers: int) -> None:
-        from joblib.externals.loky import ProcessPoolExecutor  # noqa: PLC0415 - only here
-
         self._n_workers = n_workers
         self._owner = os.getpid()
-        self._pool = ProcessPoolExecutor(
-            n_workers,
-            initializer=begin,
-            initargs=(parcel, self._owner),
-            env={name: os.environ.get(name, "1") for name in ONE_THREAD},
-        )
+        self._pool = _workers(n_workers, begin, (parcel, self._owner))
 
     def compute(
         self, todo: Iterator[Shard], unfinished: list[Shard], report: Callable[[int | None], None]
@@ -141,11 +136,58 @@ class _Pool:
     def __exit__(self, *_: object) -> None:
         if os.getpid() != self._owner:  # a forked child unwinds, but the workers are its parent's
             return
-        end = threading.Thread(
-            target=self._pool.shutdown, kwargs={"wait": True, "kill_workers": True}, daemon=True
-        )
-        end.start()
-        end.join(END_SECONDS)  # a thread, so that nothing that loky waits for holds up the sweep
+        _end(self._pool)
+
+
+def _workers(n_workers: int, initializer: Callable[..., None], arguments: tuple[Any, ...]) -> Any:
+    """Return processes of joblib's loky, each with one thread."""
+    from joblib.externals.loky import ProcessPoolExecutor  # noqa: PLC0415 - only here
+
+    return ProcessPoolExecutor(
+        n_workers,
+        initializer=initializer,
+        initargs=arguments,
+        env={name: os.environ.get(name, "1") for name in ONE_THREAD},
+    )
+
+
+def _end(pool: Any) -> None:
+    """End workers, in a thread, so that nothing that loky waits for holds up the caller."""
+    end = threading.Thread(
+        target=pool.shutdown, kwargs={"wait": True, "kill_workers": True}, daemon=True
+    )
+    end.start()
+    end.join(END_SECONDS)
+
+
+@contextmanager
+def in_workers(
+    n_workers: int, work: Callable[..., ResultT], tasks: Mapping[str, tuple[Any, ...]]
+) -> Iterator[dict[str, Future[ResultT]]]:
+    """Give what a function will return for each task, worked out in processes.
+
+    Every task is given to some process at once; when the block is left, for whatever reason, all
+    processes end.
+
+    Raises
+    ------
+    WorkerError
+        If a process died before its task was done.
+    """
+    owner = os.getpid()
+    pool = _workers(n_workers, follow, (owner,))
+    try:
+        with _without_control_c():  # the workers that this starts inherit it
+            running = {name: pool.submit(work, *task) for name, task in tasks.items()}
+        yield running
+    except BrokenExecutor as error:
+        raise WorkerError(
+            "a worker process ended before it was done: it was killed, ran out of memory, or "
+            "crashed in the strategy's own code; give fewer processes"
+        ) from error
+    finally:
+        if os.getpid() == owner:  # a forked child unwinds, but the workers are its parent's
+            _end(pool)
 
 
 def _require_tries(lost: Counter[int]) -> None:

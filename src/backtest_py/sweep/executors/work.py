@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backtest_py.engines.base import Engine
+    from backtest_py.sweep.compute.evaluator import Tabulate
     from backtest_py.sweep.compute.shards import Shard
     from backtest_py.sweep.executors.interrupts import Interrupts
     from backtest_py.sweep.progress import Progress
@@ -89,6 +90,8 @@ class Work:
         Hears Control-C and SIGTERM while the work goes on.
     packed : bool
         Whether other processes give the bytes of files instead of tables.
+    tabulate : callable, optional
+        What is kept of a shard; see :class:`~backtest_py.sweep.compute.evaluator.Evaluator`.
 
     Attributes
     ----------
@@ -105,10 +108,16 @@ class Work:
         interrupts: Interrupts,
         *,
         packed: bool,
+        tabulate: Tabulate | None = None,
     ) -> None:
-        threads = 1 if resources.processes else resources.threads
-        evaluator = Evaluator(spec, engine, threads=threads, max_memory=resources.max_memory)
-        shards = Shards(spec.grid)
+        evaluator = Evaluator(
+            spec,
+            engine,
+            threads=1 if resources.processes else resources.threads,
+            max_memory=resources.max_memory,
+            tabulate=tabulate,
+        )
+        shards = Shards(spec.grid, len(spec.ranges))
         by_exits = len(shards) > 1 and evaluator.sources.shared
         order = shards.in_working_order(by_exits=by_exits)
         self._missing = (shard for shard in order if shard.number not in done)

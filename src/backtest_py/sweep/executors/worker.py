@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backtest_py.sweep.compute.shards import Shard
     from backtest_py.sweep.executors.base import ShardRows, ShardTask
 
-__all__ = ["Parcel", "begin", "collect", "compute"]
+__all__ = ["Parcel", "begin", "collect", "compute", "follow"]
 
 ALIGNMENT: Final = 64
 """Arrays begin at multiples of so many bytes, as those that are allocated do."""
@@ -110,11 +110,16 @@ def begin(parcel: Parcel, owner: int) -> None:
     It ends soon after its parent, even one that was killed and could say nothing.
     """
     global _worker  # noqa: PLW0603 - a process works on one sweep
+    follow(owner)
+    _worker = _Worker(parcel)
+
+
+def follow(owner: int) -> None:
+    """Make this process ignore Control-C, and end soon after its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(owner,), daemon=True).start()
     # loky would replace a worker whose memory grows, as that of an evaluator does by design
     sys.modules["joblib.externals.loky.process_executor"].__dict__["_USE_PSUTIL"] = False
-    _worker = _Worker(parcel)
 
 
 def compute(shard: Shard) -> int:

@@ -20,6 +20,7 @@ __all__ = [
     "MANIFEST",
     "believing",
     "identity_hash",
+    "in_words",
     "is_sweep",
     "plain",
     "read_manifest",
@@ -63,13 +64,20 @@ _MISREAD: Final = (
 """Exceptions that using a malformed value may raise."""
 
 
-def read_manifest(path: str | Path) -> dict[str, Any]:
+def read_manifest(path: str | Path, kind: str = KIND) -> dict[str, Any]:
     """Return the manifest of a sweep's directory, without its checksum.
+
+    Parameters
+    ----------
+    path : str or Path
+        The directory.
+    kind : str
+        What else it may be a manifest of.
 
     Raises
     ------
     ConfigError
-        If the directory holds no sweep.
+        If the directory holds no sweep, or nothing of that kind.
     DataError
         If the manifest is damaged.
     """
@@ -77,12 +85,12 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     try:
         text = read_regular(file, MAX_MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ConfigError(f"{path} holds no sweep: {MANIFEST} is missing") from error
+        raise ConfigError(f"{path} holds no {in_words(kind)}: {MANIFEST} is missing") from error
     except DataError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
-    damage = f"{file} is damaged; resuming the sweep writes it again"
+    damage = f"{file} is damaged; resuming the {in_words(kind)} writes it again"
     try:
         manifest = json.loads(text)
         if not isinstance(manifest, dict):
@@ -91,8 +99,9 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         found = sha256(canonical_json(manifest))
     except (ValueError, RecursionError) as error:
         raise DataError(damage) from error
-    if expected is None and manifest.get("kind") != KIND:
-        raise ConfigError(f"{path} holds no sweep: {MANIFEST} is of something else")
+    found_kind = manifest.get("kind", KIND if expected is not None else None)
+    if found_kind != kind:
+        raise ConfigError(f"{path} holds no {in_words(kind)}: {MANIFEST} is of something else")
     wrong = _wrong_types(manifest)
     if expected != found or wrong:
         raise DataError(damage + (f" ({wrong})" if wrong else ""))
@@ -127,10 +136,10 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     sync_directory(path)
 
 
-def is_sweep(file: Path) -> bool:
-    """Tell whether a manifest, even a damaged one, is of a sweep and not of another command."""
+def is_sweep(file: Path, kind: str = KIND) -> bool:
+    """Tell whether a manifest, even a damaged one, is of this kind and not of another command."""
     try:
-        read_manifest(file.parent)
+        read_manifest(file.parent, kind)
     except ConfigError:
         return False
     except DataError:
@@ -153,6 +162,11 @@ def plain(value: Mapping[str, Any]) -> dict[str, Any]:
 def identity_hash(manifest: Mapping[str, Any]) -> str:
     """Return the mark that ties the lines of a journal to their sweep."""
     return sha256(canonical_json(manifest["identity"]))[:16]
+
+
+def in_words(kind: str) -> str:
+    """Return what a directory of a kind holds, for a message."""
+    return kind.replace("_", "-")
 
 
 def _wrong_types(manifest: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from backtest_py._io.files import is_temporary_of, read_regular, replace_file, sync_directory
 from backtest_py._io.paths import given_path
@@ -35,6 +35,7 @@ from backtest_py.sweep.store.manifest import (
     KIND,
     MANIFEST,
     identity_hash,
+    in_words,
     is_sweep,
     plain,
     read_manifest,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["SweepStore", "done_shards"]
+__all__ = ["SweepStore", "done_shards", "writing"]
 
 JOURNAL: Final = "journal.jsonl"
 RESULTS: Final = "results"
@@ -94,9 +95,12 @@ class SweepStore:
     {0: 2}
     """
 
+    kind: ClassVar[str] = KIND
+    """What the manifest says that the directory is of."""
+
     def __init__(self, path: str | Path, manifest: Mapping[str, Any]) -> None:
         self.path = given_path(path, "out")
-        self.manifest: dict[str, Any] = plain({**manifest, "kind": KIND, "status": "running"})
+        self.manifest: dict[str, Any] = plain({**manifest, "kind": self.kind, "status": "running"})
         self.done: dict[int, int] = {}
         self.damaged: list[str] = []
         self._sweep = identity_hash(self.manifest)
@@ -297,7 +301,7 @@ class SweepStore:
     def _refuse_foreign(self) -> None:
         """Refuse a directory that another command wrote."""
         file = self.path / MANIFEST
-        if file.exists() and not is_sweep(file):
+        if file.exists() and not is_sweep(file, self.kind):
             raise ConfigError(
                 f"{self.path} holds the results of something else; choose another directory"
             )
@@ -324,7 +328,7 @@ class SweepStore:
         if not file.exists():
             return {}
         try:
-            stored = read_manifest(self.path)
+            stored = read_manifest(self.path, self.kind)
         except DataError as error:
             self.damaged.append(str(error))
             return {}
@@ -334,7 +338,8 @@ class SweepStore:
             now = self.manifest["identity"].get("bars_hash", "")
             history = history_change(stored, now, certificate)
             raise ConfigError(
-                f"{self.path} holds another sweep, which cannot be resumed: {'; '.join(changes)}. "
+                f"{self.path} holds another {in_words(self.kind)}, which cannot be resumed: "
+                f"{'; '.join(changes)}. "
                 f"{history and f'In words: {history}. '}"
                 "Give the same settings, or choose another directory"
             )
@@ -470,6 +475,21 @@ def _unusable(path: Path, error: OSError) -> BacktestError:
     return ConfigError(
         f"{path} cannot be written: {error.strerror or error}; choose a directory that can"
     )
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Turn an error of the system, such as a full disk, into one that says what to do.
+
+    Raises
+    ------
+    StorageError
+        If the block raises one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _failed(file, error) from error
 
 
 def _failed(file: Path, error: OSError) -> StorageError:

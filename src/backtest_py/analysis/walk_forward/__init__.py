@@ -1,0 +1,1 @@
+"""Walk-forward: choose on one stretch of time, judge on the next, and go on."""

@@ -1,0 +1,286 @@
+"""Walk-forwards on several markets, beside each other."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from backtest_py.analysis.walk_forward.result import WalkForward
+from backtest_py.analysis.walk_forward.single import Walk
+from backtest_py.backtest.many import contracts_by_market, markets_by_name, naming
+from backtest_py.backtest.saving import (
+    check_manifest,
+    folder,
+    parquet_bytes,
+    pretty_json,
+    save_files,
+)
+from backtest_py.data.market.symbols import check_symbol
+from backtest_py.errors import BacktestWarning
+from backtest_py.parameters import counted
+from backtest_py.sweep.executors.base import POLL_SECONDS
+from backtest_py.sweep.executors.processes import in_workers
+from backtest_py.sweep.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pandas as pd
+
+    from backtest_py.analysis.walk_forward.single import Asked
+    from backtest_py.bars import Bars
+    from backtest_py.contract import Contract
+    from backtest_py.sweep.executors.work import Resources
+
+    Found = tuple[WalkForward, str]
+
+__all__ = ["MANY", "WalkForwards", "walk_markets"]
+
+MANY: Final = "walk_forwards"
+
+
+class WalkForwards(Mapping[str, WalkForward]):
+    """Walk-forwards by market, in the order in which the markets were given."""
+
+    def __init__(self, results: Mapping[str, WalkForward]) -> None:
+        self._results = dict(results)
+
+    def __getitem__(self, name: str) -> WalkForward:
+        return self._results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._results)
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __repr__(self) -> str:
+        lines = (
+            f"{name}: {counted(len(each), 'window')}, total return "
+            f"{each.metrics.total_return:,.2f}, sharpe {each.metrics.sharpe:.4g}, efficiency "
+            f"{each.efficiency:.4g}"
+            for name, each in self.items()
+        )
+        return "\n  ".join((f"walk-forwards of {counted(len(self), 'market')}", *lines))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each market: windows, those that stayed flat, efficiency, every metric."""
+        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
+
+        return pd.DataFrame(self._rows()).set_index("market")
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "market": name,
+                "windows": len(each),
+                "flat_windows": each.rows["combo_id"].count(-1),
+                "efficiency": each.efficiency,
+                **each.metrics,
+            }
+            for name, each in self.items()
+        ]
+
+    def save(self, directory: str | Path) -> Path:
+        """Write a folder for each market, as :meth:`WalkForward.save`, and ``results.parquet``.
+
+        Raises
+        ------
+        ConfigError
+            If the directory is a file, holds something else, or a market's name cannot be that of a
+            folder.
+        StorageError
+            If it cannot be written.
+        """
+        path = Path(directory)
+        check_manifest(path, MANY)
+        _check_names(self)
+        with folder(path):
+            pass
+        for name, each in self.items():
+            each.save(path / name)
+        return self.save_table(path)
+
+    def save_table(self, path: Path) -> Path:
+        """Write ``results.parquet``, ``results.json`` and the manifest beside the markets."""
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+        rows = {
+            name: {**row, **each.metrics.to_mapping(), "efficiency": str(each.efficiency)}
+            for (name, each), row in zip(self.items(), self._rows(), strict=True)
+        }
+        files = {
+            "results.parquet": parquet_bytes(pa.Table.from_pylist(self._rows())),
+            "results.json": pretty_json(rows),
+        }
+        return save_files(path, files, {"kind": MANY, "markets": list(self)})
+
+
+def _check_names(markets: Mapping[str, object]) -> None:
+    for name in markets:
+        with naming(f"the folder of market {name!r:.60}"):
+            check_symbol(name)
+
+
+def walk_markets(
+    asked: Asked,
+    bars: Mapping[str, Bars],
+    contract: Contract | Mapping[str, Contract] | None,
+    resources: Resources,
+    out: str | Path | None,
+    *,
+    resume: bool,
+) -> tuple[WalkForwards, list[str]]:
+    """Walk through several markets, and return the results and what to warn of.
+
+    All markets are checked first, in order; where one cannot be walked, none is.
+
+    Raises
+    ------
+    ConfigError, ParityError, StorageError, WorkerError, KeyboardInterrupt
+        As :func:`backtest_py.walk_forward`; the message begins with the market's name.
+    """
+    markets = markets_by_name(bars)
+    contracts = contracts_by_market(contract, list(markets))
+    folders: dict[str, Path | None] = dict.fromkeys(markets)
+    if out is not None:
+        _check_names(markets)
+        check_manifest(Path(out), MANY)
+        folders = {name: Path(out) / name for name in markets}
+    walks = {}
+    for name, given in markets.items():
+        with naming(name):
+            walks[name] = Walk.of(asked, given, contracts[name])
+    tally = _Tally({name: walk.question.spec.n_combos for name, walk in walks.items()}, resources)
+    threads = all(walk.question.engine.name == "rust" for walk in walks.values())
+    if (threads and not resources.processes) or multiprocessing.current_process().daemon:
+        found = _in_threads(walks, resources, folders, tally, resume=resume)
+    else:
+        found = _in_processes(asked, markets, contracts, resources, folders, resume=resume)
+    texts = [f"{name}: {warning}" for name, (_, warning) in found.items() if warning]
+    results = WalkForwards({name: result for name, (result, _) in found.items()})
+    if out is not None:
+        results.save_table(Path(out))
+    return results, texts
+
+
+class _Tally:
+    """Adds up how far all markets have come."""
+
+    def __init__(self, totals: Mapping[str, int], resources: Resources) -> None:
+        self._totals = dict(totals)
+        self._callback = resources.progress
+        self._latest: dict[str, Progress] = {}
+        self._lock = threading.Lock()
+        self.stopped = False
+
+    def of(self, market: str) -> Callable[[Progress], None]:
+        """Return what takes the progress of one market."""
+
+        def take(now: Progress) -> None:
+            if self.stopped:
+                raise KeyboardInterrupt
+            with self._lock:
+                self._latest[market] = now
+                self._tell()
+
+        return take
+
+    def _tell(self) -> None:
+        if self._callback is None:
+            return
+        latest, total = list(self._latest.values()), sum(self._totals.values())
+        combos = sum(each.combos for each in latest)
+        seconds = max(each.seconds for each in latest)
+        rate = combos / seconds if seconds > 0 else 0.0
+        self._callback(
+            Progress(
+                combos,
+                total,
+                sum(each.shards for each in latest),
+                sum(each.total_shards for each in latest),
+                seconds,
+                rate,
+                (total - combos) / rate if rate > 0 else float("nan"),
+            )
+        )
+
+
+def _in_threads(
+    walks: Mapping[str, Walk],
+    resources: Resources,
+    folders: Mapping[str, Path | None],
+    tally: _Tally,
+    *,
+    resume: bool,
+) -> dict[str, Found]:
+    """Walk through markets in threads, each on one thread of the engine."""
+    n_threads = min(len(walks), resources.threads or os.cpu_count() or 1)
+
+    def go(name: str) -> Found:
+        own = replace(resources, threads=1, progress=tally.of(name))
+        with naming(name):
+            return walks[name].go(own, folders[name], resume=resume)
+
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="markets")
+    try:
+        running = {name: pool.submit(go, name) for name in walks}
+        return _awaited(running)
+    except BaseException:
+        tally.stopped = True
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _awaited(running: Mapping[str, Future[Found]]) -> dict[str, Found]:
+    """Return all results; the first error of any market ends the wait."""
+    waiting = set(running.values())
+    while waiting:
+        done, waiting = wait(waiting, POLL_SECONDS, FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+    return {name: future.result() for name, future in running.items()}
+
+
+def _in_processes(
+    asked: Asked,
+    markets: Mapping[str, Bars],
+    contracts: Mapping[str, Contract],
+    resources: Resources,
+    folders: Mapping[str, Path | None],
+    *,
+    resume: bool,
+) -> dict[str, Found]:
+    """Walk through markets in processes of joblib's loky, each on one thread."""
+    n_workers = min(len(markets), resources.processes or os.cpu_count() or 1)
+    own = replace(resources, threads=1, processes=0, progress=None)
+    tasks = {
+        name: (name, asked, markets[name], contracts[name], own, folders[name], resume)
+        for name in markets
+    }
+    with in_workers(n_workers, _walk_one, tasks) as running:
+        return _awaited(running)
+
+
+def _walk_one(
+    name: str,
+    asked: Asked,
+    bars: Bars,
+    contract: Contract,
+    resources: Resources,
+    out: Path | None,
+    resume: bool,  # noqa: FBT001 - a task of a pool takes its arguments by place
+) -> Found:
+    """Walk through one market in a worker; the parent has warned of its settings already."""
+    with naming(name), warnings.catch_warnings():
+        warnings.simplefilter("ignore", BacktestWarning)
+        return Walk.of(asked, bars, contract).go(resources, out, resume=resume)
