@@ -27,6 +27,7 @@ from backtest_py.config.sections import (
     strategy_of,
     sweep_of,
 )
+from backtest_py.config.walk_forward import walk_forward_of
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import counted, unknown_name
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
+    from backtest_py.analysis.walk_forward.many import WalkForwards
+    from backtest_py.analysis.walk_forward.result import WalkForward
     from backtest_py.backtest.many import ManyResults
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
@@ -57,6 +60,8 @@ class Config:
         Files, or an exchange.
     contracts : mapping of str to Contract
         The contract of each market, where there are several.
+    walk_forward : mapping of str to object
+        The keys of ``[walk_forward]`` that are written, checked.
     feed : mapping of str to object
         What ``[feed]`` holds; the environment takes precedence when the feed is opened.
     directory : Path
@@ -78,6 +83,7 @@ class Config:
     run: RunSettings = field(default_factory=RunSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
     monte_carlo: MonteCarloSection = field(default_factory=MonteCarloSection)
+    walk_forward: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     contracts: Mapping[str, Contract] = field(default_factory=lambda: MappingProxyType({}))
     feed: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     directory: Path = field(default_factory=Path)
@@ -111,7 +117,7 @@ class Config:
         for name in document:
             if name not in SECTIONS:
                 raise unknown_name("section", name, SECTIONS)
-        data, strategy = data_of(document), strategy_of(document)
+        data, strategy, span = data_of(document), strategy_of(document), range_of(document)
         rules, contract = settings_of(ExitRules, document), settings_of(Contract, document)
         return cls(
             data=data,
@@ -119,10 +125,11 @@ class Config:
             rules=rules,
             contract=contract,
             metrics=settings_of(MetricSettings, document),
-            range=range_of(document),
+            range=span,
             run=settings_of(RunSettings, document),
             sweep=sweep_of(document, strategy, rules, contract),
             monte_carlo=settings_of(MonteCarloSection, document),
+            walk_forward=walk_forward_of(document, once=span != RangeSettings()),
             contracts=contracts_of(document, data.markets),
             feed=feed_of(document, Path(directory)),
             directory=Path(directory),
@@ -318,6 +325,49 @@ class Config:
         name = self._engine(engine or section.engine)
         trades = trades_of(self.backtest(bars, engine=name), None)
         return run_settings(trades, section.settings(), engine=name, threads=threads)
+
+    def run_walk_forward(
+        self,
+        bars: Bars | Mapping[str, Bars] | None = None,
+        *,
+        engine: str = "",
+        **how: Any,
+    ) -> WalkForward | WalkForwards:
+        """Walk the grid of ``[sweep]`` forward, as ``[walk_forward]`` says.
+
+        With ``[range]`` it is a simple forward test: it trains there, and tests on all that
+        follows.
+
+        Parameters
+        ----------
+        bars : Bars, or mapping of str to Bars, optional
+            The bars of ``[data]``, where they have been read already; a mapping for several
+            markets.
+        engine : str, optional
+            Instead of that of ``[walk_forward]``, or else of ``[run]``.
+        **how
+            Arguments of :func:`backtest_py.walk_forward` that no section has, such as ``out``,
+            ``resume`` and ``threads``; or that take the place of a key, such as ``choose``.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`load_bars` and :func:`backtest_py.walk_forward`.
+        """
+        from backtest_py.analysis.walk_forward.run import walk_forward  # noqa: PLC0415 - as above
+
+        section = dict(self.walk_forward)
+        name = section.pop("engine", "")
+        asked = {**self._sweep_settings(engine or name), **section, **how}
+        del asked["scenarios"]  # trainings choose by the scenario of the rules
+        if asked["range"] == (None, None):
+            del asked["range"]
+        if self.markets:
+            asked["contract"] = self.contracts
+        if bars is None:
+            bars = self.load_many() if self.markets else self.load_bars()
+        result: WalkForward | WalkForwards = walk_forward(bars, **asked)
+        return result
 
     def _sweep_settings(self, engine: str) -> dict[str, Any]:
         settings = self.sweep

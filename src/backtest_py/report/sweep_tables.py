@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from backtest_py.sweep.result.result import SweepResult
 
-__all__ = ["show_best", "show_sweep"]
+__all__ = ["short_key", "show_best", "show_cells", "show_sweep"]
 
 SHOWN: Final = ("total_trades", "total_return", "profit_factor", "sharpe", "max_drawdown")
 """Metrics beside the one that decides; the files have all."""
@@ -64,9 +64,14 @@ def show_best(best: pa.Table, by: str) -> None:
     ruined = [name for name in RUIN if name in best.column_names and any(best[name].to_pylist())]
     names = list(dict.fromkeys(["combo_id", *keys, by, *ruined, *SHOWN]))
     cells = {
-        _short(name, names): [_cell(name, value) for value in best[name].to_pylist()]
+        short_key(name, names): [_cell(name, value) for value in best[name].to_pylist()]
         for name in names
     }
+    show_cells(cells)
+
+
+def show_cells(cells: Mapping[str, list[str]]) -> None:
+    """Print cells by name of their column, as columns where rows do not fit the terminal."""
     width = Console().width
     table = rows_table(
         (name.replace("_", " ") for name in cells), zip(*cells.values(), strict=True), n_texts=0
@@ -74,9 +79,9 @@ def show_best(best: pa.Table, by: str) -> None:
     if _width(table) <= width:
         show(table)
         return
-    start = 0
-    while start < best.num_rows:
-        table, start = _turned(cells, start, best.num_rows, width)
+    start, stop = 0, len(next(iter(cells.values())))
+    while start < stop:
+        table, start = _turned(cells, start, stop, width)
         show(table)
 
 
@@ -104,7 +109,7 @@ def _cell(name: str, value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _short(name: str, names: list[str]) -> str:
+def short_key(name: str, names: list[str]) -> str:
     """Return a key without its section, if no other key ends with the same name."""
     last = name.rpartition(".")[2]
     return last if [other.rpartition(".")[2] for other in names].count(last) == 1 else name
