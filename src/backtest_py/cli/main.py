@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from backtest_py.bars import ReadOptions  # noqa: TC001 - the decorator of inspect reads it
-from backtest_py.cli import data, lookahead, monte_carlo, search, sweep
+from backtest_py.cli import data, lookahead, monte_carlo, search, sweep, walk_forward
 from backtest_py.cli.options import (
+    EXIT_INTERRUPTED,
     ConfigFile,
     EngineName,
     Json,
@@ -48,7 +49,6 @@ __all__ = ["app", "main"]
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_PARITY: Final = 3
-EXIT_INTERRUPTED: Final = 130
 
 app = typer.Typer(
     name="backtest-py",
@@ -60,6 +60,7 @@ app = typer.Typer(
 )
 
 app.add_typer(sweep.commands)
+app.add_typer(walk_forward.commands)
 app.add_typer(monte_carlo.commands)
 app.add_typer(lookahead.commands)
 app.add_typer(search.commands)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
+from fractions import Fraction
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from backtest_py.bars import ReadOptions
+from backtest_py.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "EXIT_INTERRUPTED",
     "MOST_WORKERS",
     "ConfigFile",
     "EngineName",
@@ -27,12 +31,16 @@ __all__ = [
     "Threads",
     "json_table",
     "json_value",
+    "memory_bytes",
     "print_json",
     "with_read_options",
 ]
 
+EXIT_INTERRUPTED: Final = 130
 MOST_WORKERS: Final = 1_024
 """The most threads or processes; more must be a typing mistake."""
+UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+"""Letters of sizes, and the power of a thousand that each stands for."""
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration file.")]
 EngineName = Annotated[str, typer.Option(help="auto, numba or rust, instead of [run].")]
@@ -112,3 +120,13 @@ def json_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def print_json(value: object) -> None:
     """Print a value as JSON on standard output."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def memory_bytes(text: str) -> int:
+    """Return the number of bytes of a size such as ``1.5GB``, ``512MiB`` or ``1000000``."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(I?)B?", text.strip().upper())
+    if match is None or (match[3] and not match[2]):
+        raise ConfigError(
+            f"--max-memory {text[:40]!r} is not allowed; give a size such as 500MB, 2GB or 1.5GiB"
+        )
+    return int(Fraction(match[1]) * (1024 if match[3] else 1000) ** UNITS[match[2]])

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from backtest_py.cli.options import ConfigFile, EngineName, Json, Threads, json_value, print_json
+from backtest_py.cli.options import (
+    EXIT_INTERRUPTED,
+    ConfigFile,
+    EngineName,
+    Json,
+    Threads,
+    json_value,
+    print_json,
+)
+from backtest_py.cli.progress import combos_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from backtest_py.analysis.search.result import SearchResult
     from backtest_py.config import Config
-    from backtest_py.sweep.progress import Progress
 
 __all__ = ["commands"]
 
 commands = typer.Typer()
 
-EXIT_INTERRUPTED: Final = 130
 SHOWN: Final = 10
 """Trials of a Pareto front that are printed; --json and trials.parquet have them all."""
 
@@ -69,7 +72,7 @@ def _found(
 ) -> SearchResult:
     """Search with a progress bar; an interruption says how to continue."""
     try:
-        with _progress_bar(silent=silent) as progress:
+        with combos_bar("Search", "the first batch", silent=silent) as progress:
             return config.run_search(engine=engine, how={**how, "progress": progress}, **changed)
     except KeyboardInterrupt:
         kept = f"; what is done is kept in {how['out']}, --resume continues" if how["out"] else ""
@@ -107,37 +110,3 @@ def _print(found: SearchResult) -> None:
     if len(front) > SHOWN:
         show(f"and {len(front) - SHOWN:,} more on the Pareto front", "")
     show(*_verdict(found).split("\n"))
-
-
-@contextmanager
-def _progress_bar(*, silent: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Yield a function that shows progress on standard error, or None if that is no terminal."""
-    if silent or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn  # noqa: PLC0415
-    from rich.progress import Progress as Display  # noqa: PLC0415
-
-    from backtest_py.sweep.progress import duration_text  # noqa: PLC0415
-
-    display = Display(
-        TextColumn("Search"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[text]}"),
-        console=Console(stderr=True),
-        transient=True,
-        auto_refresh=False,
-    )
-    with display:
-        task = display.add_task("", total=None, text="the first batch")
-
-        def show(now: Progress) -> None:
-            left = duration_text(now.seconds_left) if now.combos_per_second else "?"
-            text = f"{now.combos:,} of {now.total_combos:,} combinations, {left} left"
-            display.update(task, total=now.total_combos, completed=now.combos, text=text)
-            display.refresh()
-
-        display.refresh()
-        yield show

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
-from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from backtest_py.cli.options import (
+    EXIT_INTERRUPTED,
     MOST_WORKERS,
     ConfigFile,
     EngineName,
@@ -19,29 +17,26 @@ from backtest_py.cli.options import (
     MetricsPort,
     Threads,
     json_value,
+    memory_bytes,
     print_json,
 )
+from backtest_py.cli.progress import combos_bar
 from backtest_py.errors import BacktestError, ConfigError
 from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import counted, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import pyarrow as pa
 
     from backtest_py.config import Config
-    from backtest_py.sweep.progress import Progress
     from backtest_py.sweep.result.result import SweepResult
 
 __all__ = ["commands"]
 
-EXIT_INTERRUPTED: Final = 130
 BEST: Final = 10
 """Combinations that are shown when a sweep ends."""
 FEW: Final = 30
 """Trades below which a row says little."""
-UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 commands = typer.Typer()
 
@@ -91,7 +86,7 @@ def sweep(
     """
     from backtest_py.config import Config  # noqa: PLC0415
 
-    room = _bytes(max_memory)
+    room = memory_bytes(max_memory)
     config = Config.load(file)
     how: dict[str, Any] = {"engine": engine, "threads": threads, "max_memory": room}
     if scenarios:
@@ -121,7 +116,7 @@ def sweep(
 def _swept(config: Config, how: dict[str, Any], *, silent: bool) -> SweepResult:
     """Sweep with a progress bar; an interruption says what is done and how to continue."""
     try:
-        with _progress_bar(silent=silent) as progress:
+        with combos_bar("Sweep", "checking both engines", silent=silent) as progress:
             return config.run_sweep(**how, progress=progress)
     except KeyboardInterrupt:
         text = f"interrupted; what is done is kept in {how['out']}, --resume continues"
@@ -286,16 +281,6 @@ def replay(
         typer.echo(f"Wrote trades.parquet, metrics.json and manifest.json to {out}")
 
 
-def _bytes(text: str) -> int:
-    """Return the number of bytes of a size such as ``1.5GB``, ``512MiB`` or ``1000000``."""
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(I?)B?", text.strip().upper())
-    if match is None or (match[3] and not match[2]):
-        raise ConfigError(
-            f"--max-memory {text[:40]!r} is not allowed; give a size such as 500MB, 2GB or 1.5GiB"
-        )
-    return int(Fraction(match[1]) * (1024 if match[3] else 1000) ** UNITS[match[2]])
-
-
 def _json_rows(table: pa.Table) -> list[dict[str, Any]]:
     return [{name: json_value(value) for name, value in row.items()} for row in table.to_pylist()]
 
@@ -319,40 +304,3 @@ def _write_csv(table: pa.Table, file: Path) -> None:
             write_csv(table, opened)
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from error
-
-
-@contextmanager
-def _progress_bar(*, silent: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Yield a function that shows progress on standard error, or None if that is no terminal."""
-    if silent or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn  # noqa: PLC0415
-    from rich.progress import Progress as Display  # noqa: PLC0415
-
-    from backtest_py.sweep.progress import duration_text  # noqa: PLC0415
-
-    display = Display(
-        TextColumn("Sweep"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[text]}"),
-        console=Console(stderr=True),
-        transient=True,
-        auto_refresh=False,
-    )
-    with display:
-        task = display.add_task("", total=None, text="checking both engines")
-
-        def show(now: Progress) -> None:
-            left = duration_text(now.seconds_left) if now.combos_per_second else "?"
-            text = (
-                f"{now.combos_per_second:,.0f} combinations a second, {left} left, "
-                f"shard {now.shards:,} of {now.total_shards:,}"
-            )
-            display.update(task, total=now.total_combos, completed=now.combos, text=text)
-            display.refresh()
-
-        display.refresh()
-        yield show

@@ -29,6 +29,7 @@ from backtest_py.config.sections import (
     sweep_of,
     table_of,
 )
+from backtest_py.config.walk_forward import walk_forward_of
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import counted, unknown_name
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
     from backtest_py.analysis.search.result import SearchResult
     from backtest_py.analysis.steps import Steps
+    from backtest_py.analysis.walk_forward.many import WalkForwards
+    from backtest_py.analysis.walk_forward.result import WalkForward
     from backtest_py.backtest.many import ManyResults
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
@@ -61,6 +64,8 @@ class Config:
         Files, or an exchange.
     contracts : mapping of str to Contract
         The contract of each market, where there are several.
+    walk_forward : mapping of str to object
+        The keys of ``[walk_forward]`` that are written, checked.
     feed : mapping of str to object
         What ``[feed]`` holds; the environment takes precedence when the feed is opened.
     directory : Path
@@ -83,6 +88,7 @@ class Config:
     sweep: SweepSettings = field(default_factory=SweepSettings)
     monte_carlo: MonteCarloSection = field(default_factory=MonteCarloSection)
     search: SearchSection = field(default_factory=SearchSection)
+    walk_forward: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     contracts: Mapping[str, Contract] = field(default_factory=lambda: MappingProxyType({}))
     feed: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     directory: Path = field(default_factory=Path)
@@ -116,7 +122,7 @@ class Config:
         for name in document:
             if name not in SECTIONS:
                 raise unknown_name("section", name, SECTIONS)
-        data, strategy = data_of(document), strategy_of(document)
+        data, strategy, span = data_of(document), strategy_of(document), range_of(document)
         rules, contract = settings_of(ExitRules, document), settings_of(Contract, document)
         return cls(
             data=data,
@@ -124,11 +130,12 @@ class Config:
             rules=rules,
             contract=contract,
             metrics=settings_of(MetricSettings, document),
-            range=range_of(document),
+            range=span,
             run=settings_of(RunSettings, document),
             sweep=sweep_of(document, strategy, rules, contract),
             monte_carlo=settings_of(MonteCarloSection, document),
             search=search_of(table_of(document, "search")),
+            walk_forward=walk_forward_of(document, once=span != RangeSettings()),
             contracts=contracts_of(document, data.markets),
             feed=feed_of(document, Path(directory)),
             directory=Path(directory),
@@ -369,6 +376,49 @@ class Config:
             del asked[name]
         asked |= {"objective": section.objective, **section.to_mapping(), **(how or {})}
         return search(self.load_bars() if bars is None else bars, **asked)
+
+    def run_walk_forward(
+        self,
+        bars: Bars | Mapping[str, Bars] | None = None,
+        *,
+        engine: str = "",
+        **how: Any,
+    ) -> WalkForward | WalkForwards:
+        """Walk the grid of ``[sweep]`` forward, as ``[walk_forward]`` says.
+
+        With ``[range]`` it is a simple forward test: it trains there, and tests on all that
+        follows.
+
+        Parameters
+        ----------
+        bars : Bars, or mapping of str to Bars, optional
+            The bars of ``[data]``, where they have been read already; a mapping for several
+            markets.
+        engine : str, optional
+            Instead of that of ``[walk_forward]``, or else of ``[run]``.
+        **how
+            Arguments of :func:`backtest_py.walk_forward` that no section has, such as ``out``,
+            ``resume`` and ``threads``; or that take the place of a key, such as ``choose``.
+
+        Raises
+        ------
+        BacktestError
+            As :meth:`load_bars` and :func:`backtest_py.walk_forward`.
+        """
+        from backtest_py.analysis.walk_forward.run import walk_forward  # noqa: PLC0415 - as above
+
+        section = dict(self.walk_forward)
+        name = section.pop("engine", "")
+        asked = {**self._sweep_settings(engine or name), **section, **how}
+        del asked["scenarios"]  # trainings choose by the scenario of the rules
+        if asked["range"] == (None, None):
+            del asked["range"]
+        if self.markets:
+            asked["contract"] = self.contracts
+        if bars is None:
+            bars = self.load_many() if self.markets else self.load_bars()
+        result: WalkForward | WalkForwards = walk_forward(bars, **asked)
+        return result
 
     def _sweep_settings(self, engine: str) -> dict[str, Any]:
         settings = self.sweep

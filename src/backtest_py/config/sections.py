@@ -54,6 +54,7 @@ SECTIONS: Final = (
     "range",
     "run",
     "sweep",
+    "walk_forward",
     "monte_carlo",
     "search",
 )

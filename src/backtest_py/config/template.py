@@ -9,6 +9,7 @@ from backtest_py.config.market import DataSettings, ExchangeSettings
 from backtest_py.config.monte_carlo import MonteCarloSection
 from backtest_py.config.search import SearchSection
 from backtest_py.config.sections import DEFAULT_STRATEGY, RunSettings, SweepSettings
+from backtest_py.config.walk_forward import WalkForwardSection
 from backtest_py.contract import Contract, MetricSettings
 from backtest_py.rules import DEFAULT_TARGET, ExitRules
 from backtest_py.strategies.base import get_strategy
@@ -75,6 +76,8 @@ def commented_toml(path: str = "WIN_M5.csv") -> str:
     lines += ['# "rules.stop" = { start = 0.5, stop = 3.0, step = 0.5 }']
     lines += ["", "# [sweep.sample]  # some combinations instead of all"]
     lines += [f"# {line}" for line in _keys(Sample.parameters())]
+    lines += ["", "# [walk_forward]  # what `backtest-py walk-forward` asks, of the grid above"]
+    lines += [f"# {line}" for line in _keys(WalkForwardSection.parameters())]
     lines += ["", "# [monte_carlo]  # what `backtest-py monte-carlo` asks"]
     lines += [f"# {line}" for line in _keys(MonteCarloSection.parameters())]
     lines += ["", "# [search]  # what `backtest-py search` asks, of the grid of [sweep]"]

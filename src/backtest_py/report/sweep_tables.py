@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from backtest_py.sweep.result.plateaus import PlateauReport
     from backtest_py.sweep.result.result import SweepResult
 
-__all__ = ["show_best", "show_plateaus", "show_sweep"]
+__all__ = ["short_key", "show_best", "show_cells", "show_plateaus", "show_sweep"]
 
 SHOWN: Final = ("total_trades", "total_return", "profit_factor", "sharpe", "max_drawdown")
 """Metrics beside the one that decides; the files have all."""
@@ -70,11 +70,16 @@ def show_best(best: pa.Table, by: str) -> None:
     ruined = [name for name in RUIN if name in best.column_names and any(best[name].to_pylist())]
     names = list(dict.fromkeys(["combo_id", *keys, by, *beside, *ruined, *SHOWN]))
     cells = {
-        _short(name, names): [
+        short_key(name, names): [
             _cell(by if name in beside else name, value) for value in best[name].to_pylist()
         ]
         for name in names
     }
+    show_cells(cells)
+
+
+def show_cells(cells: Mapping[str, list[str]]) -> None:
+    """Print cells by name of their column, as columns where rows do not fit the terminal."""
     width = Console().width
     table = rows_table(
         (name.replace("_", " ") for name in cells), zip(*cells.values(), strict=True), n_texts=0
@@ -82,9 +87,9 @@ def show_best(best: pa.Table, by: str) -> None:
     if _width(table) <= width:
         show(table)
         return
-    start = 0
-    while start < best.num_rows:
-        table, start = _turned(cells, start, best.num_rows, width)
+    start, stop = 0, len(next(iter(cells.values())))
+    while start < stop:
+        table, start = _turned(cells, start, stop, width)
         show(table)
 
 
@@ -125,7 +130,7 @@ def _cell(name: str, value: Any) -> str:
     return "n/a" if math.isnan(value) else f"{value:g}"
 
 
-def _short(name: str, names: list[str]) -> str:
+def short_key(name: str, names: list[str]) -> str:
     """Return a key without its section, if no other key ends with the same name."""
     if not re.fullmatch(r"\w+\.\w+", name):
         return name

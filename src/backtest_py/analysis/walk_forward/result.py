@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py.analysis.walk_forward.files import TIMES, contents, save
+from backtest_py.analysis.walk_forward.files import KIND, TIMES, contents, save
 from backtest_py.backtest.metrics import number_text
 from backtest_py.metrics.catalogue import CATALOGUE, METRICS
 from backtest_py.parameters import counted
@@ -167,6 +167,32 @@ class WalkForward:
             }
         ).set_axis(pd.Index(self.parameters, name="parameter"))
 
+    def to_mapping(self) -> dict[str, Any]:
+        """Return everything but the trades, ready for strict JSON.
+
+        Returns
+        -------
+        dict
+            ``windows`` holds one mapping for each window, with the names of :attr:`windows`; times
+            are ISO 8601, and nan and infinities the texts ``"nan"``, ``"inf"`` and ``"-inf"``.
+        """
+        names = list(self.rows)
+        windows = [
+            {name: _json_cell(name, value) for name, value in zip(names, row, strict=True)}
+            for row in zip(*self.rows.values(), strict=True)
+        ]
+        drift = self.drift.reset_index().to_dict("records")
+        return {
+            "kind": KIND,
+            **self.provenance,
+            "efficiency": _json_cell("", self.efficiency),
+            "metrics": self.metrics.to_mapping(),
+            "drift": [
+                {str(key): _json_cell("", each) for key, each in row.items()} for row in drift
+            ],
+            "windows": windows,
+        }
+
     def save(self, directory: str | Path) -> Path:
         """Write ``windows.parquet``, ``trades.parquet``, ``metrics.json`` and ``manifest.json``.
 
@@ -234,6 +260,19 @@ def _series(name: str, values: list[Any]) -> pd.Series[Any]:
     if all(type(each) in {int, float} for each in known):
         return pd.Series([math.nan if each is None else each for each in values], dtype=float)
     return pd.Series(values, dtype=object)
+
+
+def _json_row(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): _json_cell("", value) for name, value in row.items()}
+
+
+def _json_cell(name: str, value: Any) -> Any:
+    """Return a value as strict JSON can hold it."""
+    if name in TIMES:
+        return str(np.datetime64(value, "s"))
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def _moves(chosen: list[Any], values: list[Any] | None) -> tuple[int, float, Any, float]:

@@ -244,11 +244,12 @@ class Walk:
         ]
         if not late:
             return ""
+        # bars may part a day, so that no close_time helps
+        other = ", or rules with a close_time" if self.settings.unit == "day" else ""
         return (
             f"in {len(late)} of {counted(len(tested), 'window')} the chosen combination closed its "
             "last position of the training in the test, so that the choice has seen some of what "
-            f"it is judged on; give purge_{self.settings.unit}s={max(late)}, or rules with a "
-            "close_time"
+            f"it is judged on; give purge_{self.settings.unit}s={max(late)}{other}"
         )
 
 
