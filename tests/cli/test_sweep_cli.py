@@ -561,9 +561,9 @@ class TestBadInput:
 
 
 def test_sizes_are_read():
-    from backtest_py.cli.sweep import _bytes
+    from backtest_py.cli.options import memory_bytes
 
-    assert [_bytes(text) for text in ("1GB", "500mb", "2 GiB", "1.5KB", "1048576", "3B")] == [
+    assert [memory_bytes(text) for text in ("1GB", "500mb", "2 GiB", "1.5KB", "1048576", "3B")] == [
         1_000_000_000,
         500_000_000,
         2 << 30,
