@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,10 +29,12 @@ from backtest_py.sweep.result.completeness import Completeness
 from backtest_py.sweep.result.ranking import BestRows, ParetoFront
 from backtest_py.sweep.result.reader import RowReader
 from backtest_py.sweep.result.slices import SweptValues, metric_by_values
+from backtest_py.sweep.result.verdict import luck_line, verdict
 from backtest_py.sweep.space.sample import grid_from_mapping
+from backtest_py.sweep.store.block_table import BlockRows
 from backtest_py.sweep.store.manifest import believing, read_manifest
-from backtest_py.sweep.store.store import done_shards
-from backtest_py.sweep.store.tables import COMBO_ID
+from backtest_py.sweep.store.store import done_shards, stored_blocks
+from backtest_py.sweep.store.tables import COMBO_ID, blocks_of, with_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -110,6 +112,7 @@ class SweepResult:
         grid: Combinations | None = None,
         directory: Path | None = None,
         n_shards: int | None = None,
+        blocks: Callable[[], BlockRows | None] = lambda: None,
     ) -> None:
         self._given_rows = rows
         self._given_manifest = manifest
@@ -117,6 +120,7 @@ class SweepResult:
         self._given_grid = grid
         self._directory = directory
         self._n_shards = n_shards
+        self._given_blocks = blocks
 
     @classmethod
     def open(
@@ -141,6 +145,7 @@ class SweepResult:
             grid=grid,
             directory=Path(path).absolute(),
             n_shards=len(files),
+            blocks=lambda: stored_blocks(path, manifest),
         )
         if bars is not None:
             opened._checked(bars)
@@ -162,25 +167,39 @@ class SweepResult:
         few combinations.
         """
 
+        @cache
+        def given() -> Sequence[pa.Table]:
+            return tables() if callable(tables) else tables
+
         def rows() -> RowReader:
             import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-            given = tables() if callable(tables) else tables
-            return RowReader.of_table(pa.concat_tables(given))
+            return RowReader.of_table(pa.concat_tables(with_blocks(each, None) for each in given()))
 
-        return cls(rows, manifest, bars=bars, grid=grid)
+        def blocks() -> BlockRows | None:
+            kept = [BlockRows.read(found) for each in given() if (found := blocks_of(each))]
+            return BlockRows.joined(kept) if kept else None
+
+        return cls(rows, manifest, bars=bars, grid=grid, blocks=blocks)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the directory's path, or the rows in memory, and the bars and grid if known."""
         if self._directory is not None:
             return _reopened, (self._directory, self._bars, self._given_grid)
-        content = table_bytes(self._rows.in_memory)
+        content = table_bytes(with_blocks(self._rows.in_memory, self.blocks))
         return _from_bytes, (content, self.manifest, self._bars, self._given_grid)
 
     @cached_property
     def _rows(self) -> RowReader:
         given = self._given_rows
         return given() if callable(given) else given
+
+    @cached_property
+    def blocks(self) -> BlockRows | None:
+        """Sums of the daily returns of blocks of days, of the combinations that have them kept."""
+        return self._given_blocks()
+
+    verdict = verdict
 
     @property
     def n_combos(self) -> int:
@@ -550,7 +569,10 @@ class SweepResult:
         keys = ", ".join(axis["key"] for axis in grid.get("axes", ()))
         done = "" if self.complete else f"{self.n_combos:,} of "
         combos = counted(self.completeness.total_combos, "combination")
-        return f"sweep of {name}{place}, {status}: {done}{combos} of {keys}"
+        luck = luck_line(self)
+        return f"sweep of {name}{place}, {status}: {done}{combos} of {keys}" + (
+            luck and f"\n{luck}"
+        )
 
     # shared by the methods above
 
