@@ -142,9 +142,11 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
         )
         return
     from backtest_py.report.sweep_tables import show_best, show_sweep  # noqa: PLC0415
+    from backtest_py.sweep.result.verdict import verdict_text  # noqa: PLC0415
 
     show_sweep(result, gate_text(result.manifest["gate"]), out)
     show_best(best, "sharpe")
+    typer.echo(f"\n{verdict_text(result)}")
 
 
 @commands.command()
@@ -169,6 +171,7 @@ def top(
     Ruined accounts rank last, whatever decides.
     """
     from backtest_py.sweep.result.result import open_sweep  # noqa: PLC0415
+    from backtest_py.sweep.result.verdict import verdict_facts, verdict_text  # noqa: PLC0415
 
     result = open_sweep(directory)
     best = result.top_table(n, by=by, where=where, worst_case=worst_case)
@@ -182,7 +185,8 @@ def top(
         _write_csv(best, csv)
     if as_json:
         facts = result.completeness.to_mapping()
-        print_json({"kind": "top", "by": by, **facts, "rows": _json_rows(best)})
+        said = {"verdict": verdict_facts(result)}
+        print_json({"kind": "top", "by": by, **facts, **said, "rows": _json_rows(best)})
         return
     if best.num_rows == 0:
         typer.echo(_nothing_matches(where, len(result)))
@@ -192,6 +196,7 @@ def top(
         from backtest_py.report.sweep_tables import show_best  # noqa: PLC0415
 
         show_best(best, by)
+        typer.echo(f"\n{verdict_text(result)}")
 
 
 def _nothing_matches(where: str, n_rows: int) -> str:

@@ -104,7 +104,7 @@ def sweep(
         ``scenarios`` (bool): compute every metric for both ways to settle ambiguous bars.
         ``blocks`` (int): cut the days into so many blocks, 16 by default, and keep the sums of
         the daily returns of each, from which :meth:`SweepResult.verdict` tells the probability of
-        overfitting; 0 keeps none. Of more than 20,000 combinations a sample is kept.
+        overfitting; 0 keeps none. Of more than 10,000 combinations a sample is kept.
 
     Returns
     -------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KEPT_ROWS", "BlockSample", "block_sums", "daily_returns"]
 
-KEPT_ROWS: Final = 20_000
+KEPT_ROWS: Final = 10_000
 """Combinations of which sums are kept: all of a smaller sweep, and about so many of a larger."""
 _LEAST_SETS: Final = math.isqrt(KEPT_ROWS)
 """Signal sets of a sampled grid, if it has so many: a few would say little of the others."""

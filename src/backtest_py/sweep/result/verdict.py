@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from backtest_py.sweep.space.combinations import Combinations
     from backtest_py.sweep.store.block_table import BlockRows
 
-__all__ = ["Examined", "examine", "luck_line", "returns_of", "stored_verdict", "verdict"]
+__all__ = [
+    "Examined",
+    "daily_of",
+    "examine",
+    "luck_line",
+    "returns_of",
+    "stored_verdict",
+    "verdict",
+    "verdict_facts",
+    "verdict_text",
+]
 
 QUICK_ROWS: Final = 256
 """Combinations that the automatic PBO compares: some 60 ms, whatever the sweep."""
@@ -94,7 +104,7 @@ def verdict(
     """Say whether the best combination, by its Sharpe ratio, is more than luck would show.
 
     Every combination of the sweep is a trial. PBO is that of all combinations whose sums of blocks
-    were kept: of every one up to 20,000, and of about so many, evenly chosen, of a larger sweep.
+    were kept: of every one up to 10,000, and of about so many, evenly chosen, of a larger sweep.
     A ruined account is never the best.
 
     Parameters
@@ -192,6 +202,8 @@ def examine(
         ids = _sample(sweep, best.combo_id, whole(n_series, "n_series", least=2))
         returns = returns_of(sweep, ids)
         share = f"{len(ids):,} of {counted(n_combos, 'combination')}, evenly chosen"
+        if len(ids) == n_combos:
+            share = f"all {counted(n_combos, 'combination')}"
         if effective_trials:
             worth, said = _worth(returns, n_combos, share)
             notes.append(said)
@@ -225,6 +237,22 @@ def stored_verdict(sweep: Swept) -> dict[str, Any]:
         return {"reason": str(error)}
 
 
+def verdict_facts(sweep: Swept) -> dict[str, Any]:
+    """Return the verdict that a sweep's manifest holds, or ``{"reason": …}`` why there is none."""
+    if not sweep.complete:
+        return {"reason": f"the sweep is not complete: {sweep.completeness}"}
+    stored = sweep.manifest.get("verdict", {})
+    if isinstance(stored.get("text", stored.get("reason")), str):
+        return dict(stored)
+    return {"reason": "the sweep was made before verdicts were; the command overfit makes one"}
+
+
+def verdict_text(sweep: Swept) -> str:
+    """Return the text of :func:`verdict_facts`, several lines."""
+    facts = verdict_facts(sweep)
+    return str(facts.get("text") or f"There is no verdict: {facts['reason']}.")
+
+
 def luck_line(sweep: Swept) -> str:
     """Return the sentence on what luck alone would show, empty where the rows do not tell it."""
     wanted = {"sharpe", "days", "ruined", "total_trades"}
@@ -247,7 +275,7 @@ def returns_of(sweep: Swept, combo_ids: NDArray[np.int64]) -> NDArray[np.float64
 
     An account that is ruined has returns of 0 afterwards.
     """
-    columns = [_daily(sweep.replay(combo_id)) for combo_id in combo_ids.tolist()]
+    columns = [daily_of(sweep.replay(combo_id)) for combo_id in combo_ids.tolist()]
     table = np.zeros((max(map(len, columns)), len(columns)))
     for at, column in enumerate(columns):
         table[: len(column), at] = column
@@ -336,7 +364,7 @@ class _Rows:
                 f"combination {combo_id:,} has a Sharpe ratio of {again} when it is run again, and "
                 f"{before} in the sweep; the strategy does not give the same signals each time"
             )
-        moments = return_moments(_daily(result))
+        moments = return_moments(daily_of(result))
         return moments.skew, moments.kurtosis
 
     def _plateau(self) -> WinnerSurroundings | None:
@@ -352,7 +380,7 @@ class _Rows:
         return GridValues(sharpes, [len(axis) for axis in grid.axes], ids).winner()
 
 
-def _daily(result: BacktestResult) -> NDArray[np.float64]:
+def daily_of(result: BacktestResult) -> NDArray[np.float64]:
     """Return the daily returns of a run, days without a trade included."""
     job = result.job
     exits = job.bars.day[result.columns["exit_bar"]] - job.bars.day[job.first]

@@ -55,9 +55,13 @@ class BlockRows:
 
     def to_bytes(self) -> bytes:
         """Return them as bytes, for a journey in memory: numbers of rows and blocks, then all."""
-        head = np.array([len(self), self.n_blocks], np.int64)
-        parts = (head, self.combo_ids, self.sums, self.squares, self.days)
-        return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+        n, n_blocks = len(self), self.n_blocks
+        content = np.empty(2 + n + 3 * n_blocks * n, np.float64)
+        content[:2].view(np.int64)[:] = n, n_blocks
+        content[2 : 2 + n].view(np.int64)[:] = self.combo_ids
+        parts = content[2 + n :].reshape(3, n_blocks, n)
+        parts[0], parts[1], parts[2] = self.sums, self.squares, self.days
+        return content.tobytes()
 
     @classmethod
     def read(cls, content: bytes) -> Self:

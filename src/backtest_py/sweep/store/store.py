@@ -204,13 +204,13 @@ class SweepStore:
             content, blocks, signals = encode_shard(table), encode_blocks(table), signals_of(table)
         if KEPT_BLOCKS not in self.manifest:  # a directory that began before there were any
             blocks = b""
-        mark = f"{len(blocks)}-{checksum(blocks)}" if len(blocks) else ""
+        mark = f"{len(blocks)}-{checksum(blocks)}" if blocks else ""
         size, crc32 = len(content), checksum(content)
         entry = Entry(shard, table.num_rows, size, crc32, self._sweep, signals, mark)
         file = self.path / RESULTS / entry.file_name
         self._require_held(file)
         try:
-            if len(blocks):
+            if blocks:
                 beside = self.path / BLOCKS / entry.file_name
                 beside.parent.mkdir(exist_ok=True)
                 replace_file(beside, blocks)
