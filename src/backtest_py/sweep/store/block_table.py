@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
@@ -103,10 +103,9 @@ class BlockRows:
         from backtest_py.sweep.store.tables import COMBO_ID, arrow_array  # noqa: PLC0415
 
         columns = {COMBO_ID: arrow_array(self.combo_ids)}
-        for name, part in zip(
-            _PARTS, (self.sums, self.squares, self.days.astype(np.int32)), strict=True
-        ):
-            columns |= {f"{name}_{at:02}": arrow_array(row) for at, row in enumerate(part)}
+        parts: tuple[NDArray[Any], ...] = (self.sums, self.squares, self.days.astype(np.int32))
+        for name, part in zip(_PARTS, parts, strict=True):
+            columns |= {f"{name}_{at:02}": arrow_array(part[at]) for at in range(len(part))}
         sink = pa.BufferOutputStream()
         pq.write_table(
             pa.table(columns),
@@ -135,7 +134,7 @@ class BlockRows:
         if rest or n_blocks < 1 or table.column_names != ["combo_id", *names]:
             raise DataError(f"{place} holds no sums of blocks; resume the sweep to write it again")
         try:
-            ids = np.from_dlpack(table["combo_id"].combine_chunks())
+            ids: NDArray[Any] = np.from_dlpack(table["combo_id"].combine_chunks())
             columns = [np.from_dlpack(table[name].combine_chunks()) for name in names]
             parts = np.stack(columns).astype(np.float64)
         except (TypeError, ValueError, NotImplementedError) as error:
