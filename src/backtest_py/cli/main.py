@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from backtest_py.bars import ReadOptions  # noqa: TC001 - the decorator of inspect reads it
-from backtest_py.cli import data, lookahead, monte_carlo, search, sweep, walk_forward
+from backtest_py.cli import (
+    data,
+    lookahead,
+    monte_carlo,
+    overfit,
+    search,
+    sweep,
+    walk_forward,
+)
 from backtest_py.cli.options import (
     EXIT_INTERRUPTED,
     ConfigFile,
@@ -64,6 +72,7 @@ app.add_typer(walk_forward.commands)
 app.add_typer(monte_carlo.commands)
 app.add_typer(lookahead.commands)
 app.add_typer(search.commands)
+app.add_typer(overfit.commands)
 app.add_typer(data.commands)
 
 

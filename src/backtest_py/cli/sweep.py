@@ -149,9 +149,11 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
         )
         return
     from backtest_py.report.sweep_tables import show_best, show_sweep  # noqa: PLC0415
+    from backtest_py.sweep.result.verdict import verdict_text  # noqa: PLC0415
 
     show_sweep(result, gate_text(result.manifest["gate"]), out)
     show_best(best, "sharpe")
+    typer.echo(f"\n{verdict_text(result)}")
 
 
 @commands.command()
@@ -191,6 +193,7 @@ def top(
     Ruined accounts rank last, whatever decides.
     """
     from backtest_py.sweep.result.result import open_sweep  # noqa: PLC0415
+    from backtest_py.sweep.result.verdict import verdict_facts, verdict_text  # noqa: PLC0415
 
     if store and not plateau:
         raise ConfigError("--store keeps plateaus; give --plateau with it")
@@ -213,7 +216,8 @@ def top(
     if as_json:
         facts = result.completeness.to_mapping()
         around = {"plateau": _strict(report.to_mapping())} if report else {}
-        print_json({"kind": "top", "by": by, **facts, **around, "rows": _json_rows(best)})
+        said = {**around, "verdict": verdict_facts(result)}
+        print_json({"kind": "top", "by": by, **facts, **said, "rows": _json_rows(best)})
         return
     if best.num_rows == 0:
         typer.echo(_nothing_matches(where, min_trades, len(result)))
@@ -225,6 +229,7 @@ def top(
         show_best(best, by)
         if report is not None:
             show_plateaus(report)
+        typer.echo(f"\n{verdict_text(result)}")
 
 
 def _ask_for_min_trades(best: pa.Table) -> None:

@@ -434,6 +434,7 @@ class Config:
             "invalid": settings.invalid,
             "sample": settings.sample,
             "scenarios": settings.scenarios,
+            "blocks": settings.blocks,
             "rules": self.rules,
             "contract": self.contract,
             "metrics": self.metrics,

@@ -104,8 +104,18 @@ class SweepSettings(Settings):
     scenarios: bool = parameter(
         default=False, kind="bool", doc="compute every metric for both values of rules.intrabar"
     )
+    blocks: int = parameter(
+        16, "int", "blocks of days whose sums are kept, even; 0 keeps none", minimum=0, maximum=20
+    )
     grid: Mapping[str, GridSpec] = field(default_factory=lambda: MappingProxyType({}))
     sample: Sample | None = None
+
+    def validate(self) -> None:
+        """Require a number of blocks that can be cut in half."""
+        if self.blocks % 2:
+            raise ConfigError(
+                f"sweep.blocks = {self.blocks} is not allowed; give an even number, or 0"
+            )
 
 
 def table_of(document: Mapping[str, object], name: str) -> Mapping[str, object]:

@@ -33,6 +33,7 @@ import numpy as np
 from backtest_py.contract import MetricSettings
 from backtest_py.errors import ConfigError, DataError
 from backtest_py.overfitting._inputs import matrix, whole
+from backtest_py.overfitting.cscv_arrays import FEW, choose_and_rank
 from backtest_py.overfitting.cscv_kernels import LANES, choose, judge, rank
 
 if TYPE_CHECKING:
@@ -227,14 +228,12 @@ def pbo_from_blocks(
     settings = MetricSettings(risk_free_rate=risk_free_rate, periods_per_year=periods_per_year)
     n_blocks, n_combos = parts[0].shape
     halves = _halves(n_blocks)
-    others = halves ^ ((1 << n_blocks) - 1)
     rf = settings.risk_free_rate / settings.periods_per_year
-    with _Pieces(parts, whole(threads, "threads", least=0)) as pieces:
-        best, chosen = _choose(pieces, halves, rf)
-        judged = np.empty(len(halves))
-        names, columns = np.unique(chosen, return_inverse=True)
-        judge(_taken(parts, names), halves, np.where(chosen < 0, -1, columns), rf, judged)
-        counts = _rank(pieces, others, rf, judged)
+    n_threads = whole(threads, "threads", least=0)
+    if n_combos <= FEW:
+        best, chosen, judged, counts = choose_and_rank(np.stack(parts), halves, rf)
+    else:
+        best, chosen, judged, counts = _by_kernels(parts, halves, rf, n_threads)
     undefined = np.isneginf(judged)
     size = counts[:, 2] + undefined
     places = np.where(undefined, 1.0, counts[:, 0] + (counts[:, 1] + 1) / 2)
@@ -251,6 +250,19 @@ def pbo_from_blocks(
         n_combos,
         n_blocks,
     )
+
+
+def _by_kernels(
+    parts: Sums, halves: NDArray[np.int64], rf: float, threads: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return what :func:`choose_and_rank` does, of many combinations."""
+    others = halves ^ ((1 << len(parts[0])) - 1)
+    judged = np.empty(len(halves))
+    with _Pieces(parts, threads) as pieces:
+        best, chosen = _choose(pieces, halves, rf)
+        names, columns = np.unique(chosen, return_inverse=True)
+        judge(_taken(parts, names), halves, np.where(chosen < 0, -1, columns), rf, judged)
+        return best, chosen, judged, _rank(pieces, others, rf, judged)
 
 
 class _Pieces:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest_py.contract import MetricSettings
 from backtest_py.overfitting._inputs import real, whole
@@ -16,6 +16,8 @@ from backtest_py.overfitting.luck import (
 from backtest_py.overfitting.sharpe import min_track_record, probabilistic_sharpe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backtest_py.overfitting.plateaus import WinnerSurroundings
 
 __all__ = ["BestTrial", "TrialSet", "Verdict", "judge"]
@@ -66,6 +68,8 @@ class BestTrial:
         How many trades it has.
     plateau : WinnerSurroundings, optional
         What lies around it in the grid.
+    combo_id : int
+        Its number in the grid, -1 where it has none.
     """
 
     sharpe: float
@@ -74,6 +78,7 @@ class BestTrial:
     kurtosis: float = 3.0
     total_trades: int = 0
     plateau: WinnerSurroundings | None = None
+    combo_id: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,12 @@ class Verdict:
         As given.
     total_trades, min_trades : int
         Trades of the best trial, and how few say little.
+    combo_id : int
+        As given.
+    skew, kurtosis : float
+        As given.
+    notes : tuple of str
+        What else is to be known: of which combinations a number is, or why there is none.
     text : str
         The verdict in plain words, one statement to a line; the first line is the conclusion.
 
@@ -126,6 +137,10 @@ class Verdict:
     plateau: WinnerSurroundings | None
     total_trades: int
     min_trades: int
+    combo_id: int = -1
+    skew: float = math.nan
+    kurtosis: float = math.nan
+    notes: tuple[str, ...] = ()
 
     @property
     def significant(self) -> bool:
@@ -139,7 +154,24 @@ class Verdict:
     @property
     def text(self) -> str:
         """The verdict in plain words, one statement to a line; the first line is the conclusion."""
-        return "\n".join((_conclusion(self), *_reasons(self)))
+        return "\n".join((_conclusion(self), *_reasons(self), *self.notes))
+
+    @property
+    def luck(self) -> str:
+        """What luck alone would show, beside the best result: one sentence."""
+        return _luck(self)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return all numbers and the text, ready for JSON: nan and infinities are texts."""
+        found: dict[str, Any] = {"significant": self.significant}
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if spec.name == "plateau":
+                value = None if value is None else _plateau_mapping(value)
+            elif spec.name == "notes":
+                value = list(value)
+            found[spec.name] = _plain(value)
+        return found | {"text": self.text}
 
     def __str__(self) -> str:
         return self.text
@@ -151,6 +183,7 @@ def judge(
     *,
     periods_per_year: float = 252,
     min_trades: int = 30,
+    notes: Sequence[str] = (),
 ) -> Verdict:
     """Judge the best of many trials.
 
@@ -164,6 +197,8 @@ def judge(
         How many trading days make a year.
     min_trades : int
         With fewer trades than these a result says little.
+    notes : sequence of str
+        Sentences that end the text.
 
     Returns
     -------
@@ -211,7 +246,27 @@ be significant, and 100.0 % is what it would be for a single trial).
         best.plateau,
         whole(best.total_trades, "total_trades", least=0),
         whole(min_trades, "min_trades", least=0),
+        best.combo_id,
+        best.skew if tails else math.nan,
+        best.kurtosis if tails else math.nan,
+        tuple(notes),
     )
+
+
+def _plateau_mapping(around: WinnerSurroundings) -> dict[str, Any]:
+    return {
+        "value": _plain(around.value),
+        "worst": _plain(around.worst),
+        "median": _plain(around.median),
+        "n_neighbours": around.n_neighbours,
+        "n_cliffs": len(around.cliffs),
+        "edges": list(around.edges),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _conclusion(found: Verdict) -> str:

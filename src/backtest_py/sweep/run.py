@@ -22,27 +22,22 @@ from backtest_py.sweep.executors.interrupts import Interrupts
 from backtest_py.sweep.executors.thread import run_in_thread
 from backtest_py.sweep.executors.work import MAX_MEMORY, Resources, Work
 from backtest_py.sweep.gate.gate import GATE_COMBOS, pass_gate
-from backtest_py.sweep.spec import SweepSettings, SweepSpec, check_names
-from backtest_py.sweep.store.store import SweepStore
+from backtest_py.sweep.result.verdict import stored_verdict
+from backtest_py.sweep.spec import BLOCKS, SweepSettings, SweepSpec, check_names
+from backtest_py.sweep.store.store import KEPT_BLOCKS, SweepStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import date
     from pathlib import Path
 
     import pyarrow as pa
 
     from backtest_py.bars import Bars
-    from backtest_py.contract import Contract, MetricSettings
     from backtest_py.engines.base import Engine
-    from backtest_py.rules import ExitRules
     from backtest_py.signals import Signals
     from backtest_py.strategies.base import Strategy
     from backtest_py.sweep.progress import Progress
     from backtest_py.sweep.result.result import SweepResult
-    from backtest_py.sweep.space.sample import Sample
-
-    Moment = str | date | None
 
 __all__ = ["Question", "identity_of", "plan_sweep", "sweep"]
 
@@ -56,23 +51,16 @@ def sweep(
     strategy: str | Strategy | Callable[..., Any] = "barra_elefante",
     grid: Mapping[str, object] | None = None,
     *,
-    where: str = "",
-    invalid: str = "refuse",
-    sample: Sample | None = None,
-    rules: ExitRules | None = None,
-    contract: Contract | None = None,
-    metrics: MetricSettings | None = None,
-    range: tuple[Moment, Moment] | None = None,  # noqa: A002
     engine: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
     threads: int = 0,
     processes: int = 0,
     max_memory: int = MAX_MEMORY,
-    scenarios: bool = False,
     gate: int | None = GATE_COMBOS,
     progress: Callable[[Progress], None] | None = None,
     source: Mapping[str, Any] | None = None,
+    **settings: Unpack[SweepSettings],
 ) -> SweepResult:
     """Backtest every combination of a grid of parameters.
 
@@ -86,14 +74,8 @@ def sweep(
         A strategy, the name of one, or a function; its values are the base of the grid.
     grid : mapping
         Full keys, as ``"rules.stop"``, and for each a list of values or a range.
-    where : str
-        A condition between parameters, such as ``"rules.target > rules.stop"``.
-    invalid : {"refuse", "skip"}
-        What to do with combinations that the settings' own rules refuse.
-    sample : Sample, optional
-        Draw combinations instead of taking all.
-    rules, contract, metrics, range, engine
-        As :func:`backtest_py.run` takes them.
+    engine : str
+        As :func:`backtest_py.run` takes it.
     out : str or Path, optional
         A directory for the results; without one a small sweep is kept in memory.
     resume : bool
@@ -104,8 +86,6 @@ def sweep(
         Compute shards in so many processes (by joblib) instead, each with one thread.
     max_memory : int
         Bytes to take, beside the bars, in each process; kept by smaller batches, or refused.
-    scenarios : bool
-        Compute every metric for both ways to settle ambiguous bars.
     gate : int or None
         Number of combinations beyond which ``engine="rust"`` must first agree with the reference
         engine on a sample; None skips it, which the manifest records.
@@ -114,6 +94,17 @@ def sweep(
     source : mapping, optional
         Arguments by which :func:`backtest_py.load_bars` reads the bars again, kept for
         :meth:`SweepResult.replay`; without them, what ``bars.report`` tells.
+    **settings
+        ``where`` (str): a condition between parameters, such as
+        ``"rules.target > rules.stop"``.
+        ``invalid`` (``"refuse"`` or ``"skip"``): what to do with combinations that the settings'
+        own rules refuse.
+        ``sample`` (Sample, optional): draw combinations instead of taking all.
+        ``rules``, ``contract``, ``metrics`` and ``range``: as :func:`backtest_py.run` takes them.
+        ``scenarios`` (bool): compute every metric for both ways to settle ambiguous bars.
+        ``blocks`` (int): cut the days into so many blocks, 16 by default, and keep the sums of
+        the daily returns of each, from which :meth:`SweepResult.verdict` tells the probability of
+        overfitting; 0 keeps none. Of more than 10,000 combinations a sample is kept.
 
     Returns
     -------
@@ -141,19 +132,9 @@ def sweep(
     6
     """
     resources = Resources(threads, processes, max_memory, progress)
-    spec, job = SweepSpec.with_job(
-        bars,
-        strategy,
-        grid,
-        where=where,
-        invalid=invalid,
-        sample=sample,
-        rules=rules,
-        contract=contract,
-        metrics=metrics,
-        range=range,
-        scenarios=scenarios,
-    )
+    check_names(settings, "sweep")
+    settings.setdefault("blocks", BLOCKS)
+    spec, job = SweepSpec.with_job(bars, strategy, grid, **settings)
     question = Question(spec, job.signals, *resolve(engine, job, sweep=True))
     facts: dict[str, Any] = {"data": source_of(bars) if source is None else dict(source)}
     if out is None:
@@ -179,7 +160,9 @@ def sweep(
                     how = spec, question.engine, resources, store.done, interrupts
                     work = run_in_thread(lambda: Work(*how, packed=True))
                     work.do(lambda shard, table: store.write(shard.number, table))
-                store.update({"status": "complete", "seconds": round(work.meter.seconds, 3)})
+                    verdict = run_in_thread(lambda: _verdict(store, question))
+                done = {"status": "complete", "seconds": round(work.meter.seconds, 3)}
+                store.update(done | {"verdict": verdict})
                 interrupts.check()
             except BaseException as error:
                 with suppress(StorageError):  # a full disk cannot take the note either
@@ -188,6 +171,14 @@ def sweep(
         from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - with pyarrow
 
         return SweepResult.open(out, bars=bars, grid=spec.grid)
+
+
+def _verdict(store: SweepStore, question: Question) -> dict[str, Any]:
+    """Return the verdict on a sweep of which every shard is written, for its manifest."""
+    from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - with pyarrow
+
+    spec = question.spec
+    return stored_verdict(SweepResult.open(store.path, bars=spec.bars, grid=spec.grid))
 
 
 def _ended_by(error: BaseException) -> dict[str, Any]:
@@ -259,8 +250,8 @@ def plan_sweep(
     engine, threads, max_memory
         As :func:`sweep` takes them.
     **settings
-        ``where``, ``invalid``, ``sample``, ``rules``, ``contract``, ``metrics``, ``range`` and
-        ``scenarios``, as :func:`sweep` takes them.
+        ``where``, ``invalid``, ``sample``, ``rules``, ``contract``, ``metrics``, ``range``,
+        ``scenarios`` and ``blocks``, as :func:`sweep` takes them.
 
     Returns
     -------
@@ -280,6 +271,7 @@ def plan_sweep(
     (2, 1, 2)
     """
     check_names(settings, "plan_sweep")
+    settings.setdefault("blocks", BLOCKS)
     resources = Resources(threads, max_memory=max_memory)
     spec, job = SweepSpec.with_job(bars, strategy, grid, **settings)
     runner, _ = resolve(engine, job, sweep=True)
@@ -324,6 +316,7 @@ class Question:
             "n_bars": len(spec.bars),
             "n_combos": spec.n_combos,
             "n_shards": len(Shards(spec.grid, len(spec.ranges))),
+            KEPT_BLOCKS: {"asked": spec.blocks, "n_blocks": spec.kept_blocks},
             **facts,
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from backtest_py.backtest.job import check_job, expect, prepare
 from backtest_py.backtest.run import as_strategy
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
     Moment = str | date | None
 
-__all__ = ["SweepSettings", "SweepSpec", "check_names"]
+__all__ = ["BLOCKS", "SweepSettings", "SweepSpec", "check_names"]
+
+BLOCKS: Final = 16
+"""Blocks of days whose sums a sweep keeps if it is not asked for others."""
 
 
 class SweepSettings(TypedDict, total=False):
@@ -42,6 +45,7 @@ class SweepSettings(TypedDict, total=False):
     metrics: MetricSettings | None
     range: tuple[Moment, Moment] | None
     scenarios: bool
+    blocks: int
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ class SweepSpec:
         Blocks of days of each range whose daily returns are summed apart; an ordinary sweep has 0.
     scenarios : bool
         Whether the other way to settle ambiguous bars is computed too.
+    blocks : int
+        Blocks of days whose sums an ordinary sweep keeps, for a sample of its combinations, 0 for
+        none. They are no part of the question: no number of a row hangs on them.
 
     Examples
     --------
@@ -79,6 +86,7 @@ class SweepSpec:
     ranges: tuple[tuple[int, int], ...]
     n_blocks: int = 0
     scenarios: bool = False
+    blocks: int = 0
 
     @classmethod
     def of(
@@ -119,8 +127,10 @@ class SweepSpec:
         metrics: MetricSettings | None = None,
         range: tuple[Moment, Moment] | None = None,  # noqa: A002
         scenarios: bool = False,
+        blocks: int = 0,
     ) -> tuple[SweepSpec, Job]:
         """Return the question as :meth:`of`, and one of its backtests, to choose an engine by."""
+        check_blocks(blocks)
         rules = ExitRules() if rules is None else rules
         contract = Contract() if contract is None else contract
         for name, value, kind in (
@@ -141,7 +151,8 @@ class SweepSpec:
         for each in others:
             check_job(replace(job, strategy=each[0], rules=each[1], contract=each[2]))
         ranges = ((job.first, job.last),)
-        return cls(bars, space, job.metrics, ranges, scenarios=scenarios), job
+        asked = cls(bars, space, job.metrics, ranges, scenarios=scenarios, blocks=blocks)
+        return asked, job
 
     def over(self, ranges: Sequence[tuple[Moment, Moment]], *, n_blocks: int = 0) -> SweepSpec:
         """Return the same question for other ranges, and blocks of days of each.
@@ -163,7 +174,7 @@ class SweepSpec:
         if isinstance(n_blocks, bool) or not isinstance(n_blocks, int) or n_blocks < 0:
             raise ConfigError(f"n_blocks = {n_blocks!r} is not allowed; give a whole number from 0")
         bounds = tuple(self.bars.bounds(*each) for each in ranges)
-        return replace(self, ranges=bounds, n_blocks=n_blocks)
+        return replace(self, ranges=bounds, n_blocks=n_blocks, blocks=0)
 
     @property
     def other_scenario(self) -> str:
@@ -193,6 +204,16 @@ class SweepSpec:
         return self.n_scenarios * len(self.ranges) * self.n_numbers
 
     @property
+    def kept_blocks(self) -> int:
+        """Blocks whose sums are kept: ``blocks``, or fewer, and even, where there are fewer days.
+
+        0 below two days.
+        """
+        first, last = self.ranges[0]
+        days = int(self.bars.day[last - 1]) - int(self.bars.day[first]) + 1
+        return min(self.blocks, days // 2 * 2)
+
+    @property
     def is_plain(self) -> bool:
         """Whether a run of each combination tells everything: one range, and no blocks."""
         return len(self.ranges) == 1 and self.n_blocks == 0
@@ -209,6 +230,25 @@ class SweepSpec:
         if not self.is_plain:
             asked |= {"ranges": [list(each) for each in self.ranges], "n_blocks": self.n_blocks}
         return asked
+
+
+def check_blocks(blocks: object) -> None:
+    """Refuse a number of blocks that CSCV cannot cut in half.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither 0 nor an even number in its limits.
+    """
+    if type(blocks) is int and blocks in {0, BLOCKS}:
+        return
+    from backtest_py.overfitting.cscv import MAX_BLOCKS  # noqa: PLC0415 - few sweeps ask for others
+
+    if type(blocks) is not int or blocks not in range(0, MAX_BLOCKS + 1, 2):
+        raise ConfigError(
+            f"blocks = {blocks!r} is not allowed; give an even number from 2 to {MAX_BLOCKS}, or 0 "
+            "to keep no sums of blocks"
+        )
 
 
 def check_names(settings: Mapping[str, object], function: str) -> None:

@@ -21,9 +21,16 @@ from backtest_py.engines.base import Job, atr_for
 from backtest_py.errors import ConfigError
 from backtest_py.metrics.catalogue import METRICS
 from backtest_py.rules import Intrabar
+from backtest_py.sweep.compute.block_sums import (
+    KEPT_ROWS,
+    BlockSample,
+    block_sums,
+    daily_returns,
+)
 from backtest_py.sweep.compute.shards import most_rows
 from backtest_py.sweep.compute.sources import SignalSources, encode_hashes, replaced
 from backtest_py.sweep.space.boxes import box_positions, distinct_rows
+from backtest_py.sweep.store.block_table import BlockRows
 from backtest_py.sweep.store.tables import coded_column, shard_table
 
 if TYPE_CHECKING:
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.contract import Contract
-    from backtest_py.engines.base import Engine, SweepPlan
+    from backtest_py.engines.base import Engine, EngineOutput, SweepPlan
     from backtest_py.rules import ExitRules
     from backtest_py.sweep.compute.shards import Shard
     from backtest_py.sweep.space.combinations import BoxRows
@@ -95,10 +102,13 @@ class Numbers:
         The combinations.
     values : ndarray of float64, shape (n_scenarios, n_ranges, n_metrics + 3*n_blocks, n)
         As engines give them.
+    kept : BlockRows or None
+        Sums of blocks of the combinations of which a sweep keeps them.
     """
 
     rows: BoxRows
     values: NDArray[np.float64]
+    kept: BlockRows | None = None
 
     @property
     def metrics(self) -> NDArray[np.float64]:
@@ -129,6 +139,39 @@ class _Crossing(NamedTuple):
     sets: NDArray[np.int32]
     exits: NDArray[np.int32]
     places: NDArray[np.int64]
+
+
+class _Sums:
+    """The sums of blocks of a shard, gathered in pieces as its combinations are computed.
+
+    Parameters
+    ----------
+    sample : BlockSample
+        Which combinations are wanted.
+    taken : ndarray of bool, shape (n,)
+        Of the combinations of the shard, in their order, which ones are.
+    """
+
+    def __init__(self, sample: BlockSample, taken: NDArray[np.bool_]) -> None:
+        self.sample, self.taken = sample, taken
+        self._ids: list[NDArray[np.int64]] = []
+        self._values: list[NDArray[np.float64]] = []
+
+    def add(self, ids: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Add sums, shape (3*n_blocks, n), of combinations that may be others than are wanted."""
+        self._ids.append(ids)
+        self._values.append(values)
+
+    def of(self, combo_ids: NDArray[np.int64]) -> BlockRows | None:
+        """Return the sums of what is wanted of a shard's combinations, None of nothing."""
+        wanted = combo_ids[self.taken]
+        if not len(wanted):
+            return None
+        ids, values = np.concatenate(self._ids), np.concatenate(self._values, axis=1)
+        order = np.argsort(ids)
+        places = order[np.searchsorted(ids[order], wanted)]
+        sums, squares, days = (values[part::3, places] for part in range(3))
+        return BlockRows(wanted, sums, squares, days)
 
 
 class Evaluator:
@@ -169,7 +212,10 @@ class Evaluator:
         self.threads = threads
         self.max_memory = max_memory
         rows = min(most_rows(len(spec.ranges)), spec.grid.size)
+        self._sample = BlockSample.of(spec)
         self.table_bytes = TABLES * 8 * spec.n_values * rows + _range_bytes(spec)
+        if self._sample is not None:
+            self.table_bytes += TABLES * 8 * 3 * self._sample.n_blocks * min(rows, KEPT_ROWS)
         self._room = max_memory - self.table_bytes
         self._require(0)
         self._exits_of: tuple[bytes | None, list[Exit]] = (None, [])
@@ -224,10 +270,13 @@ class Evaluator:
             If a range has fewer days than blocks.
         """
         rows = self.spec.grid.box_rows(shard.box)
-        values = self._values(shard.box, rows) if len(rows.combo_ids) else self._empty(0)
+        sums = None
+        if self._sample is not None and len(rows.combo_ids):
+            sums = _Sums(self._sample, self._sample.takes(rows, shard.box))
+        values = self._values(shard.box, rows, sums) if len(rows.combo_ids) else self._empty(0)
         self._rows_done += len(rows.combo_ids)
         self._began, self._share = self.sources.done, 0.0
-        return Numbers(rows, values)
+        return Numbers(rows, values, None if sums is None else sums.of(rows.combo_ids))
 
     def values_by(self, path: Path, digits: Digits) -> NDArray[np.float64]:
         """Return the numbers of some combinations, computed in one way.
@@ -254,17 +303,21 @@ class Evaluator:
 
     # which way
 
-    def _values(self, box: tuple[range, ...], rows: BoxRows) -> NDArray[np.float64]:
+    def _values(
+        self, box: tuple[range, ...], rows: BoxRows, sums: _Sums | None
+    ) -> NDArray[np.float64]:
         """Return the numbers of the combinations of a box, at least one, in the best way."""
         crossing = None
         if rows.places is not None and Path.TABLES in self.paths:
             crossing = self._crossing(box, rows.places)
         path = self._path(rows, crossing)
-        if path is not Path.TABLES:
-            return self.values_by(path, rows.matrix)
+        if path is Path.DIRECT:
+            return self._directly(rows.matrix, rows.combo_ids, sums)
+        if path is Path.APART:
+            return self._each(rows.matrix, rows.combo_ids, sums)
         if crossing is None:
-            return self._whole_box(box)
-        return self._part_of_box(box, rows, crossing)
+            return self._whole_box(box, sums)
+        return self._part_of_box(box, rows, crossing, sums)
 
     def _path(self, rows: BoxRows, crossing: _Crossing | None) -> Path:
         """Choose the way for the combinations of a box."""
@@ -292,7 +345,7 @@ class Evaluator:
 
     # by outcome tables
 
-    def cross(self, sets: Digits, exits: Digits) -> NDArray[np.float64]:
+    def cross(self, sets: Digits, exits: Digits, sums: _Sums | None = None) -> NDArray[np.float64]:
         """Return the numbers of signal sets under exits, as the shards of a grid compute them.
 
         Parameters
@@ -300,6 +353,8 @@ class Evaluator:
         sets, exits : ndarray of int, shape (n_sets, n_axes) and (n_exits, n_axes)
             Valid positions on every axis, of which sets use those of the strategy and exits the
             others.
+        sums : _Sums, optional
+            Takes the sums of blocks.
 
         Returns
         -------
@@ -315,22 +370,57 @@ class Evaluator:
             cuts = self.sources.thresholds(sets[chosen])
             for batch in self._batches(plan, len(settled)):
                 self._load(plan, settled, batch)
-                values = plan.evaluate(sources, cuts, spec.metrics, spec.ranges, spec.n_blocks)
-                values = values.reshape(*out.shape[:2], len(sources), -1)
-                if values.shape == out.shape and isinstance(chosen, slice):
-                    out = values
-                else:
-                    out[:, :, chosen, batch] = values
+                for part, n_blocks in self._parts(sets[chosen], sums):
+                    values = plan.evaluate(
+                        sources[part],
+                        cuts.reshape(len(sources), -1)[part].ravel(),
+                        spec.metrics,
+                        spec.ranges,
+                        n_blocks,
+                    )
+                    values = values.reshape(*values.shape[:2], -1, batch.stop - batch.start)
+                    if sums is not None and n_blocks:
+                        some = exits[batch.start : batch.stop]  # of the rules' own scenario
+                        ids = self._ids_of(sets[chosen][part], some)
+                        kept = values[0, spec.n_numbers :, :, : len(some)]
+                        sums.add(ids, kept.reshape(len(kept), -1))
+                        values = values[:, : spec.n_numbers]
+                    if values.shape == out.shape and isinstance(chosen, slice):
+                        out = values
+                    elif isinstance(chosen, slice) and isinstance(part, slice):
+                        out[:, :, :, batch] = values
+                    else:
+                        out[:, :, np.arange(len(sets))[chosen][part], batch] = values
         shape = (*out.shape[:3], spec.n_scenarios, len(given))
         return np.moveaxis(out.reshape(shape), 3, 0)
 
-    def _whole_box(self, box: tuple[range, ...]) -> NDArray[np.float64]:
+    def _parts(
+        self, sets: Digits, sums: _Sums | None
+    ) -> Iterator[tuple[slice | NDArray[np.intp], int]]:
+        """Yield which of some signal sets are evaluated together, and with how many blocks."""
+        taken = np.zeros(0, np.bool_)
+        if sums is not None and sums.taken.any():
+            taken = sums.sample.takes_sets(sets)
+        yield from _split(taken, self.spec.n_blocks, sums)
+
+    def _ids_of(self, sets: Digits, exits: Digits) -> NDArray[np.int64]:
+        """Return the numbers of the crossings of signal sets with exits, exits beside each other.
+
+        Shape (n_sets*n_exits,).
+        """
+        grid = self.spec.grid
+        lengths = [len(axis) for axis in grid.axes]
+        strides = np.array([math.prod(lengths[axis + 1 :]) for axis in range(len(lengths))])
+        at, on = list(grid.strategy_axes), list(grid.exit_axes)
+        return np.add.outer(sets[:, at] @ strides[at], exits[:, on] @ strides[on]).ravel()
+
+    def _whole_box(self, box: tuple[range, ...], sums: _Sums | None) -> NDArray[np.float64]:
         """Return the numbers of all combinations of a box, in the order of ``combo_id``."""
         grid = self.spec.grid
         sets, _ = box_positions(box, grid.strategy_axes)
         exits, _ = box_positions(box, grid.exit_axes)
         self._share = 1 / self.spec.n_scenarios
-        values = self.cross(sets, exits)
+        values = self.cross(sets, exits, sums)
         order = (*grid.strategy_axes, *grid.exit_axes)
         apart = values.reshape(*values.shape[:3], *(len(box[axis]) for axis in order))
         back = [3 + order.index(axis) for axis in range(len(order))]
@@ -349,19 +439,28 @@ class Evaluator:
         return _Crossing(sets[some_sets], exits[some_exits], places)
 
     def _part_of_box(
-        self, box: tuple[range, ...], rows: BoxRows, crossing: _Crossing
+        self,
+        box: tuple[range, ...],
+        rows: BoxRows,
+        crossing: _Crossing,
+        sums: _Sums | None,
     ) -> NDArray[np.float64]:
         """Return the numbers of the combinations of a box that are admitted."""
         places = crossing.places
         self._share = len(rows.combo_ids) / (self.spec.n_scenarios * places.size)
-        values = self.cross(crossing.sets, crossing.exits)
+        values = self.cross(crossing.sets, crossing.exits, sums)
         row_of = np.empty(math.prod(map(len, box)), np.int64)
         row_of[places.ravel()] = np.arange(places.size)
         return np.take(values.reshape(*values.shape[:3], -1), row_of[rows.places], axis=3)
 
     # one by one
 
-    def _each(self, digits: Digits) -> NDArray[np.float64]:
+    def _each(
+        self,
+        digits: Digits,
+        combo_ids: NDArray[np.int64] | None = None,
+        sums: _Sums | None = None,
+    ) -> NDArray[np.float64]:
         """Return the numbers of combinations that share nothing, one exit for each."""
         spec = self.spec
         firsts, exit_of = distinct_rows(digits[:, list(spec.grid.exit_axes)])
@@ -369,35 +468,67 @@ class Evaluator:
         self._share = 1 / spec.n_scenarios
         out = self._empty(len(digits))
         for plan, chosen, sources in self._in_runs(digits):
-            cuts = self.sources.thresholds(digits[chosen])
-            for scenario in range(spec.n_scenarios):
-                exits = [_settled(given[each], scenario) for each in exit_of[chosen]]
-                out[scenario][:, :, chosen] = plan.evaluate_each(
-                    exits, sources, cuts, spec.metrics, spec.ranges, spec.n_blocks
-                )
+            taken = np.zeros(0, np.bool_) if sums is None else sums.taken[chosen]
+            for part, n_blocks in _split(taken, spec.n_blocks, sums):
+                rows = np.arange(len(digits))[chosen][part]
+                cuts = self.sources.thresholds(digits[rows])
+                for scenario in range(spec.n_scenarios):
+                    exits = [_settled(given[each], scenario) for each in exit_of[rows]]
+                    values = plan.evaluate_each(
+                        exits, sources[part], cuts, spec.metrics, spec.ranges, n_blocks
+                    )
+                    out[scenario][:, :, rows] = values[:, : spec.n_numbers]
+                    if sums is not None and combo_ids is not None and n_blocks and not scenario:
+                        sums.add(combo_ids[rows], values[0, spec.n_numbers :])
         return out
 
-    def _directly(self, digits: Digits) -> NDArray[np.float64]:
+    def _directly(
+        self,
+        digits: Digits,
+        combo_ids: NDArray[np.int64] | None = None,
+        sums: _Sums | None = None,
+    ) -> NDArray[np.float64]:
         """Run combinations one by one, several at a time."""
         out = self._empty(len(digits))
         rows = list(enumerate(digits.tolist()))
+        kept: dict[int, NDArray[np.float64]] = {}
+
+        def run(row: int, at: list[int]) -> None:
+            found = self._run(at, out[:, 0, :, row])
+            if sums is not None and sums.taken[row]:
+                kept[row] = self._sums_of(found, at, sums.sample.n_blocks)
+
         if len(rows) <= DIRECT_COMBOS:  # starting threads would take longer
             for row, at in rows:
-                self._run(at, out[:, 0, :, row])
-            return out
-        self._share = 1.0
-        with ThreadPoolExecutor(self.threads or cpu_count() or 1) as pool:
-            runs = [pool.submit(self._run, at, out[:, 0, :, row]) for row, at in rows]
-            try:
-                for run in runs:
-                    run.result()
-                    self.sources.count_one()
-            finally:
-                pool.shutdown(cancel_futures=True)
+                run(row, at)
+        else:
+            self._share = 1.0
+            with ThreadPoolExecutor(self.threads or cpu_count() or 1) as pool:
+                runs = [pool.submit(run, row, at) for row, at in rows]
+                try:
+                    for each in runs:
+                        each.result()
+                        self.sources.count_one()
+                finally:
+                    pool.shutdown(cancel_futures=True)
+        if sums is not None and combo_ids is not None and kept:
+            sums.add(combo_ids[list(kept)], np.stack(list(kept.values()), axis=1))
         return out
 
-    def _run(self, at: list[int], out: NDArray[np.float64]) -> None:
-        """Run one combination in every scenario, and set its metrics."""
+    def _sums_of(self, found: EngineOutput, at: list[int], n_blocks: int) -> NDArray[np.float64]:
+        """Return the sums of blocks of a run, as a plan gives them, shape (3*n_blocks,)."""
+        first, last = self.spec.ranges[0]
+        day = self.spec.bars.day
+        returns = daily_returns(
+            found.trades["pnl"],
+            day[found.trades["exit_bar"]] - day[first],
+            int(found.metrics[METRICS.index("days")]),
+            self.spec.grid.contract_at(at).initial_capital,
+        )
+        return block_sums(returns, int(day[last - 1] - day[first]) + 1, n_blocks)
+
+    def _run(self, at: list[int], out: NDArray[np.float64]) -> EngineOutput:
+        """Run one combination in every scenario, set its metrics, and return the first run."""
         self.sources.require_going_on()
         spec, grid = self.spec, self.spec.grid
         strategy, exit_ = grid.strategy_at(at), (grid.rules_at(at), grid.contract_at(at), None)
@@ -405,10 +536,13 @@ class Evaluator:
         if strategy.computes_signals:
             signals = self.sources.signals_at([at[axis] for axis in grid.structural_axes])
         first, last = spec.ranges[0]
+        found: list[EngineOutput] = []
         for scenario in range(spec.n_scenarios):
             rules, contract, _ = _settled(exit_, scenario)
             single = Job(spec.bars, strategy, signals, rules, contract, spec.metrics, first, last)
-            out[scenario] = self.engine.run(single).metrics
+            found.append(self.engine.run(single))
+            out[scenario] = found[-1].metrics
+        return found[0]
 
     def _empty(self, n: int) -> NDArray[np.float64]:
         """Return room for the numbers of so many combinations."""
@@ -478,7 +612,20 @@ def metrics_of_first_range(spec: SweepSpec, found: Numbers, hashes: str) -> pa.T
     }
     metrics = found.metrics[:, 0]
     other = (spec.other_scenario, metrics[1]) if spec.scenarios else None
-    return shard_table(combo_ids, parameters, metrics[0], other, hashes)
+    return shard_table(combo_ids, parameters, metrics[0], other, hashes, found.kept)
+
+
+def _split(
+    taken: NDArray[np.bool_], n_blocks: int, sums: _Sums | None
+) -> Iterator[tuple[slice | NDArray[np.intp], int]]:
+    """Yield what is evaluated together, and with how many blocks: what is taken, then the rest."""
+    if sums is None or not taken.any():
+        yield slice(None), n_blocks
+    elif taken.all():
+        yield slice(None), sums.sample.n_blocks
+    else:
+        yield np.flatnonzero(taken), sums.sample.n_blocks
+        yield np.flatnonzero(~taken), n_blocks
 
 
 def _range_bytes(spec: SweepSpec) -> int:

@@ -143,11 +143,11 @@ def collect(folder: str, shard: Shard, num_rows: int, *, packed: bool) -> ShardR
     """Return the rows that a worker left in the folder, and remove their file."""
     file = _result(folder, shard)
     with file.open("rb") as opened:
-        signals = opened.readline().decode().rstrip() if packed else ""
-        content = opened.read()
+        signals, size = opened.readline().decode().rstrip().split(",") if packed else ("", "0")
+        blocks, content = opened.read(int(size)), opened.read()
     file.unlink()
     if packed:
-        return Packed(num_rows, content, signals)
+        return Packed(num_rows, content, signals, blocks)
     import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
     return pa.ipc.open_stream(content).read_all()
@@ -165,7 +165,7 @@ def _leave(file: Path, rows: ShardRows) -> None:
     try:
         with file.open("wb") as opened:
             if isinstance(rows, Packed):
-                opened.write(f"{rows.signals}\n".encode())
+                opened.write(f"{rows.signals},{len(rows.blocks)}\n".encode() + rows.blocks)
             opened.write(rows.content if isinstance(rows, Packed) else _stream(rows))
     except OSError as error:
         raise StorageError(

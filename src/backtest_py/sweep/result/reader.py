@@ -92,6 +92,7 @@ class RowReader:
         opening: Callable[[], tuple[Any, list[Any]]],
         in_memory: pa.Table | None = None,
         added: Sequence[AddedColumns] = (),
+        files: Sequence[Path] = (),
     ) -> None:
         self.schema = _with_fields(schema, added)
         self._own = tuple(schema.names)
@@ -101,6 +102,7 @@ class RowReader:
         self.in_memory = in_memory
         self._place = place
         self._opening = opening
+        self._files = files
 
     @classmethod
     def of_files(
@@ -137,7 +139,8 @@ class RowReader:
                 )
                 return dataset, list(dataset.get_fragments())
 
-        return cls(schema, sum(files.values()), str(place), opening, added=added(schema.names))
+        n_rows, own = sum(files.values()), list(files)
+        return cls(schema, n_rows, str(place), opening, added=added(schema.names), files=own)
 
     @classmethod
     def of_table(cls, table: pa.Table) -> RowReader:
@@ -243,6 +246,29 @@ class RowReader:
             scanner, answer = self._scanner(columns, where, **options)
             for batch in scanner.to_batches():
                 yield from answer(batch)
+
+    def arrays(self, columns: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield columns of numbers as arrays, one source after another; flags are 0 and 1.
+
+        A dataset is not opened for it: that imports pandas, which takes longer than most sweeps.
+        """
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        def plain(table: pa.Table) -> dict[str, NDArray[Any]]:
+            found = {}
+            for name in columns:
+                column = table[name].combine_chunks()
+                flags = pa.types.is_boolean(column.type)
+                found[name] = np.from_dlpack(column.cast(pa.uint8()) if flags else column)
+            return found
+
+        if self.in_memory is not None:
+            yield plain(self.in_memory)
+        for file in self._files:
+            with _naming(self._place):
+                table = pq.ParquetFile(file, page_checksum_verification=True).read(list(columns))
+            yield plain(table)
 
     def table(self, columns: Sequence[str], where: Filter | None = None) -> pa.Table:
         """Return some columns, sorted by ``combo_id``."""

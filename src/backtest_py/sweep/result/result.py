@@ -19,6 +19,7 @@ from backtest_py.sweep.result.replaying import in_threads, replayed
 from backtest_py.sweep.result.rows import SweepRows
 from backtest_py.sweep.result.slices import metric_by_values
 from backtest_py.sweep.result.top import CANDIDATES, Ranking
+from backtest_py.sweep.result.verdict import luck_line, verdict
 from backtest_py.sweep.store.tables import COMBO_ID
 
 if TYPE_CHECKING:
@@ -91,6 +92,12 @@ class SweepResult(SweepRows):
     >>> sweep.top(2, by="sharpe")["rules.stop"].tolist()
     [3.0, 1.0]
     """
+
+    verdict = verdict
+
+    def __repr__(self) -> str:
+        luck = luck_line(self)
+        return super().__repr__() + (luck and f"\n{luck}")
 
     def top(
         self,

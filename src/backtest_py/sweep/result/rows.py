@@ -6,7 +6,7 @@ reads only the columns that it needs.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,9 +20,10 @@ from backtest_py.sweep.result.reader import RowReader
 from backtest_py.sweep.result.slices import SweptValues
 from backtest_py.sweep.space.sample import grid_from_mapping
 from backtest_py.sweep.store.added_columns import added_columns, write_columns
+from backtest_py.sweep.store.block_table import BlockRows
 from backtest_py.sweep.store.manifest import believing, read_manifest
-from backtest_py.sweep.store.store import done_shards
-from backtest_py.sweep.store.tables import arrow_array
+from backtest_py.sweep.store.store import done_shards, stored_blocks
+from backtest_py.sweep.store.tables import arrow_array, blocks_of, with_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,7 @@ class SweepRows:
         grid: Combinations | None = None,
         directory: Path | None = None,
         n_shards: int | None = None,
+        blocks: Callable[[], BlockRows | None] = lambda: None,
     ) -> None:
         self._given_rows = rows
         self._given_manifest = manifest
@@ -60,6 +62,7 @@ class SweepRows:
         self._given_grid = grid
         self._directory = directory
         self._n_shards = n_shards
+        self._given_blocks = blocks
 
     @classmethod
     def open(
@@ -87,6 +90,7 @@ class SweepRows:
             grid=grid,
             directory=Path(path).absolute(),
             n_shards=len(files),
+            blocks=lambda: stored_blocks(path, manifest),
         )
         if bars is not None:
             opened._checked(bars)
@@ -108,26 +112,38 @@ class SweepRows:
         few combinations.
         """
 
+        @cache
+        def given() -> Sequence[pa.Table]:
+            return tables() if callable(tables) else tables
+
         def rows() -> RowReader:
             import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-            given = tables() if callable(tables) else tables
-            return RowReader.of_table(pa.concat_tables(given))
+            return RowReader.of_table(pa.concat_tables(with_blocks(each, None) for each in given()))
 
-        return cls(rows, manifest, bars=bars, grid=grid)
+        def blocks() -> BlockRows | None:
+            kept = [BlockRows.read(found) for each in given() if (found := blocks_of(each))]
+            return BlockRows.joined(kept) if kept else None
+
+        return cls(rows, manifest, bars=bars, grid=grid, blocks=blocks)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the directory's path, or the rows in memory, and the bars and grid if known."""
         known = self._bars, self._given_grid
         if self._directory is not None:
             return _reopened, (type(self), self._directory, *known)
-        content = table_bytes(self._rows.in_memory)
+        content = table_bytes(with_blocks(self._rows.in_memory, self.blocks))
         return _from_bytes, (type(self), content, self.manifest, *known)
 
     @cached_property
     def _rows(self) -> RowReader:
         given = self._given_rows
         return given() if callable(given) else given
+
+    @cached_property
+    def blocks(self) -> BlockRows | None:
+        """Sums of the daily returns of blocks of days, of the combinations that have them kept."""
+        return self._given_blocks()
 
     @property
     def n_combos(self) -> int:
@@ -285,6 +301,7 @@ class SweepRows:
             if column in table.column_names:
                 table = table.drop_columns(column)
             table = table.append_column(column, arrow_array(values))
+        table = with_blocks(table, self.blocks)
         return self.of_tables([table], self.manifest, bars=self._bars, grid=self._given_grid)
 
     def _identity(self, key: str) -> Any:

@@ -59,6 +59,9 @@ class Entry:
         Start of the hash of the sweep's identity.
     signals : str
         Hashes of the signals that a user's function gave for the rows, ``""`` without a function.
+    blocks : str
+        Bytes and checksum of the file with sums of blocks, as ``"1234-cbf43926"``; ``""`` where
+        none are kept of its combinations.
     """
 
     shard: int
@@ -67,17 +70,27 @@ class Entry:
     crc32: str
     sweep: str
     signals: str = ""
+    blocks: str = ""
 
     @property
     def file_name(self) -> str:
         """Name of the shard's file, in the order of the shards."""
         return f"shard-{self.shard:06d}.parquet"
 
+    @property
+    def blocks_file(self) -> tuple[int, str] | None:
+        """Bytes and checksum of the file with sums of blocks, None where there is none."""
+        if not self.blocks:
+            return None
+        size, _, crc32 = self.blocks.partition("-")
+        return int(size), crc32
+
     def line(self) -> bytes:
         """Return the journal's line of it."""
         values = asdict(self)
-        if not self.signals:
-            del values["signals"]
+        for name in ("signals", "blocks"):
+            if not values[name]:
+                del values[name]
         return (canonical_json(values | {"check": _check(values)}) + "\n").encode()
 
     @classmethod
@@ -101,6 +114,8 @@ class Entry:
             )
             and isinstance(self.signals, str)
             and _is_base64(self.signals)
+            and isinstance(self.blocks, str)
+            and re.fullmatch(r"([1-9][0-9]{0,17}-[0-9a-f]{8})?", self.blocks) is not None
         )
 
 

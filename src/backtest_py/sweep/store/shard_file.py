@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
-from backtest_py.sweep.store.tables import signals_of
+from backtest_py.sweep.store.block_table import BlockRows
+from backtest_py.sweep.store.tables import blocks_of, signals_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Packed", "encode_shard"]
+__all__ = ["Packed", "encode_blocks", "encode_shard"]
 
 
 class Packed(NamedTuple):
@@ -25,16 +26,20 @@ class Packed(NamedTuple):
         The file.
     signals : str
         As in the journal's entry.
+    blocks : bytes
+        The file with sums of blocks, empty where none are kept.
     """
 
     num_rows: int
     content: bytes
     signals: str = ""
+    blocks: bytes = b""
 
     @classmethod
     def of(cls, table: pa.Table) -> Self:
         """Return the bytes of a table's file."""
-        return cls(table.num_rows, bytes(encode_shard(table)), signals_of(table))
+        content = bytes(encode_shard(table))
+        return cls(table.num_rows, content, signals_of(table), bytes(encode_blocks(table)))
 
 
 def encode_shard(table: pa.Table) -> memoryview:
@@ -84,3 +89,9 @@ def encode_shard(table: pa.Table) -> memoryview:
         store_schema=False,
     )
     return memoryview(sink.getvalue())
+
+
+def encode_blocks(table: pa.Table) -> memoryview:
+    """Return the sums of blocks that go with a shard's table as a file, empty without any."""
+    given = blocks_of(table)
+    return BlockRows.read(given).encode() if given else memoryview(b"")

@@ -5,6 +5,7 @@
     DIR/manifest.json                   what is swept, on which bars, by which engine; its checksum
         journal.jsonl                   one line for each shard that is done
         results/shard-000000.parquet    rows of one box of the grid, sorted by combo_id
+        blocks/shard-000000.parquet     sums of blocks of days, of some of these rows
         .lock                           held by the process that writes
 
 A shard is done when its file has its final name and the journal has its line. Whatever else a
@@ -28,6 +29,7 @@ from backtest_py._io.paths import given_path
 from backtest_py.data.source import history_change
 from backtest_py.errors import BacktestError, ConfigError, DataError, StorageError
 from backtest_py.parameters import counted
+from backtest_py.sweep.store.block_table import BlockRows
 from backtest_py.sweep.store.differences import differences
 from backtest_py.sweep.store.journal import Entry, Journal, checksum
 from backtest_py.sweep.store.lock import DirectoryLock
@@ -41,7 +43,7 @@ from backtest_py.sweep.store.manifest import (
     read_manifest,
     write_manifest,
 )
-from backtest_py.sweep.store.shard_file import Packed, encode_shard
+from backtest_py.sweep.store.shard_file import Packed, encode_blocks, encode_shard
 from backtest_py.sweep.store.tables import signals_of
 
 if TYPE_CHECKING:
@@ -51,10 +53,20 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["SweepStore", "done_shards", "writing"]
+__all__ = [
+    "KEPT_BLOCKS",
+    "SweepStore",
+    "block_files",
+    "done_shards",
+    "stored_blocks",
+    "writing",
+]
 
 JOURNAL: Final = "journal.jsonl"
 RESULTS: Final = "results"
+BLOCKS: Final = "blocks"
+KEPT_BLOCKS: Final = "blocks"
+"""Key of the manifest that says what sums of blocks are kept."""
 SHARD: Final = r"shard-[0-9]{6,}\.parquet"
 """Names of the files of shards; everything else in the directory of results is the user's."""
 MAX_SHARD: Final = 1 << 31
@@ -170,6 +182,8 @@ class SweepStore:
             stored = store._stored_manifest()
             entries = store._verified_entries(check, known=bool(stored))
             accept({shard: entry.signals for shard, entry in entries.items()})
+            if stored:
+                store._keep_blocks_of(stored)
             store.manifest = stored | store.manifest
             store.done = {shard: entry.rows for shard, entry in entries.items()}
             store._begin(entries)
@@ -193,13 +207,25 @@ class SweepStore:
         StorageError
             If it cannot be written, as on a full disk; the sweep can be resumed.
         """
-        content = table.content if isinstance(table, Packed) else encode_shard(table)
-        signals = table.signals if isinstance(table, Packed) else signals_of(table)
+        if isinstance(table, Packed):
+            content: bytes | memoryview = table.content
+            blocks: bytes | memoryview = table.blocks
+            signals = table.signals
+        else:
+            content, blocks, signals = encode_shard(table), encode_blocks(table), signals_of(table)
+        if KEPT_BLOCKS not in self.manifest:  # a directory that began before there were any
+            blocks = b""
+        mark = f"{len(blocks)}-{checksum(blocks)}" if blocks else ""
         size, crc32 = len(content), checksum(content)
-        entry = Entry(shard, table.num_rows, size, crc32, self._sweep, signals)
+        entry = Entry(shard, table.num_rows, size, crc32, self._sweep, signals, mark)
         file = self.path / RESULTS / entry.file_name
         self._require_held(file)
         try:
+            if blocks:
+                beside = self.path / BLOCKS / entry.file_name
+                beside.parent.mkdir(exist_ok=True)
+                replace_file(beside, blocks)
+                sync_directory(beside.parent)
             replace_file(file, content)
             sync_directory(file.parent)
             with self._mutex:
@@ -286,6 +312,7 @@ class SweepStore:
             (MANIFEST, stat.S_ISREG, "regular file"),
             (JOURNAL, stat.S_ISREG, "regular file"),
             (RESULTS, stat.S_ISDIR, "directory"),
+            (BLOCKS, stat.S_ISDIR, "directory"),
         ):
             file = self.path / name
             try:
@@ -345,6 +372,19 @@ class SweepStore:
             )
         return stored
 
+    def _keep_blocks_of(self, stored: Mapping[str, Any]) -> None:
+        """Keep the sums of blocks that the directory began with, and refuse others."""
+        given = self.manifest.pop(KEPT_BLOCKS, None)
+        begun = stored.get(KEPT_BLOCKS)
+        if begun is None:  # before there were any
+            return
+        if given is not None and begun != given:
+            raise ConfigError(
+                f"{self.path} holds a sweep that keeps {_blocks_text(begun)}, and blocks asks for "
+                f"{_blocks_text(given)}; give the same, or choose another directory"
+            )
+        self.manifest[KEPT_BLOCKS] = begun
+
     def _verified_entries(self, check: Callable[[], None], *, known: bool) -> dict[int, Entry]:
         """Return the shards whose files are as the journal says; ``known``: by the manifest."""
         entries, n_damaged = Journal.read(self.path / JOURNAL)
@@ -363,8 +403,7 @@ class SweepStore:
         if n_damaged or foreign:
             lines = counted(n_damaged + foreign, "damaged line")
             self.damaged.append(f"{self.path / JOURNAL} has {lines}")
-        files = [self.path / RESULTS / entry.file_name for entry in own.values()]
-        faults = list(_faults(files, own.values(), check))
+        faults = list(_faults(self.path, own.values(), check))
         self.damaged += [fault for fault in faults if fault]
         return {
             shard: entry
@@ -376,31 +415,78 @@ class SweepStore:
         """Remove what killed processes left behind, and shards that are not done."""
         done = {entry.file_name for entry in entries.values()}
         left = [file for file in self._shard_files() if file.name not in done]
+        beside = {entry.file_name for entry in entries.values() if entry.blocks}
+        left += [file for file in self._shard_files(BLOCKS) if file.name not in beside]
         for directory, names in (
             (self.path, f"{re.escape(MANIFEST)}|{re.escape(JOURNAL)}"),
             (self.path / RESULTS, SHARD),
+            (self.path / BLOCKS, SHARD),
         ):
-            left += [file for file in directory.iterdir() if is_temporary_of(file.name, names)]
+            if directory.exists():
+                left += [file for file in directory.iterdir() if is_temporary_of(file.name, names)]
         for file in left:
             if file.is_symlink() or not file.is_dir():  # no directory is of the store
                 file.unlink(missing_ok=True)
 
-    def _shard_files(self) -> list[Path]:
-        files = (self.path / RESULTS).glob("shard-*.parquet")
+    def _shard_files(self, directory: str = RESULTS) -> list[Path]:
+        files = (self.path / directory).glob("shard-*.parquet")
         return [file for file in files if re.fullmatch(SHARD, file.name)]
 
 
-def _faults(
-    files: Iterable[Path], entries: Iterable[Entry], check: Callable[[], None]
-) -> Iterator[str]:
-    """Yield what is wrong with each file, several files at a time."""
+def _faults(path: Path, entries: Iterable[Entry], check: Callable[[], None]) -> Iterator[str]:
+    """Yield what is wrong with the files of each shard, several shards at a time."""
+
+    def fault_of(entry: Entry) -> str:
+        fault = _fault(path / RESULTS / entry.file_name, entry.size, entry.crc32)
+        beside = entry.blocks_file
+        if fault or beside is None:
+            return fault
+        return _fault(path / BLOCKS / entry.file_name, *beside)
+
     pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
     try:
-        for fault in pool.map(_fault, files, entries):
+        for fault in pool.map(fault_of, entries):
             check()
             yield fault
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def block_files(path: str | Path, manifest: Mapping[str, Any]) -> list[Path]:
+    """Return the files with sums of blocks of the shards that are done, in order.
+
+    Parameters and errors as :func:`done_shards`.
+    """
+    found = []
+    for entry in _entries(given_path(path), manifest):
+        if entry.blocks_file is not None:
+            file = given_path(path) / BLOCKS / entry.file_name
+            _require_size(file, entry.blocks_file[0])
+            found.append(file)
+    return found
+
+
+def stored_blocks(path: str | Path, manifest: Mapping[str, Any]) -> BlockRows | None:
+    """Return the sums of blocks that a sweep's directory keeps, None where it keeps none.
+
+    Parameters and errors as :func:`done_shards`; or DataError if a file is damaged.
+    """
+    files = block_files(path, manifest)
+    if not files:
+        return None
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    pieces = []
+    for file in files:
+        try:
+            table = pq.ParquetFile(file, page_checksum_verification=True).read()
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{file} is damaged: {error}; resume the sweep to compute the shard again"
+            ) from error
+        pieces.append(BlockRows.of_table(table, file))
+    return BlockRows.joined(pieces, path)
 
 
 def done_shards(path: str | Path, manifest: Mapping[str, Any]) -> dict[Path, int]:
@@ -420,7 +506,16 @@ def done_shards(path: str | Path, manifest: Mapping[str, Any]) -> dict[Path, int
     DataError
         If a file is missing or does not have its size.
     """
-    directory = given_path(path)
+    files = {}
+    for entry in _entries(given_path(path), manifest):
+        file = given_path(path) / RESULTS / entry.file_name
+        _require_size(file, entry.size)
+        files[file] = entry.rows
+    return files
+
+
+def _entries(directory: Path, manifest: Mapping[str, Any]) -> list[Entry]:
+    """Return what the journal of a directory says of the sweep of a manifest."""
     try:
         entries, _ = Journal.read(directory / JOURNAL)
     except OSError as error:
@@ -428,17 +523,15 @@ def done_shards(path: str | Path, manifest: Mapping[str, Any]) -> dict[Path, int
             f"{directory / JOURNAL} cannot be read: {error.strerror or error}"
         ) from error
     sweep = identity_hash(manifest)
-    files = {}
-    for entry in entries.values():
-        if entry.sweep == sweep:
-            file = directory / RESULTS / entry.file_name
-            if _size(file) != entry.size:
-                raise DataError(
-                    f"{file} is missing or has not the {entry.size:,} bytes that were written; "
-                    "resume the sweep to compute it again"
-                )
-            files[file] = entry.rows
-    return files
+    return [entry for entry in entries.values() if entry.sweep == sweep]
+
+
+def _require_size(file: Path, size: int) -> None:
+    if _size(file) != size:
+        raise DataError(
+            f"{file} is missing or has not the {size:,} bytes that were written; resume the sweep "
+            "to compute it again"
+        )
 
 
 def _size(file: Path) -> int | None:
@@ -450,8 +543,8 @@ def _size(file: Path) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-def _fault(file: Path, entry: Entry) -> str:
-    """Say what is wrong with a shard's file, empty where nothing is."""
+def _fault(file: Path, size: int, crc32: str) -> str:
+    """Say what is wrong with a file of a shard, empty where nothing is."""
     try:
         content = read_regular(file, MAX_SHARD)
     except FileNotFoundError:
@@ -460,11 +553,16 @@ def _fault(file: Path, entry: Entry) -> str:
         return str(error)
     except OSError as error:
         return f"{file} cannot be read: {error.strerror or error}"
-    if len(content) != entry.size:
-        return f"{file} has {len(content):,} bytes instead of {entry.size:,}"
-    if checksum(content) != entry.crc32:
-        return f"{file} is damaged: its checksum is not {entry.crc32}"
+    if len(content) != size:
+        return f"{file} has {len(content):,} bytes instead of {size:,}"
+    if checksum(content) != crc32:
+        return f"{file} is damaged: its checksum is not {crc32}"
     return ""
+
+
+def _blocks_text(kept: Mapping[str, Any]) -> str:
+    asked = kept.get("asked")
+    return f"the sums of {asked} blocks" if asked else "no sums of blocks"
 
 
 def _unusable(path: Path, error: OSError) -> BacktestError:

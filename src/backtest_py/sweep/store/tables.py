@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from backtest_py.sweep.store.block_table import BlockRows
+
 __all__ = [
     "COMBO_ID",
     "arrow_array",
+    "blocks_of",
     "coded_column",
     "scenario_column",
     "shard_table",
     "signals_of",
+    "with_blocks",
 ]
 
 COMBO_ID: Final = "combo_id"
 _SIGNALS: Final = "signals"
+_BLOCKS: Final = "blocks"
 
 _COUNT_ROWS: Final = [row for row, metric in enumerate(METRICS) if metric in COUNT_METRICS]
 
@@ -99,6 +104,7 @@ def shard_table(
     metrics: NDArray[np.float64],
     other: tuple[str, NDArray[np.float64]] | None = None,
     signals: str = "",
+    blocks: BlockRows | None = None,
 ) -> pa.Table:
     """Return the table of a shard; contiguous metrics are not copied.
 
@@ -115,6 +121,8 @@ def shard_table(
     signals : str
         Hashes of what a user's function gave for these rows. They go with the table into the
         journal, but not into the file.
+    blocks : BlockRows, optional
+        Sums of blocks of some of these rows. They go with the table too, for a file of their own.
 
     Examples
     --------
@@ -132,13 +140,27 @@ def shard_table(
         scenario, values = other
         names = [scenario_column(metric, scenario) for metric in METRICS]
         columns |= zip(names, _typed(values), strict=True)
-    return pa.table(columns, metadata={_SIGNALS: signals} if signals else None)
+    beside: dict[bytes | str, bytes | str] = {_SIGNALS: signals} if signals else {}
+    if blocks is not None:
+        beside[_BLOCKS] = blocks.to_bytes()
+    return pa.table(columns, metadata=beside or None)
 
 
 def signals_of(table: pa.Table) -> str:
     """Return the hashes that :func:`shard_table` was given as ``signals``."""
     found: bytes = (table.schema.metadata or {}).get(_SIGNALS.encode(), b"")
     return found.decode()
+
+
+def blocks_of(table: pa.Table) -> bytes:
+    """Return the sums that :func:`shard_table` was given as ``blocks``, empty without any."""
+    found: bytes = (table.schema.metadata or {}).get(_BLOCKS.encode(), b"")
+    return found
+
+
+def with_blocks(table: pa.Table, blocks: BlockRows | None) -> pa.Table:
+    """Return a table with sums of blocks beside it and nothing else, for :func:`blocks_of`."""
+    return table.replace_schema_metadata({_BLOCKS: blocks.to_bytes()} if blocks else None)
 
 
 def _typed(metrics: NDArray[np.float64]) -> Iterator[pa.Array]:
