@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import time
@@ -115,7 +116,7 @@ class WalkForwards(Mapping[str, WalkForward]):
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
         rows = {
-            name: {**row, **each.metrics.to_mapping(), "efficiency": str(each.efficiency)}
+            name: {**row, **each.metrics.to_mapping(), "efficiency": _plain(each.efficiency)}
             for (name, each), row in zip(self.items(), self._rows(), strict=True)
         }
         files = {
@@ -123,6 +124,11 @@ class WalkForwards(Mapping[str, WalkForward]):
             "results.json": pretty_json(rows),
         }
         return save_files(path, files, {"kind": MANY, "markets": list(self)})
+
+
+def _plain(number: float) -> float | str:
+    """Return a number ready for JSON."""
+    return number if math.isfinite(number) else str(number)
 
 
 def _check_names(markets: Mapping[str, object]) -> None:
@@ -156,10 +162,12 @@ def walk_markets(
         _check_names(markets)
         check_manifest(Path(out), MANY)
         folders = {name: Path(out) / name for name in markets}
-    walks = {}
+    walks, texts = {}, []
     for name, given in markets.items():
-        with naming(name):
+        with naming(name), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             walks[name] = Walk.of(asked, given, contracts[name])
+        texts += [f"{name}: {each.message}" for each in caught]
     tally = _Tally(walks, resources.progress)
     threads = all(walk.question.engine.name == "rust" for walk in walks.values())
     with Interrupts() as interrupts, interrupts.raised():
@@ -168,7 +176,7 @@ def walk_markets(
         else:
             how = asked, contracts, resources, folders
             found = _in_processes(markets, *how, tally, resume=resume)
-    texts = [f"{name}: {warning}" for name, (_, warning) in found.items() if warning]
+    texts += [f"{name}: {warning}" for name, (_, warning) in found.items() if warning]
     results = WalkForwards({name: result for name, (result, _) in found.items()})
     if out is not None:
         results.save_table(Path(out))
