@@ -394,3 +394,44 @@ def test_several_markets(engine):
         assert_same(walks[name], alone)
     assert list(walks.table.index) == list(markets)
     assert walks.table.total_return["session"] == walks["session"].metrics.total_return
+
+
+def test_a_large_grid_passes_the_gate_first(monkeypatch):
+    from backtest_py.engines import resolve
+
+    lengths = {"train_days": 20, "test_days": 9, "min_trades": 5, "engine": "rust"}
+    gated = walk("session", **lengths, gate=10)
+    assert gated.provenance["gate"]["verdict"] == "agreed"
+    assert gated.provenance["gate"]["n_combos"] == 24
+    assert gated.provenance["gate"]["bit_for_bit"]
+    assert walk("session", **lengths, gate=None).provenance["gate"]["verdict"] == "skipped"
+    assert walk("session", **lengths).provenance["gate"]["verdict"] == "not needed"
+    engine = type(resolve("rust")[0])
+    honest = engine.run
+
+    def wrong(self, job):
+        output = honest(self, job)
+        return replace(output, metrics=output.metrics * 1.001)
+
+    monkeypatch.setattr(engine, "run", wrong)
+    with pytest.raises(bt.ParityError, match="combination"):
+        walk("session", **{**lengths, "test_days": 8}, gate=10)
+    with pytest.raises(bt.EngineError, match="please report it"):
+        walk("session", **lengths, gate=None)
+
+
+def test_warnings_of_several_markets_name_them():
+    markets = {name: market("overnight")[0] for name in ("A", "B")}
+    with pytest.warns(bt.BacktestWarning) as caught:
+        bt.walk_forward(
+            markets,
+            grid={"rules.stop": [3.0, 5.0]},
+            contract=bt.Contract(tick_size=7.0),
+            train_days=10,
+            test_days=5,
+            min_trades=0,
+            engine="rust",
+        )
+    texts = sorted(str(each.message)[:30] for each in caught)
+    assert len(texts) == 4
+    assert [text[:3] for text in texts] == ["A: ", "A: ", "B: ", "B: "]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
-import threading
+import time
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ from backtest_py.data.market.symbols import check_symbol
 from backtest_py.errors import BacktestWarning
 from backtest_py.parameters import counted
 from backtest_py.sweep.executors.base import POLL_SECONDS
+from backtest_py.sweep.executors.interrupts import Interrupts
 from backtest_py.sweep.executors.processes import in_workers
 from backtest_py.sweep.progress import Progress
 
@@ -114,7 +116,7 @@ class WalkForwards(Mapping[str, WalkForward]):
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
         rows = {
-            name: {**row, **each.metrics.to_mapping(), "efficiency": str(each.efficiency)}
+            name: {**row, **each.metrics.to_mapping(), "efficiency": _plain(each.efficiency)}
             for (name, each), row in zip(self.items(), self._rows(), strict=True)
         }
         files = {
@@ -122,6 +124,11 @@ class WalkForwards(Mapping[str, WalkForward]):
             "results.json": pretty_json(rows),
         }
         return save_files(path, files, {"kind": MANY, "markets": list(self)})
+
+
+def _plain(number: float) -> float | str:
+    """Return a number ready for JSON."""
+    return number if math.isfinite(number) else str(number)
 
 
 def _check_names(markets: Mapping[str, object]) -> None:
@@ -155,17 +162,21 @@ def walk_markets(
         _check_names(markets)
         check_manifest(Path(out), MANY)
         folders = {name: Path(out) / name for name in markets}
-    walks = {}
+    walks, texts = {}, []
     for name, given in markets.items():
-        with naming(name):
+        with naming(name), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             walks[name] = Walk.of(asked, given, contracts[name])
-    tally = _Tally({name: walk.question.spec.n_combos for name, walk in walks.items()}, resources)
+        texts += [f"{name}: {each.message}" for each in caught]
+    tally = _Tally(walks, resources.progress)
     threads = all(walk.question.engine.name == "rust" for walk in walks.values())
-    if (threads and not resources.processes) or multiprocessing.current_process().daemon:
-        found = _in_threads(walks, resources, folders, tally, resume=resume)
-    else:
-        found = _in_processes(asked, markets, contracts, resources, folders, resume=resume)
-    texts = [f"{name}: {warning}" for name, (_, warning) in found.items() if warning]
+    with Interrupts() as interrupts, interrupts.raised():
+        if (threads and not resources.processes) or multiprocessing.current_process().daemon:
+            found = _in_threads(walks, resources, folders, tally, resume=resume)
+        else:
+            how = asked, contracts, resources, folders
+            found = _in_processes(markets, *how, tally, resume=resume)
+    texts += [f"{name}: {warning}" for name, (_, warning) in found.items() if warning]
     results = WalkForwards({name: result for name, (result, _) in found.items()})
     if out is not None:
         results.save_table(Path(out))
@@ -173,45 +184,44 @@ def walk_markets(
 
 
 class _Tally:
-    """Adds up how far all markets have come."""
+    """Adds up how far all markets have come, and tells a callback from the thread that waits."""
 
-    def __init__(self, totals: Mapping[str, int], resources: Resources) -> None:
-        self._totals = dict(totals)
-        self._callback = resources.progress
-        self._latest: dict[str, Progress] = {}
-        self._lock = threading.Lock()
+    def __init__(
+        self, walks: Mapping[str, Walk], callback: Callable[[Progress], None] | None
+    ) -> None:
+        self._totals = {
+            name: (walk.question.spec.n_combos, walk.n_shards) for name, walk in walks.items()
+        }
+        self._callback = callback
+        self._began = time.monotonic()
+        self._combos = dict.fromkeys(walks, 0)
+        self._shards = dict.fromkeys(walks, 0)
         self.stopped = False
 
     def of(self, market: str) -> Callable[[Progress], None]:
-        """Return what takes the progress of one market."""
+        """Return what takes the progress of one market, in any thread."""
 
         def take(now: Progress) -> None:
             if self.stopped:
                 raise KeyboardInterrupt
-            with self._lock:
-                self._latest[market] = now
-                self._tell()
+            self._combos[market], self._shards[market] = now.combos, now.shards
 
         return take
 
-    def _tell(self) -> None:
+    def finish(self, market: str) -> None:
+        """Count a market as done."""
+        self._combos[market], self._shards[market] = self._totals[market]
+
+    def tell(self) -> None:
+        """Tell the callback."""
         if self._callback is None:
             return
-        latest, total = list(self._latest.values()), sum(self._totals.values())
-        combos = sum(each.combos for each in latest)
-        seconds = max(each.seconds for each in latest)
+        combos, seconds = sum(self._combos.values()), time.monotonic() - self._began
+        total, total_shards = map(sum, zip(*self._totals.values(), strict=True))
         rate = combos / seconds if seconds > 0 else 0.0
-        self._callback(
-            Progress(
-                combos,
-                total,
-                sum(each.shards for each in latest),
-                sum(each.total_shards for each in latest),
-                seconds,
-                rate,
-                (total - combos) / rate if rate > 0 else float("nan"),
-            )
-        )
+        left = (total - combos) / rate if rate > 0 else float("nan")
+        shards = sum(self._shards.values())
+        self._callback(Progress(combos, total, shards, total_shards, seconds, rate, left))
 
 
 def _in_threads(
@@ -233,7 +243,7 @@ def _in_threads(
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="markets")
     try:
         running = {name: pool.submit(go, name) for name in walks}
-        return _awaited(running)
+        return _awaited(running, tally)
     except BaseException:
         tally.stopped = True
         raise
@@ -241,22 +251,27 @@ def _in_threads(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _awaited(running: Mapping[str, Future[Found]]) -> dict[str, Found]:
+def _awaited(running: Mapping[str, Future[Found]], tally: _Tally) -> dict[str, Found]:
     """Return all results; the first error of any market ends the wait."""
-    waiting = set(running.values())
-    while waiting:
-        done, waiting = wait(waiting, POLL_SECONDS, FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-    return {name: future.result() for name, future in running.items()}
+    found: dict[str, Found] = {}
+    while len(found) < len(running):
+        waiting = [future for name, future in running.items() if name not in found]
+        wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
+        for name, future in running.items():
+            if name not in found and future.done():
+                found[name] = future.result()
+                tally.finish(name)
+        tally.tell()
+    return {name: found[name] for name in running}
 
 
 def _in_processes(
-    asked: Asked,
     markets: Mapping[str, Bars],
+    asked: Asked,
     contracts: Mapping[str, Contract],
     resources: Resources,
     folders: Mapping[str, Path | None],
+    tally: _Tally,
     *,
     resume: bool,
 ) -> dict[str, Found]:
@@ -268,7 +283,7 @@ def _in_processes(
         for name in markets
     }
     with in_workers(n_workers, _walk_one, tasks) as running:
-        return _awaited(running)
+        return _awaited(running, tally)
 
 
 def _walk_one(

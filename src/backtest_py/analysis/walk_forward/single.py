@@ -16,9 +16,10 @@ from backtest_py.backtest.metrics import Metrics
 from backtest_py.backtest.result import trades_table
 from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
-from backtest_py.errors import ParityError, StorageError
+from backtest_py.errors import ConfigError, ParityError, StorageError
 from backtest_py.fingerprints import code_hash
 from backtest_py.parameters import counted
+from backtest_py.sweep.compute.shards import Shards
 from backtest_py.sweep.compute.signals_check import require_same_signals
 from backtest_py.sweep.executors.interrupts import Interrupts
 from backtest_py.sweep.executors.thread import run_in_thread
@@ -111,6 +112,12 @@ class Walk:
         question = Question(spec, job.signals, *resolve(asked.engine, job, sweep=True))
         return cls(question, settings, asked.choice, windows, asked.gate)
 
+    @property
+    def n_shards(self) -> int:
+        """Number of shards of the sweep."""
+        spec = self.question.spec
+        return len(Shards(spec.grid, len(spec.ranges)))
+
     def go(
         self, resources: Resources, out: str | Path | None = None, *, resume: bool = False
     ) -> tuple[WalkForward, str]:
@@ -121,6 +128,12 @@ class Walk:
         ConfigError, ParityError, StorageError, KeyboardInterrupt
             As :func:`backtest_py.walk_forward`.
         """
+        needed = 16 * len(self.windows) * self.question.spec.n_combos
+        if self.choice.plateau and needed > resources.max_memory:
+            raise ConfigError(
+                f"plateau keeps the scores of all combinations in all windows, {needed:,} bytes, "
+                f"more than max_memory = {resources.max_memory:,}; give more, or a smaller grid"
+            )
         with Interrupts() as interrupts:
             if out is None:
                 return self._in_memory(resources, interrupts)
