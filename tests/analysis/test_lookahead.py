@@ -600,7 +600,7 @@ class TestTheResult:
         assert len(many) >= 140_000
         found = bt.check_lookahead(momentum, many)
         assert found.ok
-        assert found.seconds < 5
+        assert found.seconds < 15  # 0.2 on an idle machine
 
     def test_progress(self, bars):
         seen = []

@@ -16,7 +16,6 @@ from backtest_py.errors import BacktestError, ConfigError
 from backtest_py.parameters import counted
 from backtest_py.rules import ExitRules
 from backtest_py.signals import checked_signals
-from backtest_py.strategies.user import FunctionStrategy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,8 +105,9 @@ class Subject:
 
     def _given(self, bars: Bars) -> Mapping[str, Any]:
         strategy = self._strategy
-        if isinstance(strategy, FunctionStrategy):
-            return self._named(type(strategy).function(bars, **strategy.to_mapping()))
+        given = strategy.raw_answers(bars)
+        if given is not None:
+            return self._named(given)
         signals = strategy.compute(bars) or self._engine.signals(bars, strategy)
         return {name: getattr(signals, name, None) for name in COLUMNS}
 
