@@ -131,7 +131,7 @@ def search(
         A condition between parameters; what it leaves out is not evaluated.
     rules, contract, metrics, range
         As :func:`backtest_py.run` takes them.
-    batch : int, default 50
+    batch : int, default 25
         Combinations that are proposed together; a generation of ``"nsga2"``.
     threads : int, default 0
         Threads of the engine, 0 for one per processor.
@@ -176,7 +176,7 @@ def search(
             raise unknown_name("argument of search", name, known, ArgumentError)
     settings = SearchSettings(
         n_trials=n_trials,
-        batch=details.get("batch", 50),
+        batch=details.get("batch", SearchSettings().batch),
         sampler=sampler,
         seed=seed,
         min_trades=min_trades,
