@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast
 
 import numpy as np
 
@@ -319,8 +319,7 @@ class _Search:
             return rows
 
         meter = _Meter(self.settings, self.progress)
-        grid = self.spec.grid
-        assert isinstance(grid, Grid), "no sample was asked for"
+        grid = cast("Grid", self.spec.grid)  # no sample was asked for
         exploration = Exploration(grid, self.settings, self.objectives, evaluate, meter.tell)
         meter.total = exploration.target
         return exploration
