@@ -181,7 +181,7 @@ def public_functions():
 
 @pytest.mark.parametrize(("name", "function"), list(public_functions()))
 def test_no_public_function_takes_more_than_twelve_parameters(name, function):
-    documented = {"sweep": 20, "run": 7, "run_signals": 8}
+    documented = {"sweep": 20, "run": 7, "run_signals": 8, "Config": 14}  # a field a section
     assert len(inspect.signature(function).parameters) <= documented.get(name, 12)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def search(
         A condition between parameters; what it leaves out is not evaluated.
     rules, contract, metrics, range
         As :func:`backtest_py.run` takes them.
-    batch : int, default 50
+    batch : int, default 25
         Combinations that are proposed together; a generation of ``"nsga2"``.
     threads : int, default 0
         Threads of the engine, 0 for one per processor.
@@ -176,7 +176,7 @@ def search(
             raise unknown_name("argument of search", name, known, ArgumentError)
     settings = SearchSettings(
         n_trials=n_trials,
-        batch=details.get("batch", 50),
+        batch=details.get("batch", SearchSettings().batch),
         sampler=sampler,
         seed=seed,
         min_trades=min_trades,
@@ -319,8 +319,7 @@ class _Search:
             return rows
 
         meter = _Meter(self.settings, self.progress)
-        grid = self.spec.grid
-        assert isinstance(grid, Grid), "no sample was asked for"
+        grid = cast("Grid", self.spec.grid)  # no sample was asked for
         exploration = Exploration(grid, self.settings, self.objectives, evaluate, meter.tell)
         meter.total = exploration.target
         return exploration

@@ -34,7 +34,7 @@ class SearchSettings(Settings):
         1_000, "int", "combinations to evaluate, each once", minimum=1, maximum=10_000_000
     )
     batch: int = parameter(
-        50, "int", "combinations that are proposed together", minimum=2, maximum=100_000
+        25, "int", "combinations that are proposed together", minimum=2, maximum=100_000
     )
     sampler: str = parameter("auto", "choice", "what proposes combinations", choices=SAMPLERS)
     seed: int = parameter(
