@@ -22,8 +22,7 @@ from backtest_py.cli.options import (
     print_json,
 )
 from backtest_py.errors import BacktestError, ConfigError
-from backtest_py.metrics.catalogue import METRICS
-from backtest_py.parameters import counted, unknown_name
+from backtest_py.parameters import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,10 +77,6 @@ def sweep(
     skip_gate: Annotated[
         bool, typer.Option("--skip-gate", help="Begin without comparing both engines.")
     ] = False,
-    plateau: Annotated[
-        str,
-        typer.Option(metavar="METRIC", help="Keep the plateaus of a metric as columns in DIR."),
-    ] = "",
     metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     as_json: Json = False,
 ) -> None:
@@ -107,15 +102,10 @@ def sweep(
         raise ConfigError(
             "no directory for the results; give --out DIR, or --dry-run to see the plan"
         )
-    if plateau and plateau not in METRICS:
-        raise unknown_name("metric", plateau, METRICS)
     if skip_gate:
         how["gate"] = None
     how |= {"out": out, "resume": resume, "processes": processes}
-    result = _swept(config, how, silent=as_json)
-    if plateau:
-        result = result.store_plateaus(plateau)
-    _report(result, out, as_json=as_json)
+    _report(_swept(config, how, silent=as_json), out, as_json=as_json)
 
 
 def _swept(config: Config, how: dict[str, Any], *, silent: bool) -> SweepResult:
