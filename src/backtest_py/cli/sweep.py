@@ -45,6 +45,16 @@ UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 commands = typer.Typer()
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a sweep.")]
+By = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN", help='What to rank by, or arithmetic: "total_return/max_drawdown".'
+    ),
+]
+Where = Annotated[str, typer.Option(metavar="CONDITION", help='Such as "total_trades >= 100".')]
+MinTrades = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Leave out rows with fewer trades.")
+]
 
 
 @commands.command()
@@ -153,19 +163,10 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
 def top(
     directory: Directory,
     *,
-    by: Annotated[
-        str,
-        typer.Option(
-            metavar="COLUMN", help='What to rank by, or arithmetic: "total_return/max_drawdown".'
-        ),
-    ] = "sharpe",
+    by: By = "sharpe",
     n: Annotated[int, typer.Option("-n", help="How many.")] = 20,
-    where: Annotated[
-        str, typer.Option(metavar="CONDITION", help='Such as "total_trades >= 100".')
-    ] = "",
-    min_trades: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Leave out rows with fewer trades.")
-    ] = 0,
+    where: Where = "",
+    min_trades: MinTrades = 0,
     worst_case: Annotated[
         bool, typer.Option("--worst-case", help="Rank by the worse of both scenarios.")
     ] = False,
@@ -201,8 +202,7 @@ def top(
             "missing may be better, sweep --resume computes it",
             err=True,
         )
-    if not min_trades and not re.search(r"\btotal_trades\b", where):
-        _ask_for_min_trades(best)
+    _ask_for_min_trades(best, where, min_trades)
     if csv is not None:
         _write_csv(best, csv)
     if as_json:
@@ -222,8 +222,10 @@ def top(
             show_plateaus(report)
 
 
-def _ask_for_min_trades(best: pa.Table) -> None:
-    """Say how many of the rows shown rest on so few trades that they tell little."""
+def _ask_for_min_trades(best: pa.Table, where: str, min_trades: int) -> None:
+    """Say how many of the rows shown rest on few trades, unless the user has decided on that."""
+    if min_trades or re.search(r"\btotal_trades\b", where):
+        return
     few = sum(trades < FEW for trades in best["total_trades"].to_pylist())
     if few:
         rest = "rests" if few == 1 else "rest"
