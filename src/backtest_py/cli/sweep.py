@@ -22,8 +22,7 @@ from backtest_py.cli.options import (
 )
 from backtest_py.cli.progress import combos_bar
 from backtest_py.errors import BacktestError, ConfigError
-from backtest_py.metrics.catalogue import METRICS
-from backtest_py.parameters import counted, unknown_name
+from backtest_py.parameters import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +40,16 @@ FEW: Final = 30
 commands = typer.Typer()
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a sweep.")]
+By = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN", help='What to rank by, or arithmetic: "total_return/max_drawdown".'
+    ),
+]
+Where = Annotated[str, typer.Option(metavar="CONDITION", help='Such as "total_trades >= 100".')]
+MinTrades = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Leave out rows with fewer trades.")
+]
 
 
 @commands.command()
@@ -73,10 +82,6 @@ def sweep(
     skip_gate: Annotated[
         bool, typer.Option("--skip-gate", help="Begin without comparing both engines.")
     ] = False,
-    plateau: Annotated[
-        str,
-        typer.Option(metavar="METRIC", help="Keep the plateaus of a metric as columns in DIR."),
-    ] = "",
     metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     as_json: Json = False,
 ) -> None:
@@ -102,15 +107,10 @@ def sweep(
         raise ConfigError(
             "no directory for the results; give --out DIR, or --dry-run to see the plan"
         )
-    if plateau and plateau not in METRICS:
-        raise unknown_name("metric", plateau, METRICS)
     if skip_gate:
         how["gate"] = None
     how |= {"out": out, "resume": resume, "processes": processes}
-    result = _swept(config, how, silent=as_json)
-    if plateau:
-        result = result.store_plateaus(plateau)
-    _report(result, out, as_json=as_json)
+    _report(_swept(config, how, silent=as_json), out, as_json=as_json)
 
 
 def _swept(config: Config, how: dict[str, Any], *, silent: bool) -> SweepResult:
@@ -160,19 +160,10 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
 def top(
     directory: Directory,
     *,
-    by: Annotated[
-        str,
-        typer.Option(
-            metavar="COLUMN", help='What to rank by, or arithmetic: "total_return/max_drawdown".'
-        ),
-    ] = "sharpe",
+    by: By = "sharpe",
     n: Annotated[int, typer.Option("-n", help="How many.")] = 20,
-    where: Annotated[
-        str, typer.Option(metavar="CONDITION", help='Such as "total_trades >= 100".')
-    ] = "",
-    min_trades: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Leave out rows with fewer trades.")
-    ] = 0,
+    where: Where = "",
+    min_trades: MinTrades = 0,
     worst_case: Annotated[
         bool, typer.Option("--worst-case", help="Rank by the worse of both scenarios.")
     ] = False,
@@ -209,8 +200,7 @@ def top(
             "missing may be better, sweep --resume computes it",
             err=True,
         )
-    if not min_trades and not re.search(r"\btotal_trades\b", where):
-        _ask_for_min_trades(best)
+    _ask_for_min_trades(best, where, min_trades)
     if csv is not None:
         _write_csv(best, csv)
     if as_json:
@@ -232,8 +222,10 @@ def top(
         typer.echo(f"\n{verdict_text(result)}")
 
 
-def _ask_for_min_trades(best: pa.Table) -> None:
-    """Say how many of the rows shown rest on so few trades that they tell little."""
+def _ask_for_min_trades(best: pa.Table, where: str, min_trades: int) -> None:
+    """Say how many of the rows shown rest on few trades, unless the user has decided on that."""
+    if min_trades or re.search(r"\btotal_trades\b", where):
+        return
     few = sum(trades < FEW for trades in best["total_trades"].to_pylist())
     if few:
         rest = "rests" if few == 1 else "rest"
