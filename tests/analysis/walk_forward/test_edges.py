@@ -309,6 +309,30 @@ def test_progress_counts_every_combination_once(bars):
     assert [each.combos for each in seen] == sorted(each.combos for each in seen)
 
 
+def test_a_range_may_begin_and_end_within_a_day(bars):
+    """Then the test begins at the very bar, unless there is a gap in days."""
+    day = days_of(bars)[20]
+    noon = pd.Timestamp(day) + pd.Timedelta(hours=11)
+    span = (pd.Timestamp(day) - pd.Timedelta(days=20), noon)
+    wf = walk(bars, range=span)
+    row = wf.windows.iloc[0]
+    assert (row.train_start, row.train_end, row.test_start) == (*span, noon)
+    assert bars.minute[bars.bounds(row.test_start)[0]] == 660
+    later = walk(bars, range=span, purge_days=1).windows.iloc[0]
+    assert later.test_start == pd.Timestamp(days_of(bars)[22])
+    in_bars = walk(bars, range=span, purge_bars=3).windows.iloc[0]
+    assert in_bars.test_start == noon + pd.Timedelta(minutes=15)
+
+
+def test_memory_is_kept_or_refused_before_anything_is_written(bars, tmp_path):
+    how = {"train_days": 15, "test_days": 1, "out": tmp_path / "x"}
+    with pytest.raises(bt.ConfigError, match="max_memory"):
+        walk(bars, **how, max_memory=100_000)
+    with pytest.raises(bt.ConfigError, match="plateau keeps the scores"):
+        walk(bars, **how, max_memory=5_000, plateau=True)
+    assert not (tmp_path / "x").exists()
+
+
 def test_clocks_that_are_turned_back():
     """Windows of bars that begin in the hour that comes twice still are ranges."""
     times = pd.date_range("2023-10-27", "2023-11-02", freq="30min", tz="UTC")

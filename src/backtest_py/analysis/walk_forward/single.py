@@ -19,6 +19,7 @@ from backtest_py.engines import resolve
 from backtest_py.errors import ConfigError, ParityError, StorageError
 from backtest_py.fingerprints import code_hash
 from backtest_py.parameters import counted
+from backtest_py.sweep.compute.evaluator import Evaluator
 from backtest_py.sweep.compute.shards import Shards
 from backtest_py.sweep.compute.signals_check import require_same_signals
 from backtest_py.sweep.executors.interrupts import Interrupts
@@ -153,6 +154,8 @@ class Walk:
     ) -> tuple[WalkForward, str]:
         """Walk, and keep the scores of every shard on disk until the end and beyond."""
         spec, manifest = self.question.spec, self._manifest({})
+        # refuses before the directory is made
+        Evaluator(spec, self.question.engine, max_memory=resources.max_memory)
         if resume:
 
             def accept(done: Mapping[int, str]) -> None:
