@@ -97,6 +97,7 @@ class TestSweep:
         assert types == {"int64", "double", "bool"}
         assert sorted(path.name for path in done.iterdir()) == [
             ".lock",
+            "blocks",
             "journal.jsonl",
             "manifest.json",
             "results",
