@@ -141,12 +141,12 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
             }
         )
         return
-    from backtest_py.report.sweep_tables import show_best, show_sweep  # noqa: PLC0415
+    from backtest_py.report.sweep_tables import show_best, show_sweep, show_text  # noqa: PLC0415
     from backtest_py.sweep.result.verdict import verdict_text  # noqa: PLC0415
 
     show_sweep(result, gate_text(result.manifest["gate"]), out)
     show_best(best, "sharpe")
-    typer.echo(f"\n{verdict_text(result)}")
+    show_text(verdict_text(result))
 
 
 @commands.command()
@@ -193,10 +193,10 @@ def top(
     if csv is not None:
         typer.echo(f"Wrote {csv}")
     elif best.num_rows > 0:
-        from backtest_py.report.sweep_tables import show_best  # noqa: PLC0415
+        from backtest_py.report.sweep_tables import show_best, show_text  # noqa: PLC0415
 
         show_best(best, by)
-        typer.echo(f"\n{verdict_text(result)}")
+        show_text(verdict_text(result))
 
 
 def _nothing_matches(where: str, n_rows: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from backtest_py.sweep.result.result import SweepResult
 
-__all__ = ["show_best", "show_sweep"]
+__all__ = ["show_best", "show_sweep", "show_text"]
 
 SHOWN: Final = ("total_trades", "total_return", "profit_factor", "sharpe", "max_drawdown")
 """Metrics beside the one that decides; the files have all."""
@@ -78,6 +79,12 @@ def show_best(best: pa.Table, by: str) -> None:
     while start < best.num_rows:
         table, start = _turned(cells, start, best.num_rows, width)
         show(table)
+
+
+def show_text(text: str) -> None:
+    """Print lines of text, each wrapped at the width of the terminal, after an empty one."""
+    width = Console().width
+    show("", "\n".join(textwrap.fill(line, width) for line in text.splitlines()))
 
 
 def _turned(cells: Mapping[str, list[str]], start: int, stop: int, width: int) -> tuple[Table, int]:

@@ -245,7 +245,9 @@ def test_the_sums_are_those_of_the_rows(bars, engine):
     for grid, how in ((GRID, {}), (GRID, sampled), ({"strategy.lookback": [5, 10, 20]}, {})):
         sweep = swept(bars, grid, engine=engine, **how)
         blocks = sweep.blocks
-        total, squares, n = (part.sum(axis=0) for part in (blocks.sums, blocks.squares, blocks.days))
+        total, squares, n = (
+            part.sum(axis=0) for part in (blocks.sums, blocks.squares, blocks.days)
+        )
         sharpe = total / n / np.sqrt((squares - total * total / n) / (n - 1)) * np.sqrt(252)
         expected = sweep.table(["sharpe"])["sharpe"].to_numpy()
         np.testing.assert_allclose(sharpe, expected, rtol=1e-9)

@@ -174,7 +174,7 @@ class SweepResult:
         def rows() -> RowReader:
             import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
 
-            return RowReader.of_table(pa.concat_tables(with_blocks(each, None) for each in given()))
+            return RowReader.of_table(pa.concat_tables(with_blocks(each, b"") for each in given()))
 
         def blocks() -> BlockRows | None:
             kept = [BlockRows.read(found) for each in given() if (found := blocks_of(each))]
@@ -186,7 +186,9 @@ class SweepResult:
         """Pickle the directory's path, or the rows in memory, and the bars and grid if known."""
         if self._directory is not None:
             return _reopened, (self._directory, self._bars, self._given_grid)
-        content = table_bytes(with_blocks(self._rows.in_memory, self.blocks))
+        content = table_bytes(
+            with_blocks(self._rows.in_memory, self.blocks.to_bytes() if self.blocks else b"")
+        )
         return _from_bytes, (content, self.manifest, self._bars, self._given_grid)
 
     @cached_property
