@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from backtest_py.sweep.compute.evaluator import Numbers
+    from backtest_py.sweep.compute.tabulate import Numbers
     from backtest_py.sweep.space.combinations import Combinations
     from backtest_py.sweep.spec import SweepSpec
 
