@@ -154,7 +154,7 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
 
     show_sweep(result, gate_text(result.manifest["gate"]), out)
     show_best(best, "sharpe")
-    show("", *verdict_text(result).split("\n"))
+    show("", verdict_text(result))
 
 
 @commands.command()
@@ -221,7 +221,7 @@ def top(
         show_best(best, by)
         if report is not None:
             show_plateaus(report)
-        show("", *verdict_text(result).split("\n"))
+        show("", verdict_text(result))
 
 
 def _ask_for_min_trades(best: pa.Table, where: str, min_trades: int) -> None:

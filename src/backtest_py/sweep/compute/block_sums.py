@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from backtest_py.sweep.space.boxes import box_positions
+from backtest_py.sweep.store.block_table import BlockRows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
 
     Digits = NDArray[np.integer[Any]]
 
-__all__ = ["KEPT_ROWS", "BlockSample", "block_sums", "daily_returns"]
+__all__ = [
+    "KEPT_ROWS",
+    "BlockSample",
+    "BlockSums",
+    "block_sums",
+    "daily_returns",
+    "parts_of",
+]
 
 KEPT_ROWS: Final = 10_000
 """Combinations of which sums are kept: all of a smaller sweep, and about so many of a larger."""
@@ -109,8 +117,54 @@ def _spread(ranks: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
     return taken
 
 
+class BlockSums:
+    """The sums of blocks of a shard, gathered in pieces as its combinations are computed.
+
+    Parameters
+    ----------
+    sample : BlockSample
+        Which combinations are wanted.
+    taken : ndarray of bool, shape (n,)
+        Of the combinations of the shard, in their order, which ones are.
+    """
+
+    def __init__(self, sample: BlockSample, taken: NDArray[np.bool_]) -> None:
+        self.sample, self.taken = sample, taken
+        self._ids: list[NDArray[np.int64]] = []
+        self._values: list[NDArray[np.float64]] = []
+
+    def add(self, ids: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Add sums, shape (3*n_blocks, n), of combinations that may be others than are wanted."""
+        self._ids.append(ids)
+        self._values.append(values)
+
+    def of(self, combo_ids: NDArray[np.int64]) -> BlockRows | None:
+        """Return the sums of what is wanted of a shard's combinations, None of nothing."""
+        wanted = combo_ids[self.taken]
+        if not len(wanted):
+            return None
+        ids, values = np.concatenate(self._ids), np.concatenate(self._values, axis=1)
+        order = np.argsort(ids)
+        places = order[np.searchsorted(ids[order], wanted)]
+        sums, squares, days = (values[part::3, places] for part in range(3))
+        return BlockRows(wanted, sums, squares, days)
+
+
+def parts_of(
+    taken: NDArray[np.bool_], n_blocks: int, sums: BlockSums | None
+) -> Iterator[tuple[slice | NDArray[np.intp], int]]:
+    """Yield what is evaluated together, and with how many blocks: what is taken, then the rest."""
+    if sums is None or not taken.any():
+        yield slice(None), n_blocks
+    elif taken.all():
+        yield slice(None), sums.sample.n_blocks
+    else:
+        yield np.flatnonzero(taken), sums.sample.n_blocks
+        yield np.flatnonzero(~taken), n_blocks
+
+
 def daily_returns(
-    pnl: NDArray[np.float64],
+    pnl: NDArray[Any],
     exit_days: NDArray[np.integer[Any]],
     days: int,
     initial_capital: float,
@@ -139,7 +193,10 @@ def daily_returns(
     opening = np.full(days, initial_capital)
     opening[day[::-1]] = before[::-1]  # of equal days the first trade is set last
     # bincount adds one number after the other, in the order of the trades
-    return np.bincount(day, weights=pnl, minlength=days) / opening
+    returns = np.empty(days)
+    returns[:] = np.bincount(day, weights=pnl, minlength=days)
+    returns /= opening
+    return returns
 
 
 def block_sums(returns: NDArray[np.float64], range_days: int, n_blocks: int) -> NDArray[np.float64]:
@@ -162,5 +219,7 @@ def block_sums(returns: NDArray[np.float64], range_days: int, n_blocks: int) -> 
     edges = range_days * np.arange(1, n_blocks) // n_blocks
     block = np.searchsorted(edges, np.arange(len(returns)), side="right")
     parts = (returns, returns * returns, np.ones(len(returns)))
-    sums = [np.bincount(block, weights=part, minlength=n_blocks) for part in parts]
-    return np.stack(sums, axis=1).ravel()
+    sums = np.empty((n_blocks, 3))
+    for at, part in enumerate(parts):
+        sums[:, at] = np.bincount(block, weights=part, minlength=n_blocks)
+    return sums.ravel()

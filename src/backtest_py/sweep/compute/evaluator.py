@@ -24,13 +24,14 @@ from backtest_py.rules import Intrabar
 from backtest_py.sweep.compute.block_sums import (
     KEPT_ROWS,
     BlockSample,
+    BlockSums,
     block_sums,
     daily_returns,
+    parts_of,
 )
 from backtest_py.sweep.compute.shards import most_rows
 from backtest_py.sweep.compute.sources import SignalSources, encode_hashes, replaced
 from backtest_py.sweep.space.boxes import box_positions, distinct_rows
-from backtest_py.sweep.store.block_table import BlockRows
 from backtest_py.sweep.store.tables import coded_column, shard_table
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from backtest_py.sweep.compute.shards import Shard
     from backtest_py.sweep.space.combinations import BoxRows
     from backtest_py.sweep.spec import SweepSpec
+    from backtest_py.sweep.store.block_table import BlockRows
 
     Exit = tuple[ExitRules, Contract, NDArray[np.float64] | None]
     Digits = NDArray[np.integer[Any]]
@@ -139,39 +141,6 @@ class _Crossing(NamedTuple):
     sets: NDArray[np.int32]
     exits: NDArray[np.int32]
     places: NDArray[np.int64]
-
-
-class _Sums:
-    """The sums of blocks of a shard, gathered in pieces as its combinations are computed.
-
-    Parameters
-    ----------
-    sample : BlockSample
-        Which combinations are wanted.
-    taken : ndarray of bool, shape (n,)
-        Of the combinations of the shard, in their order, which ones are.
-    """
-
-    def __init__(self, sample: BlockSample, taken: NDArray[np.bool_]) -> None:
-        self.sample, self.taken = sample, taken
-        self._ids: list[NDArray[np.int64]] = []
-        self._values: list[NDArray[np.float64]] = []
-
-    def add(self, ids: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        """Add sums, shape (3*n_blocks, n), of combinations that may be others than are wanted."""
-        self._ids.append(ids)
-        self._values.append(values)
-
-    def of(self, combo_ids: NDArray[np.int64]) -> BlockRows | None:
-        """Return the sums of what is wanted of a shard's combinations, None of nothing."""
-        wanted = combo_ids[self.taken]
-        if not len(wanted):
-            return None
-        ids, values = np.concatenate(self._ids), np.concatenate(self._values, axis=1)
-        order = np.argsort(ids)
-        places = order[np.searchsorted(ids[order], wanted)]
-        sums, squares, days = (values[part::3, places] for part in range(3))
-        return BlockRows(wanted, sums, squares, days)
 
 
 class Evaluator:
@@ -272,7 +241,7 @@ class Evaluator:
         rows = self.spec.grid.box_rows(shard.box)
         sums = None
         if self._sample is not None and len(rows.combo_ids):
-            sums = _Sums(self._sample, self._sample.takes(rows, shard.box))
+            sums = BlockSums(self._sample, self._sample.takes(rows, shard.box))
         values = self._values(shard.box, rows, sums) if len(rows.combo_ids) else self._empty(0)
         self._rows_done += len(rows.combo_ids)
         self._began, self._share = self.sources.done, 0.0
@@ -304,7 +273,7 @@ class Evaluator:
     # which way
 
     def _values(
-        self, box: tuple[range, ...], rows: BoxRows, sums: _Sums | None
+        self, box: tuple[range, ...], rows: BoxRows, sums: BlockSums | None
     ) -> NDArray[np.float64]:
         """Return the numbers of the combinations of a box, at least one, in the best way."""
         crossing = None
@@ -345,7 +314,9 @@ class Evaluator:
 
     # by outcome tables
 
-    def cross(self, sets: Digits, exits: Digits, sums: _Sums | None = None) -> NDArray[np.float64]:
+    def cross(
+        self, sets: Digits, exits: Digits, sums: BlockSums | None = None
+    ) -> NDArray[np.float64]:
         """Return the numbers of signal sets under exits, as the shards of a grid compute them.
 
         Parameters
@@ -353,7 +324,7 @@ class Evaluator:
         sets, exits : ndarray of int, shape (n_sets, n_axes) and (n_exits, n_axes)
             Valid positions on every axis, of which sets use those of the strategy and exits the
             others.
-        sums : _Sums, optional
+        sums : BlockSums, optional
             Takes the sums of blocks.
 
         Returns
@@ -395,13 +366,13 @@ class Evaluator:
         return np.moveaxis(out.reshape(shape), 3, 0)
 
     def _parts(
-        self, sets: Digits, sums: _Sums | None
+        self, sets: Digits, sums: BlockSums | None
     ) -> Iterator[tuple[slice | NDArray[np.intp], int]]:
         """Yield which of some signal sets are evaluated together, and with how many blocks."""
         taken = np.zeros(0, np.bool_)
         if sums is not None and sums.taken.any():
             taken = sums.sample.takes_sets(sets)
-        yield from _split(taken, self.spec.n_blocks, sums)
+        yield from parts_of(taken, self.spec.n_blocks, sums)
 
     def _ids_of(self, sets: Digits, exits: Digits) -> NDArray[np.int64]:
         """Return the numbers of the crossings of signal sets with exits, exits beside each other.
@@ -412,9 +383,12 @@ class Evaluator:
         lengths = [len(axis) for axis in grid.axes]
         strides = np.array([math.prod(lengths[axis + 1 :]) for axis in range(len(lengths))])
         at, on = list(grid.strategy_axes), list(grid.exit_axes)
-        return np.add.outer(sets[:, at] @ strides[at], exits[:, on] @ strides[on]).ravel()
+        ids: NDArray[np.int64] = np.add.outer(
+            sets[:, at] @ strides[at], exits[:, on] @ strides[on]
+        ).ravel()
+        return ids
 
-    def _whole_box(self, box: tuple[range, ...], sums: _Sums | None) -> NDArray[np.float64]:
+    def _whole_box(self, box: tuple[range, ...], sums: BlockSums | None) -> NDArray[np.float64]:
         """Return the numbers of all combinations of a box, in the order of ``combo_id``."""
         grid = self.spec.grid
         sets, _ = box_positions(box, grid.strategy_axes)
@@ -443,7 +417,7 @@ class Evaluator:
         box: tuple[range, ...],
         rows: BoxRows,
         crossing: _Crossing,
-        sums: _Sums | None,
+        sums: BlockSums | None,
     ) -> NDArray[np.float64]:
         """Return the numbers of the combinations of a box that are admitted."""
         places = crossing.places
@@ -459,7 +433,7 @@ class Evaluator:
         self,
         digits: Digits,
         combo_ids: NDArray[np.int64] | None = None,
-        sums: _Sums | None = None,
+        sums: BlockSums | None = None,
     ) -> NDArray[np.float64]:
         """Return the numbers of combinations that share nothing, one exit for each."""
         spec = self.spec
@@ -469,7 +443,7 @@ class Evaluator:
         out = self._empty(len(digits))
         for plan, chosen, sources in self._in_runs(digits):
             taken = np.zeros(0, np.bool_) if sums is None else sums.taken[chosen]
-            for part, n_blocks in _split(taken, spec.n_blocks, sums):
+            for part, n_blocks in parts_of(taken, spec.n_blocks, sums):
                 rows = np.arange(len(digits))[chosen][part]
                 cuts = self.sources.thresholds(digits[rows])
                 for scenario in range(spec.n_scenarios):
@@ -486,7 +460,7 @@ class Evaluator:
         self,
         digits: Digits,
         combo_ids: NDArray[np.int64] | None = None,
-        sums: _Sums | None = None,
+        sums: BlockSums | None = None,
     ) -> NDArray[np.float64]:
         """Run combinations one by one, several at a time."""
         out = self._empty(len(digits))
@@ -612,20 +586,8 @@ def metrics_of_first_range(spec: SweepSpec, found: Numbers, hashes: str) -> pa.T
     }
     metrics = found.metrics[:, 0]
     other = (spec.other_scenario, metrics[1]) if spec.scenarios else None
-    return shard_table(combo_ids, parameters, metrics[0], other, hashes, found.kept)
-
-
-def _split(
-    taken: NDArray[np.bool_], n_blocks: int, sums: _Sums | None
-) -> Iterator[tuple[slice | NDArray[np.intp], int]]:
-    """Yield what is evaluated together, and with how many blocks: what is taken, then the rest."""
-    if sums is None or not taken.any():
-        yield slice(None), n_blocks
-    elif taken.all():
-        yield slice(None), sums.sample.n_blocks
-    else:
-        yield np.flatnonzero(taken), sums.sample.n_blocks
-        yield np.flatnonzero(~taken), n_blocks
+    blocks = b"" if found.kept is None else found.kept.to_bytes()
+    return shard_table(combo_ids, parameters, metrics[0], other, hashes, blocks)
 
 
 def _range_bytes(spec: SweepSpec) -> int:

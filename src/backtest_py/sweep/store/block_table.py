@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from backtest_py.errors import DataError
+from backtest_py.sweep.store.tables import COMBO_ID, arrow_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,8 +101,6 @@ class BlockRows:
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
         import pyarrow.parquet as pq  # noqa: PLC0415
 
-        from backtest_py.sweep.store.tables import COMBO_ID, arrow_array  # noqa: PLC0415
-
         columns = {COMBO_ID: arrow_array(self.combo_ids)}
         parts: tuple[NDArray[Any], ...] = (self.sums, self.squares, self.days.astype(np.int32))
         for name, part in zip(_PARTS, parts, strict=True):
@@ -131,10 +130,10 @@ class BlockRows:
         """
         n_blocks, rest = divmod(table.num_columns - 1, 3)
         names = [f"{name}_{at:02}" for name in _PARTS for at in range(n_blocks)]
-        if rest or n_blocks < 1 or table.column_names != ["combo_id", *names]:
+        if rest or n_blocks < 1 or table.column_names != [COMBO_ID, *names]:
             raise DataError(f"{place} holds no sums of blocks; resume the sweep to write it again")
         try:
-            ids: NDArray[Any] = np.from_dlpack(table["combo_id"].combine_chunks())
+            ids: NDArray[Any] = np.from_dlpack(table[COMBO_ID].combine_chunks())
             columns = [np.from_dlpack(table[name].combine_chunks()) for name in names]
             parts = np.stack(columns).astype(np.float64)
         except (TypeError, ValueError, NotImplementedError) as error:

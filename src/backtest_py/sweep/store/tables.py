@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from backtest_py.sweep.store.block_table import BlockRows
-
 __all__ = [
     "COMBO_ID",
     "arrow_array",
@@ -104,7 +102,7 @@ def shard_table(
     metrics: NDArray[np.float64],
     other: tuple[str, NDArray[np.float64]] | None = None,
     signals: str = "",
-    blocks: BlockRows | None = None,
+    blocks: bytes = b"",
 ) -> pa.Table:
     """Return the table of a shard; contiguous metrics are not copied.
 
@@ -121,8 +119,9 @@ def shard_table(
     signals : str
         Hashes of what a user's function gave for these rows. They go with the table into the
         journal, but not into the file.
-    blocks : BlockRows, optional
-        Sums of blocks of some of these rows. They go with the table too, for a file of their own.
+    blocks : bytes
+        Sums of blocks of some of these rows, of ``BlockRows``. They go with the table too, for a
+        file of their own.
 
     Examples
     --------
@@ -141,8 +140,8 @@ def shard_table(
         names = [scenario_column(metric, scenario) for metric in METRICS]
         columns |= zip(names, _typed(values), strict=True)
     beside: dict[bytes | str, bytes | str] = {_SIGNALS: signals} if signals else {}
-    if blocks is not None:
-        beside[_BLOCKS] = blocks.to_bytes()
+    if blocks:
+        beside[_BLOCKS] = blocks
     return pa.table(columns, metadata=beside or None)
 
 
@@ -158,9 +157,9 @@ def blocks_of(table: pa.Table) -> bytes:
     return found
 
 
-def with_blocks(table: pa.Table, blocks: BlockRows | None) -> pa.Table:
+def with_blocks(table: pa.Table, blocks: bytes) -> pa.Table:
     """Return a table with sums of blocks beside it and nothing else, for :func:`blocks_of`."""
-    return table.replace_schema_metadata({_BLOCKS: blocks.to_bytes()} if blocks else None)
+    return table.replace_schema_metadata({_BLOCKS: blocks} if blocks else None)
 
 
 def _typed(metrics: NDArray[np.float64]) -> Iterator[pa.Array]:
