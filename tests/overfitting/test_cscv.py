@@ -253,3 +253,19 @@ def test_a_hundred_thousand_combinations():
 def test_what_cannot_be_is_refused(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+@pytest.mark.parametrize("n_blocks", [2, 8, 16])
+def test_arrays_and_kernels_give_the_same_bits(monkeypatch, n_blocks):
+    """Few combinations are compared without Numba; ties and idle ones among them."""
+    rng = np.random.default_rng(n_blocks)
+    returns = rng.normal(0.0, 0.01, (6 * n_blocks, 40))
+    returns[:, ::5] = 0.0
+    returns[3 * n_blocks :, 3::6] = 0.0
+    returns[:, 7] = returns[:, 8]
+    few = pbo(returns, n_blocks=n_blocks)
+    monkeypatch.setattr("backtest_py.overfitting.cscv.FEW", 0)
+    many = pbo(returns, n_blocks=n_blocks)
+    for name in ("logits", "chosen", "in_sample", "out_of_sample"):
+        np.testing.assert_array_equal(getattr(few, name), getattr(many, name))
+    assert len(set(few.chosen)) > 1

@@ -148,9 +148,9 @@ def _print(
 ) -> None:
     from backtest_py.metrics.catalogue import CATALOGUE  # noqa: PLC0415
     from backtest_py.report import tables  # noqa: PLC0415
-    from backtest_py.report.sweep_tables import show_text  # noqa: PLC0415
+    from backtest_py.report.tables import show  # noqa: PLC0415
 
-    show_text(found.verdict.text)
+    show("", found.verdict.text)
     if found.pbo is not None:
         facts = _pbo_facts(found.pbo)
         logits = ", ".join(f"{value:.2f}" for value in facts["logit_quantiles"].values())

@@ -148,12 +148,13 @@ def _report(result: SweepResult, out: Path, *, as_json: bool) -> None:
             }
         )
         return
-    from backtest_py.report.sweep_tables import show_best, show_sweep, show_text  # noqa: PLC0415
+    from backtest_py.report.sweep_tables import show_best, show_sweep  # noqa: PLC0415
+    from backtest_py.report.tables import show  # noqa: PLC0415
     from backtest_py.sweep.result.verdict import verdict_text  # noqa: PLC0415
 
     show_sweep(result, gate_text(result.manifest["gate"]), out)
     show_best(best, "sharpe")
-    show_text(verdict_text(result))
+    show("", verdict_text(result))
 
 
 @commands.command()
@@ -214,16 +215,13 @@ def top(
     if csv is not None:
         typer.echo(f"Wrote {csv}")
     elif best.num_rows > 0:
-        from backtest_py.report.sweep_tables import (  # noqa: PLC0415
-            show_best,
-            show_plateaus,
-            show_text,
-        )
+        from backtest_py.report.sweep_tables import show_best, show_plateaus  # noqa: PLC0415
+        from backtest_py.report.tables import show  # noqa: PLC0415
 
         show_best(best, by)
         if report is not None:
             show_plateaus(report)
-        show_text(verdict_text(result))
+        show("", verdict_text(result))
 
 
 def _ask_for_min_trades(best: pa.Table, where: str, min_trades: int) -> None:

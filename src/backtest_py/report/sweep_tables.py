@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from backtest_py.sweep.result.plateaus import PlateauReport
     from backtest_py.sweep.result.result import SweepResult
 
-__all__ = ["short_key", "show_best", "show_cells", "show_plateaus", "show_sweep", "show_text"]
+__all__ = ["short_key", "show_best", "show_cells", "show_plateaus", "show_sweep"]
 
 SHOWN: Final = ("total_trades", "total_return", "profit_factor", "sharpe", "max_drawdown")
 """Metrics beside the one that decides; the files have all."""
@@ -96,13 +95,7 @@ def show_cells(cells: Mapping[str, list[str]]) -> None:
 
 def show_plateaus(report: PlateauReport) -> None:
     """Print the best row beside the best plateau, in words."""
-    show_text(report.text)
-
-
-def show_text(text: str) -> None:
-    """Print lines of text, each wrapped at the width of the terminal, after an empty one."""
-    width = Console().width
-    show("", "\n".join(textwrap.fill(line, width) for line in text.splitlines()))
+    show("", report.text)
 
 
 def _turned(cells: Mapping[str, list[str]], start: int, end: int, width: int) -> tuple[Table, int]:

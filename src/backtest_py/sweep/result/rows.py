@@ -132,7 +132,7 @@ class SweepRows:
         known = self._bars, self._given_grid
         if self._directory is not None:
             return _reopened, (type(self), self._directory, *known)
-        content = table_bytes(self._beside_blocks(self._rows.in_memory))
+        content = table_bytes(with_blocks(self._rows.in_memory, self._block_bytes))
         return _from_bytes, (type(self), content, self.manifest, *known)
 
     @cached_property
@@ -144,6 +144,10 @@ class SweepRows:
     def blocks(self) -> BlockRows | None:
         """Sums of the daily returns of blocks of days, of the combinations that have them kept."""
         return self._given_blocks()
+
+    @property
+    def _block_bytes(self) -> bytes:
+        return b"" if self.blocks is None else self.blocks.to_bytes()
 
     @property
     def n_combos(self) -> int:
@@ -301,11 +305,8 @@ class SweepRows:
             if column in table.column_names:
                 table = table.drop_columns(column)
             table = table.append_column(column, arrow_array(values))
-        table = self._beside_blocks(table)
+        table = with_blocks(table, self._block_bytes)
         return self.of_tables([table], self.manifest, bars=self._bars, grid=self._given_grid)
-
-    def _beside_blocks(self, table: pa.Table) -> pa.Table:
-        return with_blocks(table, self.blocks.to_bytes() if self.blocks else b"")
 
     def _identity(self, key: str) -> Any:
         try:
