@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Columns = Mapping[str, NDArray[Any]]
 
-__all__ = ["DailyColumns", "daily_columns", "daily_returns"]
+__all__ = ["DailyColumns", "daily_columns", "daily_returns", "returns_by_day"]
 
 _DAY = 86_400_000_000_000
 
@@ -67,31 +67,59 @@ def daily_columns(
         The metric ``days``.
     """
     days, row = _days(job, trades, n_days)
-    pnl, returns, after = _by_day(row, trades["pnl"], balance, len(days))
-    equity = balance[after]
+    returns = returns_by_day(trades["pnl"], row, n_days, balance[0])
+    pnl = np.bincount(row, weights=trades["pnl"], minlength=n_days).astype(np.float64)
+    equity = balance[np.cumsum(np.bincount(row, minlength=n_days))]
     marked = equity + _open_profit(job, trades, days)
     peak = np.maximum.accumulate(np.append(balance[0], marked))[1:]
     dates = job.bars.session_dates[days]
     return DailyColumns(dates, pnl, returns, equity, marked, peak - marked)
 
 
-def daily_returns(
-    job: Job, trades: Columns, balance: NDArray[np.float64], n_days: int
+def daily_returns(job: Job, trades: Columns, n_days: int) -> NDArray[np.float64]:
+    """Return the daily returns alone; parameters as :func:`daily_columns`."""
+    _, row = _days(job, trades, n_days)
+    return returns_by_day(trades["pnl"], row, n_days, job.contract.initial_capital)
+
+
+def returns_by_day(
+    pnl: NDArray[Any],
+    exit_days: NDArray[np.integer[Any]],
+    n_days: int,
+    initial_capital: float,
 ) -> NDArray[np.float64]:
-    """Return the daily returns alone, for which closes are not needed."""
-    days, row = _days(job, trades, n_days)
-    return _by_day(row, trades["pnl"], balance, len(days))[1]
+    """Return the daily returns of trades as the contract defines them: docs/semantics.md, 5.
 
+    Parameters
+    ----------
+    pnl : ndarray of float64, shape (n_trades,)
+        Of the trades in order.
+    exit_days : ndarray of int, shape (n_trades,)
+        Day of each exit, counted from the first day of the range. One after the last day of the
+        range is the day that follows it, whichever it is.
+    n_days : int
+        The metric ``days``.
+    initial_capital : float
+        What the account begins with.
 
-def _by_day(
-    row: NDArray[np.int64], pnl: NDArray[np.float64], balance: NDArray[np.float64], n_days: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return result, return and number of trades up to its end, of every day."""
+    Returns
+    -------
+    ndarray of float64, shape (n_days,)
+        As fractions of the account's balance before the day; 0 on a day without an exit.
+
+    Examples
+    --------
+    >>> returns_by_day(np.array([100.0, -50.0, 210.0]), np.array([1, 1, 3]), 4, 1000.0)
+    array([0.  , 0.05, 0.  , 0.2 ])
+    """
+    day = np.minimum(exit_days, n_days - 1)
+    before = np.cumsum(np.append(initial_capital, pnl))[:-1]
+    opening = np.full(n_days, initial_capital)
+    opening[day[::-1]] = before[::-1]  # of equal days the first trade is set last
     # bincount adds one number after the other, in the order of the trades
-    total = np.bincount(row, weights=pnl, minlength=n_days).astype(np.float64)
-    exits = np.bincount(row, minlength=n_days)
-    after = np.cumsum(exits)
-    return total, total / balance[after - exits] + 0.0, after
+    returns = np.bincount(day, weights=pnl, minlength=n_days).astype(np.float64)
+    returns /= opening
+    return returns
 
 
 def _days(job: Job, trades: Columns, n_days: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

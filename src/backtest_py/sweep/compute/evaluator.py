@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from backtest_py.backtest.daily import returns_by_day
 from backtest_py.engines.base import Job, atr_for
 from backtest_py.errors import ConfigError
 from backtest_py.metrics.catalogue import METRICS
@@ -25,7 +26,6 @@ from backtest_py.sweep.compute.block_sums import (
     BlockSample,
     BlockSums,
     block_sums,
-    daily_returns,
     parts_of,
 )
 from backtest_py.sweep.compute.shards import most_rows
@@ -457,7 +457,7 @@ class Evaluator:
         """Return the sums of blocks of a run, as a plan gives them, shape (3*n_blocks,)."""
         first, last = self.spec.ranges[0]
         day = self.spec.bars.day
-        returns = daily_returns(
+        returns = returns_by_day(
             found.trades["pnl"],
             day[found.trades["exit_bar"]] - day[first],
             int(found.metrics[METRICS.index("days")]),
