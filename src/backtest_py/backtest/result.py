@@ -184,8 +184,7 @@ class BacktestResult:
 
         from backtest_py.backtest.daily import daily_columns  # noqa: PLC0415 - as above
 
-        days = self.metrics.days
-        found = daily_columns(self.job, self.columns, self.balance, days)._asdict()
+        found = daily_columns(self.job, self.columns, self.metrics.days)._asdict()
         index = pd.DatetimeIndex(found.pop("date").astype("M8[ns]"), name="day")
         return pd.DataFrame(found, index=index)
 
