@@ -66,6 +66,11 @@ def commented_toml(path: str = "WIN_M5.csv") -> str:
     lines += _section("strategy.params", strategy.parameters())
     lines += _section("rules", ExitRules.parameters(), note='0 or "" switches a rule off')
     lines += _section("contract", Contract.parameters())
+    lines += [
+        "",
+        "# [contracts.WDO]  # of one of several markets; what it leaves out is [contract]",
+    ]
+    lines += ["# point_value = 10.0"]
     lines += _section("metrics", MetricSettings.parameters())
     lines += ["", "[range]  # optional: admits signals from start up to, but not at, end"]
     lines += ['# start = "2023-03-01"', '# end = "2023-05-01"']
