@@ -68,7 +68,7 @@ def commented_toml(path: str = "WIN_M5.csv") -> str:
     lines += _section("contract", Contract.parameters())
     lines += [
         "",
-        "# [contracts.WDO]  # of one of several markets; what it leaves out is [contract]",
+        "# [contracts.WDO]  # of one of several markets, where [contract] differs",
     ]
     lines += ["# point_value = 10.0"]
     lines += _section("metrics", MetricSettings.parameters())
