@@ -49,6 +49,8 @@ def test_the_command_gives_what_python_gives(cli, toml, tmp_path, engine):
     opened = bt.open_walk_forward(out)
     pd.testing.assert_frame_equal(opened.windows, wf.windows)
     pd.testing.assert_frame_equal(opened.trades, wf.trades)
+    pd.testing.assert_frame_equal(opened.daily, wf.daily)
+    assert printed["verdict"] == wf.verdict().to_mapping() == opened.verdict().to_mapping()
     assert len(printed["windows"]) == len(wf.windows) == 4
     assert [row["combo_id"] for row in printed["windows"]] == wf.windows["combo_id"].tolist()
     assert printed["metrics"] == wf.metrics.to_mapping()
@@ -64,6 +66,7 @@ def test_tables_are_printed(cli, toml, monkeypatch):
     for text in ("Windows     4", "sharpe trained", "target", "most often"):
         assert text in done.out
     assert str(wf.windows["test_start"][0])[:10] in done.out
+    assert wf.verdict().significance in done.out
 
 
 def test_options_take_the_place_of_keys(cli, toml):

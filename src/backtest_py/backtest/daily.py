@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 
     Columns = Mapping[str, NDArray[Any]]
 
-__all__ = ["DailyColumns", "daily_columns", "daily_returns"]
+__all__ = [
+    "DailyAccount",
+    "DailyColumns",
+    "daily_account",
+    "daily_columns",
+    "daily_returns",
+    "returns_by_day",
+]
 
 _DAY = 86_400_000_000_000
 
 
-class DailyColumns(NamedTuple):
+class DailyAccount(NamedTuple):
     """One number for each day that counts.
 
     Attributes
@@ -36,8 +43,21 @@ class DailyColumns(NamedTuple):
         That, over the account before the day's first exit.
     equity : ndarray of float64, shape (n_days,)
         Account after the day's exits.
+    """
+
+    date: NDArray[np.datetime64]
+    pnl: NDArray[np.float64]
+    returns: NDArray[np.float64]
+    equity: NDArray[np.float64]
+
+
+class DailyColumns(NamedTuple):
+    """A :class:`DailyAccount`, and what its open positions are worth.
+
+    Attributes
+    ----------
     equity_marked : ndarray of float64, shape (n_days,)
-        The same, with a position that is still open valued at the day's last close.
+        ``equity``, with a position that is still open valued at the day's last close.
     drawdown : ndarray of float64, shape (n_days,)
         How far that lies below its highest value so far, the start included; at least 0.
     """
@@ -50,9 +70,7 @@ class DailyColumns(NamedTuple):
     drawdown: NDArray[np.float64]
 
 
-def daily_columns(
-    job: Job, trades: Columns, balance: NDArray[np.float64], n_days: int
-) -> DailyColumns:
+def daily_columns(job: Job, trades: Columns, n_days: int) -> DailyColumns:
     """Return a backtest by day.
 
     Parameters
@@ -61,47 +79,99 @@ def daily_columns(
         What was run.
     trades : mapping of str to ndarray
         The columns of its trades.
-    balance : ndarray of float64, shape (n_trades + 1,)
-        The account at the start and after each exit.
     n_days : int
         The metric ``days``.
     """
-    days, row = _days(job, trades, n_days)
-    pnl, returns, after = _by_day(row, trades["pnl"], balance, len(days))
-    equity = balance[after]
-    marked = equity + _open_profit(job, trades, days)
-    peak = np.maximum.accumulate(np.append(balance[0], marked))[1:]
-    dates = job.bars.session_dates[days]
-    return DailyColumns(dates, pnl, returns, equity, marked, peak - marked)
+    span, capital = (job.first, job.last), job.contract.initial_capital
+    account = daily_account(job.bars, span, trades, capital, n_days)
+    days, _ = _days(job.bars, span, trades, n_days)
+    marked = account.equity + _open_profit(job, trades, days)
+    peak = np.maximum.accumulate(np.append(capital, marked))[1:]
+    return DailyColumns(*account, marked, peak - marked)
 
 
-def daily_returns(
-    job: Job, trades: Columns, balance: NDArray[np.float64], n_days: int
+def daily_account(
+    bars: Bars, span: tuple[int, int], trades: Columns, initial_capital: float, n_days: int
+) -> DailyAccount:
+    """Return an account by day.
+
+    Parameters
+    ----------
+    bars : Bars
+        The market.
+    span : tuple of int
+        First bar that counts, and the one after the last.
+    trades : mapping of str to ndarray
+        The columns of the trades.
+    initial_capital : float
+        What the account begins with.
+    n_days : int
+        The metric ``days``.
+    """
+    days, row = _days(bars, span, trades, n_days)
+    returns = returns_by_day(trades["pnl"], row, n_days, initial_capital)
+    pnl = np.bincount(row, weights=trades["pnl"], minlength=n_days).astype(np.float64)
+    balance = np.cumsum(np.append(initial_capital, trades["pnl"]))
+    equity = balance[np.cumsum(np.bincount(row, minlength=n_days))]
+    return DailyAccount(bars.session_dates[days], pnl, returns, equity)
+
+
+def daily_returns(job: Job, trades: Columns, n_days: int) -> NDArray[np.float64]:
+    """Return the daily returns alone; parameters as :func:`daily_columns`."""
+    _, row = _days(job.bars, (job.first, job.last), trades, n_days)
+    return returns_by_day(trades["pnl"], row, n_days, job.contract.initial_capital)
+
+
+def returns_by_day(
+    pnl: NDArray[Any],
+    exit_days: NDArray[np.integer[Any]],
+    n_days: int,
+    initial_capital: float,
 ) -> NDArray[np.float64]:
-    """Return the daily returns alone, for which closes are not needed."""
-    days, row = _days(job, trades, n_days)
-    return _by_day(row, trades["pnl"], balance, len(days))[1]
+    """Return the daily returns of trades as the contract defines them: docs/semantics.md, 5.
 
+    Parameters
+    ----------
+    pnl : ndarray of float64, shape (n_trades,)
+        Of the trades in order.
+    exit_days : ndarray of int, shape (n_trades,)
+        Day of each exit, counted from the first day of the range. One after the last day of the
+        range is the day that follows it, whichever it is.
+    n_days : int
+        The metric ``days``.
+    initial_capital : float
+        What the account begins with.
 
-def _by_day(
-    row: NDArray[np.int64], pnl: NDArray[np.float64], balance: NDArray[np.float64], n_days: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return result, return and number of trades up to its end, of every day."""
+    Returns
+    -------
+    ndarray of float64, shape (n_days,)
+        As fractions of the account's balance before the day; 0 on a day without an exit.
+
+    Examples
+    --------
+    >>> returns_by_day(np.array([100.0, -50.0, 210.0]), np.array([1, 1, 3]), 4, 1000.0)
+    array([0.  , 0.05, 0.  , 0.2 ])
+    """
+    day = np.minimum(exit_days, n_days - 1)
+    before = np.cumsum(np.append(initial_capital, pnl))[:-1]
+    opening = np.full(n_days, initial_capital)
+    opening[day[::-1]] = before[::-1]  # of equal days the first trade is set last
     # bincount adds one number after the other, in the order of the trades
-    total = np.bincount(row, weights=pnl, minlength=n_days).astype(np.float64)
-    exits = np.bincount(row, minlength=n_days)
-    after = np.cumsum(exits)
-    return total, total / balance[after - exits] + 0.0, after
+    returns = np.bincount(day, weights=pnl, minlength=n_days).astype(np.float64)
+    returns /= opening
+    return returns
 
 
-def _days(job: Job, trades: Columns, n_days: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _days(
+    bars: Bars, span: tuple[int, int], trades: Columns, n_days: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the numbers of the days that count, and the place among them of each exit.
 
     They are the days with a bar in the range, up to the ruin, and a later one on which a trade of
     the range exits: positions are held one after another, so that only the last can.
     """
-    first_day, last_day = _day_of(job.bars, np.array([job.first, job.last - 1])).tolist()
-    exit_day = _day_of(job.bars, trades["exit_bar"])
+    first_day, last_day = _day_of(bars, np.array([span[0], span[1] - 1])).tolist()
+    exit_day = _day_of(bars, trades["exit_bar"])
     later = exit_day[-1:][exit_day[-1:] > last_day]
     days = np.append(first_day + np.arange(n_days - len(later)), later)
     return days, np.searchsorted(days, exit_day)

@@ -184,10 +184,16 @@ class BacktestResult:
 
         from backtest_py.backtest.daily import daily_columns  # noqa: PLC0415 - as above
 
-        days = self.metrics.days
-        found = daily_columns(self.job, self.columns, self.balance, days)._asdict()
+        found = daily_columns(self.job, self.columns, self.metrics.days)._asdict()
         index = pd.DatetimeIndex(found.pop("date").astype("M8[ns]"), name="day")
         return pd.DataFrame(found, index=index)
+
+    @property
+    def daily_returns(self) -> NDArray[np.float64]:
+        """The column ``returns`` of :attr:`daily` as an array, shape (n_days,)."""
+        from backtest_py.backtest.daily import daily_returns  # noqa: PLC0415 - as above
+
+        return daily_returns(self.job, self.columns, self.metrics.days)
 
     def intervals(
         self,
@@ -227,13 +233,11 @@ class BacktestResult:
         """
         import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
 
-        from backtest_py.backtest.daily import daily_returns  # noqa: PLC0415 - as above
-        from backtest_py.overfitting import metric_intervals  # noqa: PLC0415
+        from backtest_py.overfitting import metric_intervals  # noqa: PLC0415 - as above
 
         job = self.job
-        returns = daily_returns(job, self.columns, self.balance, self.metrics.days)
         found = metric_intervals(
-            returns,
+            self.daily_returns,
             {**self.columns, "bars_held": self._column("bars_held")},
             n_bars=job.last - job.first,
             initial_capital=job.contract.initial_capital,

@@ -12,9 +12,11 @@ from backtest_py.cli.options import Json, json_value, print_json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from backtest_py.overfitting import ConfidenceInterval, PboResult
+    from backtest_py.overfitting import PboResult
     from backtest_py.sweep.result.result import SweepResult
     from backtest_py.sweep.result.verdict import Examined
+
+    Intervals = dict[str, tuple[float, float, float]]
 
 __all__ = ["commands"]
 
@@ -68,25 +70,15 @@ def overfit(
         _print(found, intervals, better)
 
 
-def _intervals(result: SweepResult, best: int, seed: int) -> dict[str, ConfidenceInterval]:
-    """Return the intervals of the best row's metrics, none where there is no best row."""
+def _intervals(result: SweepResult, best: int, seed: int) -> Intervals:
+    """Return value, low and high of the best row's metrics, none where there is no best row."""
     if best < 0:
         return {}
-    from backtest_py.overfitting import Resampling, metric_intervals  # noqa: PLC0415
-    from backtest_py.sweep.result.verdict import daily_of  # noqa: PLC0415
+    from backtest_py.overfitting import Resampling  # noqa: PLC0415
 
-    run = result.replay(best)
-    trades = {name: run.columns[name] for name in ("pnl", "side", "ambiguous", "reason")}
-    trades["bars_held"] = run.columns["exit_bar"] - run.columns["entry_bar"]
-    return metric_intervals(
-        daily_of(run),
-        trades,
-        n_bars=run.job.last - run.job.first,
-        initial_capital=run.job.contract.initial_capital,
-        risk_free_rate=run.job.metrics.risk_free_rate,
-        periods_per_year=run.job.metrics.periods_per_year,
-        resampling=Resampling(seed=seed),
-    )
+    found = result.replay(best).intervals(resampling=Resampling(seed=seed))
+    rows = zip(*(found[name].tolist() for name in ("value", "low", "high")), strict=True)
+    return dict(zip(found.index.tolist(), rows, strict=True))
 
 
 def _better(found: Examined, seed: int) -> NDArray[Any]:
@@ -116,9 +108,7 @@ def _pbo_facts(pbo: PboResult) -> dict[str, Any]:
     }
 
 
-def _print_json(
-    found: Examined, intervals: dict[str, ConfidenceInterval], better: NDArray[Any] | None
-) -> None:
+def _print_json(found: Examined, intervals: Intervals, better: NDArray[Any] | None) -> None:
     facts = {} if found.pbo is None else _pbo_facts(found.pbo)
     quantiles = facts.get("logit_quantiles", {})
     facts = {name: json_value(value) for name, value in facts.items() if value is not quantiles}
@@ -131,11 +121,7 @@ def _print_json(
             "verdict": found.verdict.to_mapping(),
             "cscv": facts or None,
             "intervals": {
-                name: {
-                    "estimate": json_value(each.estimate),
-                    "low": json_value(each.low),
-                    "high": json_value(each.high),
-                }
+                name: dict(zip(("value", "low", "high"), map(json_value, each), strict=True))
                 for name, each in intervals.items()
             },
             "stepm": None if better is None else better.tolist(),
@@ -143,14 +129,11 @@ def _print_json(
     )
 
 
-def _print(
-    found: Examined, intervals: dict[str, ConfidenceInterval], better: NDArray[Any] | None
-) -> None:
+def _print(found: Examined, intervals: Intervals, better: NDArray[Any] | None) -> None:
     from backtest_py.metrics.catalogue import CATALOGUE  # noqa: PLC0415
     from backtest_py.report import tables  # noqa: PLC0415
-    from backtest_py.report.tables import show  # noqa: PLC0415
 
-    show("", found.verdict.text)
+    tables.show("", found.verdict.text)
     if found.pbo is not None:
         facts = _pbo_facts(found.pbo)
         logits = ", ".join(f"{value:.2f}" for value in facts["logit_quantiles"].values())
@@ -167,17 +150,10 @@ def _print(
         cells = [
             (
                 name.replace("_", " "),
-                *(
-                    tables.number(value, CATALOGUE[name].unit)
-                    for value in (
-                        intervals[name].estimate,
-                        intervals[name].low,
-                        intervals[name].high,
-                    )
-                ),
+                *(tables.number(each, CATALOGUE[name].unit) for each in interval),
             )
             for name in SHOWN
-            if name in intervals
+            if (interval := intervals.get(name))
         ]
         header = (f"combination {found.verdict.combo_id:,}", "value", "95 % from", "to")
         tables.show("", tables.rows_table(header, cells))

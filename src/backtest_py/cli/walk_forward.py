@@ -110,7 +110,7 @@ def _names(result: WalkForward | WalkForwards) -> str:
 
     if isinstance(result, WalkForwards):
         return "a folder for each, results.parquet and results.json"
-    return "windows.parquet, trades.parquet, metrics.json and manifest.json"
+    return "windows.parquet, trades.parquet, daily.parquet, metrics.json and manifest.json"
 
 
 def _print(result: WalkForward | WalkForwards) -> None:

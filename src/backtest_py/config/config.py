@@ -410,7 +410,8 @@ class Config:
         section = dict(self.walk_forward)
         name = section.pop("engine", "")
         asked = {**self._sweep_settings(engine or name), **section, **how}
-        del asked["scenarios"]  # trainings choose by the scenario of the rules
+        # trainings choose by the scenario of the rules, and keep scores alone
+        del asked["scenarios"], asked["blocks"]
         if asked["range"] == (None, None):
             del asked["range"]
         if self.markets:

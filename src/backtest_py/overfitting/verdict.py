@@ -161,6 +161,16 @@ class Verdict:
         """What luck alone would show, beside the best result: one sentence."""
         return _luck(self)
 
+    @property
+    def significance(self) -> str:
+        """How likely the true Sharpe ratio is above 0, and after how long it is surely so.
+
+        Two sentences, one to a line; one where there is nothing to judge.
+        """
+        if math.isnan(self.dsr):
+            return _conclusion(self)
+        return f"{_deflated(self)}\n{_track_record(self)}"
+
     def to_mapping(self) -> dict[str, Any]:
         """Return all numbers and the text, ready for JSON: nan and infinities are texts."""
         found: dict[str, Any] = {"significant": self.significant}
@@ -281,6 +291,8 @@ def _reasons(found: Verdict) -> list[str]:
     said = [_luck(found)]
     if not math.isnan(found.dsr):
         said.append(_deflated(found))
+    if found.trials == 1 and not math.isnan(found.dsr):
+        said.append(_track_record(found))
     if found.trials > 1:
         years = f"{found.min_backtest_years:.1f} years"
         said.append(f"Trials without an edge show a Sharpe of 1 until there are {years} of data.")
@@ -324,6 +336,16 @@ def _deflated(found: Verdict) -> str:
     return (
         f"{said} (deflated for {found.effective_trials:,.0f} trials; 95 % would be significant, "
         f"and {_percent(found.psr)} is what it would be for a single trial)."
+    )
+
+
+def _track_record(found: Verdict) -> str:
+    wanted = found.min_track_record_years
+    if math.isinf(wanted):
+        return "A Sharpe of 0 or less is no sign of an edge, however long the record."
+    return (
+        f"A track record like this one is significant, by itself, from {wanted:.1f} years on; it "
+        f"has {found.years:.1f}."
     )
 
 

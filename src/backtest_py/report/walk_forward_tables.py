@@ -62,7 +62,8 @@ def show_walk_forward(result: WalkForward) -> None:
     show_cells(cells)
     if moves:
         show(rows_table(("parameter", "changes", "steps", "most often", "in"), moves))
-    show("Out of sample, all tests as one account:", "", metric_table(result.metrics))
+    show("Out of sample, all tests as one account:", "", metric_table(result.metrics), "")
+    show(*result.verdict().significance.split("\n"))
 
 
 def show_markets(results: WalkForwards) -> None:
@@ -91,7 +92,8 @@ def _flat(rows: Mapping[str, list[Any]]) -> int:
 
 def _choice(asked: Mapping[str, Any]) -> str:
     plateau = ", each with its neighbours in the grid" if asked["plateau"] else ""
-    return f"{asked['choose']}{plateau}, from {counted(asked['min_trades'], 'trade')} on"
+    own = " (own metric)" if "own" in asked else ""
+    return f"{asked['choose']}{own}{plateau}, from {counted(asked['min_trades'], 'trade')} on"
 
 
 def _day(moment: Any) -> str:

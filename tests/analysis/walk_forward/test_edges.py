@@ -73,8 +73,8 @@ def at_ten(bars, *, side: int = 1):
         ({"range": (None, "2019-02-01"), "test_bars": 10}, ["test_bars has no meaning"]),
         ({"range": (None, "2019-02-01"), "purge_days": 300}, ["purge and embargo take 300 days"]),
         ({"choose": "sharp"}, ["unknown metric to choose by 'sharp'", "'sharpe'"]),
-        ({"choose": 3}, ["unknown metric to choose by 3"]),
-        ({"choose": ["sharpe"]}, ["unknown metric to choose by"]),
+        ({"choose": 3}, ["choose = 3 is not allowed"]),
+        ({"choose": ["sharpe"]}, ["choose = ['sharpe'] is not allowed"]),
         ({"min_trades": -1}, ["min_trades = -1"]),
         ({"min_trades": 2.0}, ["min_trades = 2.0"]),
         ({"plateau": "yes"}, ["plateau = 'yes'"]),
@@ -127,6 +127,10 @@ def assert_flat(wf, n):
     assert wf.metrics.total_trades == 0
     assert wf.metrics.days == windows.test_days.sum()
     assert math.isnan(wf.metrics.sharpe)
+    assert (wf.daily["returns"] == 0).all()
+    assert len(wf.daily) == wf.metrics.days
+    assert math.isnan(wf.verdict().psr)
+    assert "There is nothing to judge" in repr(wf)
     assert math.isnan(wf.efficiency)
     assert wf.drift.share.isna().all()
     assert (wf.drift.changes == 0).all()

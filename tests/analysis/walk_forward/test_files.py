@@ -16,7 +16,7 @@ import backtest_py as bt
 
 pytestmark = pytest.mark.timeout(120)
 
-FILES = ("windows.parquet", "trades.parquet", "metrics.json")
+FILES = ("windows.parquet", "trades.parquet", "daily.parquet", "metrics.json")
 QUESTION = """
 import os, signal, sys
 import backtest_py as bt

@@ -149,7 +149,39 @@ def test_a_grid_of_one_is_one_run(engine):
         pd.testing.assert_frame_equal(wf.trades, result.trades, check_exact=True)
         pd.testing.assert_series_equal(wf.equity, result.equity, check_exact=True)
         assert wf.metrics == result.metrics
+        columns = ["pnl", "returns", "equity"]
+        pd.testing.assert_frame_equal(wf.daily, result.daily[columns], check_exact=True)
         assert (wf.windows.combo_id == 0).all()
+
+
+def test_the_verdict_is_that_of_the_days_of_the_tests():
+    """PSR and track record by the formulas' own doors, from the days of one plain run."""
+    from backtest_py import overfitting as of
+
+    bars, rules, contract = market("session")
+    wf = walk("session", {}, train_days=20, test_days=7, min_trades=0)
+    start = wf.windows.test_start.iloc[0]
+    result = bt.run(bars, "barra_elefante", rules, contract, range=(start, None))
+    returns = result.daily["returns"]
+    assert len(returns) == result.metrics.days > (returns != 0.0).sum()
+    moments = of.return_moments(returns)
+    tails = {"skew": moments.skew, "kurtosis": moments.kurtosis}
+    found = wf.verdict()
+    assert found.trials == 1
+    assert found.years == result.metrics.days / 252
+    daily = result.metrics.sharpe / 252**0.5
+    expected = of.probabilistic_sharpe(daily, len(returns), **tails)
+    assert found.psr == expected
+    assert found.dsr == pytest.approx(expected, abs=1e-12)
+    assert found.min_track_record_years == of.min_track_record(daily, **tails) / 252
+    many = wf.verdict(trials=50)
+    assert many.dsr < found.dsr
+    assert many.psr == found.psr
+    assert many.expected_best_of_luck > found.expected_best_of_luck
+    assert "\n  ".join(found.significance.split("\n")) in repr(wf)
+    assert wf.to_mapping()["verdict"] == found.to_mapping()
+    with pytest.raises(bt.ConfigError, match="trials"):
+        wf.verdict(trials=0)
 
 
 def test_days_and_bars_are_the_same_windows_where_days_are_equally_long():
@@ -314,11 +346,27 @@ def test_a_function_that_compares_rows_is_refused():
     with pytest.raises(bt.ConfigError, match="depend on that row alone"):
         walk("session", train_days=20, test_days=10, min_trades=5, choose=ranked)
     for wrong, words in (
-        (lambda _: 1.0, "one number for each row"),
-        (lambda columns: ["x"] * len(columns["sharpe"]), "no numbers"),
+        (lambda _: 1.0, "one float for each row"),
+        (lambda columns: ["x"] * len(columns["sharpe"]), "return one float for each row"),
     ):
         with pytest.raises(bt.ConfigError, match=words):
             walk("session", train_days=20, test_days=10, choose=wrong)
+
+
+def test_choose_an_own_metric(engine):
+    """The largest drawdown, as a metric of one's own, chooses what the metric itself chooses."""
+    lengths = {"train_days": 20, "test_days": 10, "min_trades": 5, "engine": engine}
+    own = bt.ColumnMetric(lambda c: c["max_drawdown"], name="fall", smaller_is_better=True)
+    wf = walk("session", choose=own, **lengths)
+    named = walk("session", choose="max_drawdown", **lengths)
+    assert wf.windows.equals(named.windows)
+    largest = walk("session", choose=lambda c: c["max_drawdown"], **lengths)
+    assert not wf.windows["combo_id"].equals(largest.windows["combo_id"])
+    choice = wf.provenance["identity"]["choice"]
+    assert choice["choose"] == "fall"
+    assert choice["own"]["smaller_is_better"] is True
+    with pytest.raises(bt.ConfigError, match="fall is a TradeMetric, which needs a backtest of"):
+        walk("session", choose=bt.TradeMetric(lambda r: r.metrics.sqn, name="fall"), **lengths)
 
 
 def test_plateau(engine):

@@ -159,7 +159,7 @@ class SearchResult:
         if len(places):
             result = self.replay(int(self._explored.combo_ids[places[0]]))
             moments = return_moments(
-                _daily_returns(result),
+                result.daily_returns,
                 risk_free_rate=settings.risk_free_rate,
                 periods_per_year=settings.periods_per_year,
             )
@@ -267,18 +267,3 @@ def trials_bytes(table: pa.Table) -> bytes:
         store_schema=False,
     )
     return bytes(sink.getvalue())
-
-
-def _daily_returns(result: BacktestResult) -> NDArray[np.float64]:
-    """Return the returns of all trading days of a result, days without a trade included.
-
-    A trade counts on the day of its exit, as a share of the equity that the day began with; the
-    days are those that the metrics count.
-    """
-    job, trades = result.job, result.columns
-    day = job.bars.day
-    exits = day[trades["exit_bar"]]
-    days = np.union1d(day[job.first : job.last], exits)
-    money = np.bincount(np.searchsorted(days, exits), trades["pnl"], len(days))
-    before = job.contract.initial_capital + np.cumsum(money) - money
-    return money / before

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 import numpy as np
 
 from backtest_py.errors import ConfigError
+from backtest_py.fingerprints import code_hash
 from backtest_py.metrics.catalogue import METRICS
+from backtest_py.metrics.custom import ColumnMetric, TradeMetric, as_metric
 from backtest_py.overfitting.plateaus import GridValues
 from backtest_py.parameters import unknown_name
 from backtest_py.sweep.result.columns import small_is_good
@@ -19,14 +21,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from backtest_py.sweep.compute.evaluator import Numbers
+    from backtest_py.sweep.compute.tabulate import Numbers
     from backtest_py.sweep.space.combinations import Combinations
     from backtest_py.sweep.spec import SweepSpec
 
 __all__ = ["Best", "Choice", "Choose", "Scores"]
 
-Choose: TypeAlias = str | Callable[[Mapping[str, Any]], Any]
-"""A metric, or a function of columns."""
+Choose: TypeAlias = str | ColumnMetric | Callable[[Mapping[str, Any]], Any]
+"""A metric, an own metric of columns, or a function of columns."""
 
 _TRADES: Final = METRICS.index("total_trades")
 _RUINED: Final = METRICS.index("ruined")
@@ -39,22 +41,39 @@ class Choice:
 
     Attributes
     ----------
-    by : str or callable
-        A metric; or a function of columns, metrics and swept parameters by name, that gives every
-        row a number of which large ones are good.
+    by : str or ColumnMetric
+        A metric of the catalogue, or one of the user's own.
     min_trades : int
         Trades that a row has at least.
     plateau : bool
         Whether rows are judged by the worse of themselves and their worst neighbour in the grid.
     """
 
-    by: Choose
+    by: str | ColumnMetric
     min_trades: int
     plateau: bool
 
+    @classmethod
+    def of(cls, choose: Choose, min_trades: int, plateau: bool) -> Self:  # noqa: FBT001 - as fields
+        """Return a choice as users write it.
+
+        Raises
+        ------
+        ConfigError
+            If it is none, or asks for the trades of every combination.
+        """
+        by = as_metric(choose, "choose")
+        if isinstance(by, TradeMetric):
+            raise ConfigError(
+                f"choose = {by.name} is a TradeMetric, which needs a backtest of every combination "
+                "in every window; give a ColumnMetric or a metric's name, and judge the trades of "
+                "the tests by it afterwards"
+            )
+        return cls(by, min_trades, plateau)
+
     def __post_init__(self) -> None:
         """Check them."""
-        if not callable(self.by) and self.by not in METRICS:
+        if isinstance(self.by, str) and self.by not in METRICS:
             raise unknown_name("metric to choose by", self.by, METRICS)
         if (
             isinstance(self.min_trades, bool)
@@ -71,7 +90,9 @@ class Choice:
     @property
     def small_is_good(self) -> bool:
         """Whether small scores are good."""
-        return isinstance(self.by, str) and small_is_good(self.by)
+        if isinstance(self.by, str):
+            return small_is_good(self.by)
+        return self.by.smaller_is_better
 
     def check(self, grid: Combinations) -> None:
         """Refuse to look for plateaus among single points."""
@@ -96,31 +117,18 @@ class Choice:
         if isinstance(self.by, str):
             scores = metrics[METRICS.index(self.by)]
         else:
-            columns = dict(zip(METRICS, metrics.copy(), strict=True))
-            scores = _numbers(self.by({**columns, **parameters}), metrics.shape[1])
+            columns = dict(zip(METRICS, metrics, strict=True))
+            scores = self.by.values({**columns, **parameters})
         allowed = (metrics[_RUINED] == 0.0) & (metrics[_TRADES] >= self.min_trades)
         return np.where(allowed, scores, np.nan)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return what is chosen by, ready for JSON; of a function its name."""
-        by = self.by
-        name = by if isinstance(by, str) else getattr(by, "__qualname__", type(by).__qualname__)
-        asked = {"choose": name, "min_trades": self.min_trades, "plateau": self.plateau}
-        return asked if isinstance(by, str) else {**asked, "function": True}
-
-
-def _numbers(given: object, n: int) -> NDArray[np.float64]:
-    """Return what a user's function gave, as one number for each row."""
-    try:
-        scores = np.asarray(given, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"choose returned no numbers: {error}") from error
-    if scores.shape != (n,):
-        raise ConfigError(
-            f"choose returned an array of shape {scores.shape} for columns of {n} rows; give one "
-            "number for each row, nan for one that must not be chosen"
-        )
-    return scores
+        """Return what is chosen by, ready for JSON; of an own metric its name and its code."""
+        by, asked = self.by, {"min_trades": self.min_trades, "plateau": self.plateau}
+        if isinstance(by, str):
+            return {"choose": by, **asked}
+        own = {"smaller_is_better": by.smaller_is_better, "code": code_hash(by.function)}
+        return {"choose": by.name, **asked, "own": own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +149,7 @@ class Scores:
 
         combo_ids, digits, _ = found.rows
         parameters: dict[str, NDArray[Any]] = {}
-        if callable(self.choice.by):
+        if isinstance(self.choice.by, ColumnMetric):
             parameters = {
                 axis.key: np.array(axis.values)[column]
                 for axis, column in zip(spec.grid.axes, digits, strict=True)

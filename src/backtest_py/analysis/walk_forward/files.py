@@ -1,4 +1,4 @@
-"""The files of a walk-forward: ``windows.parquet``, ``trades.parquet``, metrics, manifest."""
+"""The files of a walk-forward: windows, trades, days, metrics and the manifest."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from backtest_py.backtest.daily import DailyAccount
     from backtest_py.backtest.metrics import Metrics
 
 __all__ = [
+    "DAILY",
     "KIND",
     "METRICS_FILE",
     "TIMES",
@@ -31,12 +33,14 @@ __all__ = [
     "WINDOWS",
     "WalkForwardStore",
     "contents",
+    "daily_table",
     "save",
 ]
 
 KIND: Final = "walk_forward"
 WINDOWS: Final = "windows.parquet"
 TRADES: Final = "trades.parquet"
+DAILY: Final = "daily.parquet"
 METRICS_FILE: Final = "metrics.json"
 TIMES: Final = ("train_start", "train_end", "test_start", "test_end")
 """The first columns of the windows."""
@@ -61,7 +65,9 @@ class WalkForwardStore(SweepStore):
         self.update({"status": "complete", "seconds": seconds, "files": _hashes(files)})
 
 
-def contents(rows: Mapping[str, list[Any]], trades: pa.Table, metrics: Metrics) -> dict[str, bytes]:
+def contents(
+    rows: Mapping[str, list[Any]], trades: pa.Table, daily: pa.Table, metrics: Metrics
+) -> dict[str, bytes]:
     """Return the files of a walk-forward by name, all but the manifest.
 
     Parameters
@@ -70,14 +76,25 @@ def contents(rows: Mapping[str, list[Any]], trades: pa.Table, metrics: Metrics) 
         The windows, column by column.
     trades : pyarrow.Table
         The trades of all tests.
+    daily : pyarrow.Table
+        Their account by day.
     metrics : Metrics
         Those of the trades.
     """
     return {
         WINDOWS: parquet_bytes(_windows_table(rows)),
         TRADES: parquet_bytes(trades),
+        DAILY: parquet_bytes(daily),
         METRICS_FILE: pretty_json(metrics.to_mapping()),
     }
+
+
+def daily_table(daily: DailyAccount) -> pa.Table:
+    """Return an account by day as ``daily.parquet`` holds it."""
+    import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
+
+    columns = daily._asdict()
+    return pa.table({"day": columns.pop("date"), **columns})
 
 
 def save(directory: str | Path, files: Mapping[str, bytes], asked: Mapping[str, Any]) -> Path:

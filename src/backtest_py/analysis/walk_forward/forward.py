@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from backtest_py.analysis.walk_forward.windows import reached_bar
+from backtest_py.backtest.daily import daily_account
 from backtest_py.engines.base import EngineOutput, Job
 from backtest_py.engines.layouts import TRADE_DTYPE
 from backtest_py.errors import ConfigError, EngineError
+from backtest_py.metrics.catalogue import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from backtest_py.analysis.walk_forward.choosing import Choice
     from backtest_py.analysis.walk_forward.windows import Window
+    from backtest_py.backtest.daily import DailyAccount
     from backtest_py.engines.base import Engine
     from backtest_py.sweep.spec import SweepSpec
 
@@ -68,11 +71,14 @@ class Forward:
         The trades of all tests as one account made them; it ends where it is ruined.
     metrics : ndarray of float64, shape (n_metrics,)
         Those of the account, over the days from the first test to the last.
+    daily : DailyAccount
+        The account by day.
     """
 
     tested: list[Tested]
     trades: dict[str, NDArray[Any]]
     metrics: NDArray[np.float64]
+    daily: DailyAccount
 
 
 def run_forward(
@@ -191,9 +197,9 @@ def _require_same(
             )
     elif not np.isclose(alone, score, rtol=_ROUNDING, atol=0.0):
         raise ConfigError(
-            f"choose gives combination {combo_id} {score!r} among other rows and {alone!r} on its "
-            "own; it sees a part of the grid at a time, so each row's number may depend on that "
-            "row alone"
+            f"the metric {choice.by.name} gives combination {combo_id} {score!r} among other rows "
+            f"and {alone!r} on its own; it sees a part of the grid at a time, so each row's number "
+            "may depend on that row alone"
         )
 
 
@@ -209,4 +215,7 @@ def _stitched(
     if empty.size:
         trades = {name: column[: empty[0] + 1] for name, column in trades.items()}
     span = (windows[0].test[0], windows[-1].test[1])
-    return Forward(tested, trades, _measured(spec, engine, trades, span))
+    metrics = _measured(spec, engine, trades, span)
+    n_days = int(metrics[METRICS.index("days")])
+    daily = daily_account(spec.bars, span, trades, spec.grid.contract.initial_capital, n_days)
+    return Forward(tested, trades, metrics, daily)

@@ -10,7 +10,14 @@ import numpy as np
 
 from backtest_py._io.files import read_regular
 from backtest_py._io.paths import given_path
-from backtest_py.analysis.walk_forward.files import KIND, METRICS_FILE, TIMES, TRADES, WINDOWS
+from backtest_py.analysis.walk_forward.files import (
+    DAILY,
+    KIND,
+    METRICS_FILE,
+    TIMES,
+    TRADES,
+    WINDOWS,
+)
 from backtest_py.analysis.walk_forward.result import WalkForward
 from backtest_py.backtest.metrics import Metrics
 from backtest_py.errors import ConfigError, DataError
@@ -73,12 +80,14 @@ def open_walk_forward(path: str | Path) -> WalkForward:
     with believing(directory):
         contents = {
             name: _read(directory / name, manifest["files"][name])
-            for name in (WINDOWS, TRADES, METRICS_FILE)
+            for name in (WINDOWS, TRADES, DAILY, METRICS_FILE)
         }
-        windows, trades = (pq.read_table(io.BytesIO(contents[name])) for name in (WINDOWS, TRADES))
+        windows, trades, daily = (
+            pq.read_table(io.BytesIO(contents[name])) for name in (WINDOWS, TRADES, DAILY)
+        )
         numbers = json.loads(contents[METRICS_FILE])
         metrics = Metrics(np.array([float(numbers[name]) for name in METRICS]))
-        return WalkForward(_rows(windows), trades, metrics, asked)
+        return WalkForward(_rows(windows), trades, daily, metrics, asked)
 
 
 def _read(file: Path, expected: str) -> bytes:

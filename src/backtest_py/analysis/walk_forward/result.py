@@ -11,6 +11,7 @@ import numpy as np
 
 from backtest_py.analysis.walk_forward.files import KIND, TIMES, contents, save
 from backtest_py.backtest.metrics import number_text
+from backtest_py.contract import MetricSettings
 from backtest_py.metrics.catalogue import CATALOGUE, METRICS
 from backtest_py.parameters import counted
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from backtest_py.backtest.metrics import Metrics
+    from backtest_py.overfitting.verdict import Verdict
 
 __all__ = ["WalkForward", "metric_rows"]
 
@@ -37,6 +39,8 @@ class WalkForward:
         The windows column by column, None where a flat window has no value.
     trades_arrow : pyarrow.Table
         The trades of all tests, laid out as ``trades.parquet`` of a run.
+    daily_arrow : pyarrow.Table
+        Their account by day; see :attr:`daily`.
     metrics : Metrics
         Those of the stitched trades over the days from the first test to the last. Days are
         counted as in any run: every trading day from the first test's start to the last one's end,
@@ -49,18 +53,20 @@ class WalkForward:
         self,
         rows: Mapping[str, list[Any]],
         trades: pa.Table,
+        daily: pa.Table,
         metrics: Metrics,
         provenance: Mapping[str, Any],
     ) -> None:
         self.rows = MappingProxyType(dict(rows))
         self.trades_arrow = trades
+        self.daily_arrow = daily
         self.metrics = metrics
         self.provenance = MappingProxyType(dict(provenance))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was made of."""
-        made = (dict(self.rows), self.trades_arrow, self.metrics, dict(self.provenance))
-        return WalkForward, made
+        tables = self.trades_arrow, self.daily_arrow
+        return WalkForward, (dict(self.rows), *tables, self.metrics, dict(self.provenance))
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -121,6 +127,71 @@ class WalkForward:
         times = pd.DatetimeIndex(trades["exit_time"], name="exit_time")
         balance = np.cumsum(np.append(self.initial_capital, trades["pnl"]))[1:]
         return pd.Series(balance, index=times, name="equity")
+
+    @property
+    def daily(self) -> pd.DataFrame:
+        """The account of all tests by day: ``pnl``, ``returns`` and ``equity``.
+
+        One row for each trading day from the first test to the last, as
+        :attr:`BacktestResult.daily` has them: days without a trade included, none after a ruin.
+        """
+        import pandas as pd  # noqa: PLC0415
+
+        columns = {name: self.daily_arrow[name].to_numpy() for name in ("pnl", "returns", "equity")}
+        days = self.daily_arrow["day"].to_numpy().astype("M8[ns]")
+        return pd.DataFrame(columns, index=pd.DatetimeIndex(days, name="day"))
+
+    def verdict(self, *, trials: int = 1, min_trades: int = 30) -> Verdict:
+        """Say whether the days of the tests are more than luck would show.
+
+        A walk-forward is one trial, because no combination was chosen on the days that judge it.
+        Who walks forward several times, with other windows, grids or strategies, and looks at the
+        best, has made as many trials.
+
+        Parameters
+        ----------
+        trials : int
+            How many walk-forwards were tried on these bars.
+        min_trades : int
+            With fewer trades than these a result says little.
+
+        Returns
+        -------
+        Verdict
+            ``print`` shows its text.
+
+        Raises
+        ------
+        ConfigError
+            If a number is not allowed.
+
+        Examples
+        --------
+        >>> import backtest_py as bt
+        >>> bars = bt.synthetic_bars(n_days=60)
+        >>> wf = bt.walk_forward(bars, grid={"rules.stop": [1.0, 2.0]}, train_days=20, test_days=10)
+        >>> wf.verdict().trials, wf.verdict(trials=5).dsr < wf.verdict().dsr
+        (1, True)
+        """
+        from backtest_py.overfitting import (  # noqa: PLC0415 - only a verdict needs statistics
+            BestTrial,
+            TrialSet,
+            judge,
+            return_moments,
+        )
+
+        metrics = self.metrics
+        moments = return_moments(self.daily_arrow["returns"].to_numpy())
+        best = BestTrial(
+            metrics.sharpe, metrics.days, moments.skew, moments.kurtosis, metrics.total_trades
+        )
+        settings = MetricSettings.from_mapping(self.provenance["identity"]["metrics"])
+        return judge(
+            TrialSet(trials, math.nan),
+            best,
+            periods_per_year=settings.periods_per_year,
+            min_trades=min_trades,
+        )
 
     @property
     def initial_capital(self) -> float:
@@ -187,6 +258,7 @@ class WalkForward:
             **self.provenance,
             "efficiency": _json_cell("", self.efficiency),
             "metrics": self.metrics.to_mapping(),
+            "verdict": self.verdict().to_mapping(),
             "drift": [
                 {str(key): _json_cell("", each) for key, each in row.items()} for row in drift
             ],
@@ -194,7 +266,7 @@ class WalkForward:
         }
 
     def save(self, directory: str | Path) -> Path:
-        """Write ``windows.parquet``, ``trades.parquet``, ``metrics.json`` and ``manifest.json``.
+        """Write the tables of windows, trades and days, ``metrics.json`` and ``manifest.json``.
 
         Each file is complete or absent, whatever happens; the manifest comes last and holds the
         SHA-256 of the others. :func:`backtest_py.open_walk_forward` reads them again.
@@ -216,7 +288,7 @@ class WalkForward:
         StorageError
             If it cannot be written.
         """
-        files = contents(self.rows, self.trades_arrow, self.metrics)
+        files = contents(self.rows, self.trades_arrow, self.daily_arrow, self.metrics)
         return save(directory, files, self.provenance)
 
     def __repr__(self) -> str:
@@ -233,6 +305,7 @@ class WalkForward:
             f"tested from {first} to {last}, engine {self.engine}",
             f"out of sample: {trades}, total return {profit}, sharpe {number_text(metrics.sharpe)}",
             f"efficiency {number_text(self.efficiency)}",
+            *self.verdict().significance.split("\n"),
         )
         return "\n  ".join(lines)
 
@@ -260,10 +333,6 @@ def _series(name: str, values: list[Any]) -> pd.Series[Any]:
     if all(type(each) in {int, float} for each in known):
         return pd.Series([math.nan if each is None else each for each in values], dtype=float)
     return pd.Series(values, dtype=object)
-
-
-def _json_row(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(name): _json_cell("", value) for name, value in row.items()}
 
 
 def _json_cell(name: str, value: Any) -> Any:

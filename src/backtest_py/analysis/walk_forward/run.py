@@ -126,11 +126,13 @@ def walk_forward(
     strategy, grid, rules, contract
         As :func:`backtest_py.sweep` takes them; with several markets ``contract`` may be a mapping
         as well.
-    choose : str or callable
-        The metric whose best value is chosen; or a function of columns, a mapping of metrics and
-        swept parameters (full keys) to arrays, that returns a number for each row, of which the
-        largest is chosen. It sees parts of the grid, and may judge each row by that row alone. Of
-        equals the lowest ``combo_id`` is chosen.
+    choose : str, ColumnMetric or callable
+        The metric whose best value is chosen: one of the catalogue, a
+        :class:`~backtest_py.ColumnMetric` of your own, or a function of columns, which is taken for
+        one. It sees parts of the grid, metrics and swept parameters (full keys), and may judge each
+        row by that row alone. Of equals the lowest ``combo_id`` is chosen. A
+        :class:`~backtest_py.TradeMetric` is refused: it needs a backtest of every combination in
+        every window.
     min_trades : int
         Trades that a combination must have made in the training. Ruined ones, and undefined values,
         are never chosen. Where no combination qualifies, the window stays flat.
@@ -204,7 +206,7 @@ def walk_forward(
         sweep=_some(options, _OF_SWEEP),
         lengths=_some(options, _OF_WINDOWS),
         span=options.get("range"),
-        choice=Choice(choose, min_trades, plateau),
+        choice=Choice.of(choose, min_trades, plateau),
         engine=engine,
         gate=options.get("gate", GATE_COMBOS),
     )

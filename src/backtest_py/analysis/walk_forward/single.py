@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_py.analysis.walk_forward.choosing import Best, Scores
-from backtest_py.analysis.walk_forward.files import TIMES, WalkForwardStore, contents
+from backtest_py.analysis.walk_forward.files import (
+    TIMES,
+    WalkForwardStore,
+    contents,
+    daily_table,
+)
 from backtest_py.analysis.walk_forward.forward import run_forward
 from backtest_py.analysis.walk_forward.result import WalkForward, metric_rows
 from backtest_py.analysis.walk_forward.windows import Gap, WindowSettings, plan_windows
@@ -17,7 +22,6 @@ from backtest_py.backtest.result import trades_table
 from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
 from backtest_py.errors import ConfigError, ParityError, StorageError
-from backtest_py.fingerprints import code_hash
 from backtest_py.parameters import counted
 from backtest_py.sweep.compute.evaluator import Evaluator
 from backtest_py.sweep.compute.shards import Shards
@@ -178,7 +182,9 @@ class Walk:
                     for file in done_shards(store.path, store.manifest):
                         best.add(_read(file))
                     result, warning = self._result(best, store.manifest)
-                files = contents(result.rows, result.trades_arrow, result.metrics)
+                files = contents(
+                    result.rows, result.trades_arrow, result.daily_arrow, result.metrics
+                )
                 store.finish(files, round(time.monotonic() - began, 3))
                 interrupts.check()
             except BaseException as error:
@@ -223,8 +229,6 @@ class Walk:
             "times": [[str(time) for time in window.stamps] for window in self.windows],
             "choice": self.choice.to_mapping(),
         }
-        if callable(self.choice.by):
-            manifest["identity"]["choice"]["code"] = code_hash(self.choice.by)
         return manifest
 
     def _result(self, best: Best, manifest: Mapping[str, Any]) -> tuple[WalkForward, str]:
@@ -235,7 +239,9 @@ class Walk:
         )
         asked = {name: manifest[name] for name in manifest if name not in {"kind", "status"}}
         trades = trades_table(question.spec.bars, forward.trades)
-        result = WalkForward(self._rows(forward.tested), trades, Metrics(forward.metrics), asked)
+        daily = daily_table(forward.daily)
+        metrics = Metrics(forward.metrics)
+        result = WalkForward(self._rows(forward.tested), trades, daily, metrics, asked)
         return result, self._overlap(forward.tested)
 
     def _rows(self, tested: Sequence[Tested]) -> dict[str, list[Any]]:

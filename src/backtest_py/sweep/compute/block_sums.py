@@ -36,7 +36,6 @@ __all__ = [
     "BlockSample",
     "BlockSums",
     "block_sums",
-    "daily_returns",
     "parts_of",
 ]
 
@@ -161,42 +160,6 @@ def parts_of(
     else:
         yield np.flatnonzero(taken), sums.sample.n_blocks
         yield np.flatnonzero(~taken), n_blocks
-
-
-def daily_returns(
-    pnl: NDArray[Any],
-    exit_days: NDArray[np.integer[Any]],
-    days: int,
-    initial_capital: float,
-) -> NDArray[np.float64]:
-    """Return the daily returns of a run as the contract defines them: docs/semantics.md, 5.
-
-    Parameters
-    ----------
-    pnl : ndarray of float64, shape (n_trades,)
-        Of the trades in order.
-    exit_days : ndarray of int, shape (n_trades,)
-        Day of each exit, counted from the first day of the range.
-    days : int
-        The metric ``days``.
-    initial_capital : float
-        What the account begins with.
-
-    Returns
-    -------
-    ndarray of float64, shape (days,)
-        As fractions of the account's balance before the day; 0 on a day without an exit.
-    """
-    # a later day, on which the last trade exits, follows the last day of the range at once
-    day = np.minimum(exit_days, days - 1)
-    before = np.cumsum(np.append(initial_capital, pnl))[:-1]
-    opening = np.full(days, initial_capital)
-    opening[day[::-1]] = before[::-1]  # of equal days the first trade is set last
-    # bincount adds one number after the other, in the order of the trades
-    returns = np.empty(days)
-    returns[:] = np.bincount(day, weights=pnl, minlength=days)
-    returns /= opening
-    return returns
 
 
 def block_sums(returns: NDArray[np.float64], range_days: int, n_blocks: int) -> NDArray[np.float64]:

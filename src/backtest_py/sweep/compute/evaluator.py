@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import Enum
 from os import cpu_count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from backtest_py.backtest.daily import returns_by_day
 from backtest_py.engines.base import Job, atr_for
 from backtest_py.errors import ConfigError
 from backtest_py.metrics.catalogue import METRICS
@@ -26,13 +26,12 @@ from backtest_py.sweep.compute.block_sums import (
     BlockSample,
     BlockSums,
     block_sums,
-    daily_returns,
     parts_of,
 )
 from backtest_py.sweep.compute.shards import most_rows
 from backtest_py.sweep.compute.sources import SignalSources, encode_hashes, replaced
+from backtest_py.sweep.compute.tabulate import Numbers, metrics_of_first_range
 from backtest_py.sweep.space.boxes import box_positions, distinct_rows
-from backtest_py.sweep.store.tables import coded_column, shard_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,16 +43,14 @@ if TYPE_CHECKING:
     from backtest_py.engines.base import Engine, EngineOutput, SweepPlan
     from backtest_py.rules import ExitRules
     from backtest_py.sweep.compute.shards import Shard
+    from backtest_py.sweep.compute.tabulate import Tabulate
     from backtest_py.sweep.space.combinations import BoxRows
     from backtest_py.sweep.spec import SweepSpec
-    from backtest_py.sweep.store.block_table import BlockRows
 
     Exit = tuple[ExitRules, Contract, NDArray[np.float64] | None]
     Digits = NDArray[np.integer[Any]]
-    Tabulate: TypeAlias = Callable[[SweepSpec, "Numbers", str], pa.Table]
-    """What is kept of a shard: its table, which carries the hashes of its signals."""
 
-__all__ = ["DIRECT_COMBOS", "Evaluator", "Numbers", "Path", "Tabulate", "possible_paths"]
+__all__ = ["DIRECT_COMBOS", "Evaluator", "Path", "possible_paths"]
 
 DIRECT_COMBOS: Final = 2
 """Up to so many combinations are run one by one: making a plan costs a pass over all bars."""
@@ -92,39 +89,6 @@ def possible_paths(spec: SweepSpec) -> tuple[Path, ...]:
     if spec.is_plain and n_sources == grid.size and not grid.strategy.computes_signals:
         return (Path.DIRECT,)
     return (Path.TABLES, Path.APART)
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """What was computed for the combinations of a shard.
-
-    Attributes
-    ----------
-    rows : BoxRows
-        The combinations.
-    values : ndarray of float64, shape (n_scenarios, n_ranges, n_metrics + 3*n_blocks, n)
-        As engines give them.
-    kept : BlockRows or None
-        Sums of blocks of the combinations of which a sweep keeps them.
-    """
-
-    rows: BoxRows
-    values: NDArray[np.float64]
-    kept: BlockRows | None = None
-
-    @property
-    def metrics(self) -> NDArray[np.float64]:
-        """The metrics, shape (n_scenarios, n_ranges, n_metrics, n), as in ``catalogue.METRICS``."""
-        return self.values[:, :, : len(METRICS)]
-
-    @property
-    def blocks(self) -> NDArray[np.float64]:
-        """Sums of daily returns and of their squares, and days, of the blocks of each range.
-
-        The shape is (n_scenarios, n_ranges, n_blocks, 3, n).
-        """
-        sums = self.values[:, :, len(METRICS) :]
-        return sums.reshape(*sums.shape[:2], -1, 3, sums.shape[-1])
 
 
 class _Crossing(NamedTuple):
@@ -493,7 +457,7 @@ class Evaluator:
         """Return the sums of blocks of a run, as a plan gives them, shape (3*n_blocks,)."""
         first, last = self.spec.ranges[0]
         day = self.spec.bars.day
-        returns = daily_returns(
+        returns = returns_by_day(
             found.trades["pnl"],
             day[found.trades["exit_bar"]] - day[first],
             int(found.metrics[METRICS.index("days")]),
@@ -575,19 +539,6 @@ class Evaluator:
                 f"ranges and outcomes of this sweep take at least {needed:,}; give more, or sweep "
                 "shorter data"
             )
-
-
-def metrics_of_first_range(spec: SweepSpec, found: Numbers, hashes: str) -> pa.Table:
-    """Return the table of a sweep's shard: parameters, and the metrics of the first range."""
-    combo_ids, digits, _ = found.rows
-    parameters = {
-        axis.key: coded_column(column, axis.values)
-        for axis, column in zip(spec.grid.axes, digits, strict=True)
-    }
-    metrics = found.metrics[:, 0]
-    other = (spec.other_scenario, metrics[1]) if spec.scenarios else None
-    blocks = b"" if found.kept is None else found.kept.to_bytes()
-    return shard_table(combo_ids, parameters, metrics[0], other, hashes, blocks)
 
 
 def _range_bytes(spec: SweepSpec) -> int:

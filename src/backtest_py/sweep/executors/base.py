@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from backtest_py.sweep.compute.evaluator import Tabulate
     from backtest_py.sweep.compute.shards import Shard
+    from backtest_py.sweep.compute.tabulate import Tabulate
     from backtest_py.sweep.spec import SweepSpec
 
     ShardRows: TypeAlias = pa.Table | Packed

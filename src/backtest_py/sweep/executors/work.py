@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backtest_py.engines.base import Engine
-    from backtest_py.sweep.compute.evaluator import Tabulate
     from backtest_py.sweep.compute.shards import Shard
+    from backtest_py.sweep.compute.tabulate import Tabulate
     from backtest_py.sweep.executors.interrupts import Interrupts
     from backtest_py.sweep.progress import Progress
     from backtest_py.sweep.spec import SweepSpec

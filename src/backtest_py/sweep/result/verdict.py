@@ -11,7 +11,6 @@ import numpy as np
 from backtest_py.contract import MetricSettings
 from backtest_py.errors import BacktestError, ConfigError, DataError
 from backtest_py.parameters import counted
-from backtest_py.sweep.compute.block_sums import daily_returns
 from backtest_py.sweep.store.manifest import believing
 from backtest_py.sweep.store.tables import COMBO_ID
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Examined",
-    "daily_of",
     "examine",
     "luck_line",
     "returns_of",
@@ -275,7 +273,7 @@ def returns_of(sweep: Swept, combo_ids: NDArray[np.int64]) -> NDArray[np.float64
 
     An account that is ruined has returns of 0 afterwards.
     """
-    columns = [daily_of(sweep.replay(combo_id)) for combo_id in combo_ids.tolist()]
+    columns = [sweep.replay(combo_id).daily_returns for combo_id in combo_ids.tolist()]
     table = np.zeros((max(map(len, columns)), len(columns)))
     for at, column in enumerate(columns):
         table[: len(column), at] = column
@@ -364,7 +362,7 @@ class _Rows:
                 f"combination {combo_id:,} has a Sharpe ratio of {again} when it is run again, and "
                 f"{before} in the sweep; the strategy does not give the same signals each time"
             )
-        moments = return_moments(daily_of(result))
+        moments = return_moments(result.daily_returns)
         return moments.skew, moments.kurtosis
 
     def _plateau(self) -> WinnerSurroundings | None:
@@ -378,14 +376,6 @@ class _Rows:
             order = np.argsort(ids)
             ids, sharpes = ids[order], sharpes[order]
         return GridValues(sharpes, [len(axis) for axis in grid.axes], ids).winner()
-
-
-def daily_of(result: BacktestResult) -> NDArray[np.float64]:
-    """Return the daily returns of a run, days without a trade included."""
-    job = result.job
-    exits = job.bars.day[result.columns["exit_bar"]] - job.bars.day[job.first]
-    capital = job.contract.initial_capital
-    return daily_returns(result.columns["pnl"], exits, result.metrics.days, capital)
 
 
 def _pbo(sweep: Swept, settings: MetricSettings, *, quick: bool) -> tuple[PboResult | None, str]:
