@@ -38,7 +38,7 @@ FLOW = (
     ("overfitting",),
     ("backtest.metrics", "backtest.saving"),
     ("report.figure",),
-    ("report.plot",),  # a result draws itself
+    ("report.plot", "report.html"),  # a result draws itself
     ("backtest.result",),
     ("backtest.job",),
     ("backtest.run",),

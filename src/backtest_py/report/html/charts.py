@@ -1,0 +1,233 @@
+"""Drawings of a report: account, price, columns, histograms, scatter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from backtest_py.report.html.account import fall
+from backtest_py.report.html.svg import Box, Drawing, Scale, nice_ticks, padded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from markupsafe import Markup
+    from numpy.typing import NDArray
+
+    from backtest_py.report.html.context import Context
+
+__all__ = ["Column", "account_chart", "columns_chart", "price_chart", "scatter_chart"]
+
+WIDE: Final = (1080.0, 520.0)
+NARROW: Final = (520.0, 520.0)
+HALF: Final = (520.0, 260.0)
+_ARROW_UP: Final = "m0 2l-4 7h8z"
+_ARROW_DOWN: Final = "m0 -2l-4 -7h8z"
+
+
+class Column(NamedTuple):
+    """One column of a chart: its label, its value, and what it says when pointed at."""
+
+    label: str
+    value: float
+    said: str
+    kind: str = ""
+
+
+def _thinned(n_bars: int, most: int) -> NDArray[np.int64]:
+    """Return where runs of bars begin, of which there are no more than so many."""
+    step = max(1, -(-n_bars // most))
+    return np.arange(0, n_bars, step)
+
+
+def _time_labels(context: Context, scale: Scale, most: int) -> list[tuple[float, str]]:
+    """Return labels of years, months, days or hours under the bars, none upon another."""
+    wall, say = context.wall, context.say
+    days = (wall // 86_400_000_000_000).astype("M8[D]")
+    months = days.astype("M8[M]")
+    for values, text in (
+        (days.astype("M8[Y]"), lambda at: str(days[at])[:4]),
+        (months, lambda at: f"{say.month(int(str(months[at])[5:]))} {str(days[at])[2:4]}"),
+        (days, lambda at: _day_text(context, days[at])),
+        (wall // 3_600_000_000_000, lambda at: _hour_text(int(wall[at]))),
+    ):
+        starts = np.flatnonzero(values[1:] != values[:-1]) + 1
+        if len(starts) >= 3 or values.dtype.kind == "i":
+            break
+    step = max(1, -(-len(starts) // most))
+    chosen = starts[::step].tolist() or [0]
+    return [(scale.at(at), text(at)) for at in chosen]
+
+
+def _day_text(context: Context, day: np.datetime64) -> str:
+    _, month, number = str(day).rsplit("-", 2)
+    if context.say.code == "pt-BR":
+        return f"{number}/{month}"
+    return f"{int(number)} {context.say.month(int(month))}"
+
+
+def _hour_text(wall: int) -> str:
+    minute = wall // 60_000_000_000 % 1440
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def account_chart(context: Context) -> list[Markup]:
+    """Draw the account, closed and marked to market, beside buy-and-hold, over its drawdown."""
+    return [_account(context, *size, kind) for size, kind in ((WIDE, "wide"), (NARROW, "narrow"))]
+
+
+def _account(context: Context, width: float, height: float, kind: str) -> Markup:
+    say, account = context.say, context.account
+    capital = context.result.job.contract.initial_capital
+    upper = Box(78, 12, width - 12, height * 0.66)
+    lower = Box(78, height * 0.66 + 28, width - 12, height - 26)
+    drawing = Drawing(width, height)
+    begins = _thinned(len(account.marked), 600)
+    ends = np.append(begins[1:], len(account.marked)) - 1
+    across = Scale(0, max(len(account.marked) - 1, 1), upper.left, upper.right)
+    curves = [account.held, account.marked, account.closed]
+    low = min(capital, *(float(curve.min()) for curve in curves))
+    high = max(capital, *(float(curve.max()) for curve in curves))
+    up = Scale(*padded(low, high), upper.bottom, upper.top)
+    drawing.across(upper, up, nice_ticks(up.low, up.high), lambda value: say.number(value, 0))
+    drawing.rule(upper.left, up.at(capital), upper.right, up.at(capital), "capital")
+    xs = across(ends)
+    for curve, name in zip(curves, ("held", "marked", "closed"), strict=True):
+        drawing.line(xs, up(curve[ends]), name, step=name == "closed")
+    _, percent = fall(account.marked, capital)
+    deepest = np.maximum.reduceat(percent, begins)
+    down = Scale(0, max(float(deepest.max()) * 1.08, 0.1), lower.top, lower.bottom)
+    drawing.across(
+        lower,
+        down,
+        nice_ticks(0, down.high, 3),
+        lambda value: say.percent(-value, 0 if down.high > 4 else 1),
+    )
+    drawing.area(xs, down(deepest), lower.top, "fall")
+    labels = _time_labels(context, across, int(width / 90))
+    drawing.below(upper, [(x, "") for x, _ in labels], lines=True)
+    drawing.below(lower, labels, lines=True)
+    about = say(
+        "The account of closed trades ends at {closed}, buying and holding at {held}. "
+        "The deepest fall, marked to market, is {fall}.",
+        closed=say.money(float(account.closed[-1])),
+        held=say.money(float(account.held[-1])),
+        fall=say.percent(float(percent.max())),
+    )
+    return drawing.markup(f"account-{kind}", say("Account and drawdown"), about, kind)
+
+
+def price_chart(context: Context) -> list[Markup]:
+    """Draw the price with entries and exits."""
+    sizes = (((1080.0, 420.0), "wide"), ((520.0, 380.0), "narrow"))
+    return [_price(context, *size, kind) for size, kind in sizes]
+
+
+def _price(context: Context, width: float, height: float, kind: str) -> Markup:
+    say, bars, span = context.say, context.bars, context.span
+    columns = context.result.columns
+    box = Box(78, 12, width - 12, height - 26)
+    drawing = Drawing(width, height)
+    n_bars = span.end - span.first
+    begins = _thinned(n_bars, int(width - 90))
+    ends = np.append(begins[1:], n_bars) - 1
+    part = slice(*span)
+    low = np.minimum.reduceat(bars.low[part], begins)
+    high = np.maximum.reduceat(bars.high[part], begins)
+    across = Scale(-0.5, n_bars - 0.5, box.left, box.right)
+    up = Scale(*padded(float(low.min()), float(high.max())), box.bottom, box.top)
+    ticks = nice_ticks(up.low, up.high)
+    decimals = 0 if up.high - up.low > 50 else max(say.tick_decimals, 1)
+    drawing.across(box, up, ticks, lambda value: say.number(value, decimals))
+    labels = _time_labels(context, across, int(width / 90))
+    drawing.below(box, labels, lines=True)
+    middle = across((begins + ends) / 2)
+    drawing.rules(middle, up(low), middle, up(high), "range")
+    drawing.line(middle, up(bars.close[part][ends]), "price")
+    entry = across(columns["entry_bar"] - span.first)
+    leave = across(columns["exit_bar"] - span.first)
+    at, to = up(columns["entry_price"]), up(columns["exit_price"])
+    won, long = context.pnl > 0, columns["side"] > 0
+    for chosen, mood in ((won, "win"), (~won, "loss")):
+        drawing.rules(entry[chosen], at[chosen], leave[chosen], to[chosen], f"join {mood}")
+        few = len(columns["side"]) <= 400
+        for side, shape in ((long, _ARROW_UP), (~long, _ARROW_DOWN)):
+            shown = chosen & side
+            drawing.shapes(
+                entry[shown], at[shown], shape if few else "h0", f"mark{'' if few else ' dot'} {mood}"
+            )
+    about = say(
+        "Price from {low} to {high} with {n} trades, coloured by their result.",
+        low=say.price(float(low.min())),
+        high=say.price(float(high.max())),
+        n=say.count(len(columns["side"])),
+    )
+    return drawing.markup(f"price-{kind}", say("Price and trades"), about, kind)
+
+
+def columns_chart(
+    name: str,
+    title: str,
+    about: str,
+    columns: Sequence[Column],
+    write: Callable[[float], str],
+    size: tuple[float, float] = HALF,
+) -> Markup:
+    """Draw one column for each value, upwards or downwards from zero."""
+    width, height = size
+    box = Box(74, 12, width - 8, height - 26)
+    drawing = Drawing(width, height)
+    values = [column.value for column in columns]
+    low, high = min(0.0, *values, 0.0), max(0.0, *values, 0.0)
+    room = (high - low) * 0.06 or 1.0
+    up = Scale(low - room * (low < 0), high + room, box.bottom, box.top)
+    drawing.across(box, up, nice_ticks(low, high, 4), write)
+    step = (box.right - box.left) / max(len(columns), 1)
+    every = max(1, -(-len(columns) // 12))
+    for place, column in enumerate(columns):
+        x = box.left + step * place
+        kind = column.kind or ("bar win" if column.value >= 0 else "bar loss")
+        zero, tip = up.at(0.0), up.at(column.value)
+        thick = min(step * 0.72, 46.0)
+        drawing.bar(x + (step - thick) / 2, zero, thick, tip - zero, kind, column.said)
+        if place % every == 0:
+            drawing.words(x + step / 2, box.bottom + 16, column.label, "tick", "middle")
+    drawing.rule(box.left, up.at(0.0), box.right, up.at(0.0), "zero")
+    return drawing.markup(name, title, about)
+
+
+class Axis(NamedTuple):
+    """Values of one axis, what it is called, and how its numbers are written."""
+
+    values: NDArray[np.float64]
+    title: str
+    write: Callable[[float], str]
+
+
+def scatter_chart(
+    name: str, title: str, about: str, across: Axis, up: Axis, won: NDArray[np.bool_]
+) -> Markup:
+    """Draw a dot for each trade."""
+    width, height = 520.0, 330.0
+    box = Box(74, 12, width - 10, height - 46)
+    drawing = Drawing(width, height)
+    xs, ys = across.values, up.values
+    x_scale = Scale(*padded(_low(xs), _high(xs)), box.left, box.right)
+    y_scale = Scale(*padded(_low(ys), _high(ys)), box.bottom, box.top)
+    drawing.across(box, y_scale, nice_ticks(y_scale.low, y_scale.high), up.write)
+    labels = [(x_scale.at(v), across.write(v)) for v in nice_ticks(x_scale.low, x_scale.high)]
+    drawing.below(box, labels, lines=True)
+    size = "" if len(xs) <= 600 else " small"
+    for chosen, mood in ((~won, "loss"), (won, "win")):
+        drawing.dots(x_scale(xs[chosen]), y_scale(ys[chosen]), f"points {mood}{size}")
+    drawing.words((box.left + box.right) / 2, height - 8, across.title, "axis", "middle")
+    return drawing.markup(name, title, about)
+
+
+def _low(values: NDArray[np.float64]) -> float:
+    return float(min(values.min(initial=0.0), 0.0))
+
+
+def _high(values: NDArray[np.float64]) -> float:
+    return float(max(values.max(initial=0.0), 0.0))
