@@ -144,6 +144,8 @@ class Section:
     ----------
     name : str
         Its anchor.
+    short : str
+        What the table of contents calls it.
     title, about : str
         Heading, and what there is to know about it.
     blocks : sequence of Block
@@ -151,6 +153,7 @@ class Section:
     """
 
     name: str
+    short: str
     title: str
     about: str = ""
     blocks: Sequence[Any] = ()

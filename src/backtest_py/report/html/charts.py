@@ -22,6 +22,8 @@ __all__ = ["Column", "account_chart", "columns_chart", "price_chart", "scatter_c
 WIDE: Final = (1080.0, 520.0)
 NARROW: Final = (520.0, 520.0)
 HALF: Final = (520.0, 260.0)
+ROOM: Final = 4
+"""Width that a mark needs, so that the price is seen between the trades."""
 _ARROW_UP: Final = "m0 2l-4 7h8z"
 _ARROW_DOWN: Final = "m0 -2l-4 -7h8z"
 
@@ -86,6 +88,9 @@ def _account(context: Context, width: float, height: float, kind: str) -> Markup
     begins = _thinned(len(account.marked), 600)
     ends = np.append(begins[1:], len(account.marked)) - 1
     across = Scale(0, max(len(account.marked) - 1, 1), upper.left, upper.right)
+    labels = _time_labels(context, across, int(width / 90))
+    drawing.below(upper, [(x, "") for x, _ in labels], lines=True)
+    drawing.below(lower, labels, lines=True)
     curves = [account.held, account.marked, account.closed]
     low = min(capital, *(float(curve.min()) for curve in curves))
     high = max(capital, *(float(curve.max()) for curve in curves))
@@ -105,9 +110,6 @@ def _account(context: Context, width: float, height: float, kind: str) -> Markup
         lambda value: say.percent(-value, 0 if down.high > 4 else 1),
     )
     drawing.area(xs, down(deepest), lower.top, "fall")
-    labels = _time_labels(context, across, int(width / 90))
-    drawing.below(upper, [(x, "") for x, _ in labels], lines=True)
-    drawing.below(lower, labels, lines=True)
     about = say(
         "The account of closed trades ends at {closed}, buying and holding at {held}. "
         "The deepest fall, marked to market, is {fall}.",
@@ -145,18 +147,7 @@ def _price(context: Context, width: float, height: float, kind: str) -> Markup:
     middle = across((begins + ends) / 2)
     drawing.rules(middle, up(low), middle, up(high), "range")
     drawing.line(middle, up(bars.close[part][ends]), "price")
-    entry = across(columns["entry_bar"] - span.first)
-    leave = across(columns["exit_bar"] - span.first)
-    at, to = up(columns["entry_price"]), up(columns["exit_price"])
-    won, long = context.pnl > 0, columns["side"] > 0
-    for chosen, mood in ((won, "win"), (~won, "loss")):
-        drawing.rules(entry[chosen], at[chosen], leave[chosen], to[chosen], f"join {mood}")
-        few = len(columns["side"]) <= 400
-        for side, shape in ((long, _ARROW_UP), (~long, _ARROW_DOWN)):
-            shown = chosen & side
-            drawing.shapes(
-                entry[shown], at[shown], shape if few else "h0", f"mark{'' if few else ' dot'} {mood}"
-            )
+    _draw_trades(context, drawing, box, across, up)
     about = say(
         "Price from {low} to {high} with {n} trades, coloured by their result.",
         low=say.price(float(low.min())),
@@ -166,33 +157,60 @@ def _price(context: Context, width: float, height: float, kind: str) -> Markup:
     return drawing.markup(f"price-{kind}", say("Price and trades"), about, kind)
 
 
+def _draw_trades(
+    context: Context, drawing: Drawing, box: Box, across: Scale, up: Scale
+) -> None:
+    """Mark entries and join them to exits; too many would hide the price, and stand below it."""
+    columns, won = context.result.columns, context.pnl > 0
+    entry = across(columns["entry_bar"] - context.span.first)
+    leave = across(columns["exit_bar"] - context.span.first)
+    at, to = up(columns["entry_price"]), up(columns["exit_price"])
+    dense = len(entry) * ROOM > box.right - box.left
+    long = columns["side"] > 0
+    for chosen, mood, foot in ((won, "win", 11), (~won, "loss", 0)):
+        if dense:
+            places = np.unique(np.round(entry[chosen]))
+            bottom = np.full(len(places), box.bottom - foot)
+            drawing.rules(places, bottom, places, bottom - 8, f"rug {mood}")
+            continue
+        drawing.rules(entry[chosen], at[chosen], leave[chosen], to[chosen], f"join {mood}")
+        for side, shape in ((long, _ARROW_UP), (~long, _ARROW_DOWN)):
+            shown = chosen & side
+            drawing.shapes(entry[shown], at[shown], shape, f"mark {mood}")
+
+
 def columns_chart(
     name: str,
     title: str,
     about: str,
     columns: Sequence[Column],
     write: Callable[[float], str],
-    size: tuple[float, float] = HALF,
+    *,
+    edges: bool = False,
 ) -> Markup:
-    """Draw one column for each value, upwards or downwards from zero."""
-    width, height = size
+    """Draw one column for each value, upwards or downwards from zero.
+
+    With ``edges`` a label belongs to the left edge of its column.
+    """
+    width, height = HALF
     box = Box(74, 12, width - 8, height - 26)
     drawing = Drawing(width, height)
     values = [column.value for column in columns]
     low, high = min(0.0, *values, 0.0), max(0.0, *values, 0.0)
     room = (high - low) * 0.06 or 1.0
     up = Scale(low - room * (low < 0), high + room, box.bottom, box.top)
-    drawing.across(box, up, nice_ticks(low, high, 4), write)
+    drawing.across(box, up, nice_ticks(low, high, 6), write)
     step = (box.right - box.left) / max(len(columns), 1)
-    every = max(1, -(-len(columns) // 12))
+    every = max(1, -(-len(columns) // (9 if edges else 12)))
     for place, column in enumerate(columns):
         x = box.left + step * place
-        kind = column.kind or ("bar win" if column.value >= 0 else "bar loss")
+        kind = column.kind or ("win" if column.value >= 0 else "loss")
         zero, tip = up.at(0.0), up.at(column.value)
-        thick = min(step * 0.72, 46.0)
+        thick = step * 0.9 if edges else min(step * 0.72, 46.0)
         drawing.bar(x + (step - thick) / 2, zero, thick, tip - zero, kind, column.said)
         if place % every == 0:
-            drawing.words(x + step / 2, box.bottom + 16, column.label, "tick", "middle")
+            middle = x if edges else x + step / 2
+            drawing.words(middle, box.bottom + 16, column.label, "tick", "middle")
     drawing.rule(box.left, up.at(0.0), box.right, up.at(0.0), "zero")
     return drawing.markup(name, title, about)
 

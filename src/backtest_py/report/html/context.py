@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from backtest_py.backtest.metrics import Metrics
     from backtest_py.bars import Bars
-    from backtest_py.report.html.account import Benchmark, Costs, Reportable
+    from backtest_py.report.html.account import Benchmark, Costs, Drawdown, Reportable
     from backtest_py.report.html.language import Language
 
 __all__ = ["Context"]
@@ -127,6 +127,13 @@ class Context:
         if nanoseconds < 2 * DAY:
             return self.say("{n} h", n=self.say.number(nanoseconds / HOUR, 1))
         return self.say("{n} days", n=self.say.number(nanoseconds / DAY, 1))
+
+    def days_under(self, drawdown: Drawdown) -> int:
+        """Return the calendar days from a drawdown's peak until it was reached again, or the end."""
+        bars, first = self.bars, self.span.first
+        end = self.span.end - 1 if drawdown.recovered < 0 else first + drawdown.recovered
+        dates = bars.session_dates[bars.day[[first + drawdown.peak, end]]]
+        return int((dates[1] - dates[0]).astype(int))
 
     def mood(self, value: float) -> str:
         """Return whether a number is good or bad news."""

@@ -81,6 +81,10 @@ class Language:
             text = self.texts[text]
         return text.format(**values) if values else text
 
+    def plural(self, one: str, many: str, n: int, /, **values: object) -> str:
+        """Return the text for one, or for any other number of things, which is ``n`` in it."""
+        return self(one if n == 1 else many, n=self.count(n), **values)
+
     def number(self, value: float, decimals: int = 2) -> str:
         """Return a number with thousands separators; nan is n/a."""
         if math.isnan(value):

@@ -7,6 +7,7 @@ name, however it is written, stays a text.
 from __future__ import annotations
 
 import base64
+import re
 from functools import cache
 from hashlib import sha256
 from importlib import resources
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 CHARTS = "lightweight-charts.standalone.production.js"
+_SIGN = re.compile(r"(?<!\S)-(?=\D)")
+"""A minus before the symbol of a currency, after which a line must not end."""
 _POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
@@ -93,4 +96,5 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["unbroken"] = lambda text: _SIGN.sub("-\N{WORD JOINER}", text)
     return environment.from_string(_asset("page.html.j2"))

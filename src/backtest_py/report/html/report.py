@@ -208,5 +208,14 @@ def _texts(say: Language) -> dict[str, str]:
         "show": say("Show"),
         "more": say("More"),
         "page": say("{from} to {to} of {all}"),
+        "stop_line": say("stop"),
+        "target_line": say("target"),
+        "with": say("trade with a profit"),
+        "without": say("trade without profit"),
+        "nan": say("n/a"),
+        "how": say(
+            "Zoom with the wheel or + and -, move by dragging or with the arrow keys. Where trades "
+            "stand too close, marks at the foot of the price say when they were."
+        ),
         "chart": say("Chart of price, account and drawdown; arrow keys move it, + and - zoom."),
     }

@@ -161,7 +161,8 @@ class Drawing:
         for x, text in labels:
             if lines:
                 self.rule(x, box.top, x, box.bottom, "grid")
-            self.words(x, box.bottom + 16, text, "tick", "middle")
+            if text:
+                self.words(x, box.bottom + 16, text, "tick", "middle")
 
     def markup(self, name: str, title: str, about: str, kind: str = "") -> Markup:
         """Return the drawing; ``name`` is its own among all of the page."""

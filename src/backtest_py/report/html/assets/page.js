@@ -58,7 +58,7 @@
   const formats = new Map();
 
   function number(value, decimals) {
-    if (Number.isNaN(value)) return "n/a";
+    if (Number.isNaN(value)) return texts.nan;
     if (!formats.has(decimals)) {
       const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
       formats.set(decimals, new Intl.NumberFormat(page.lang, digits));
@@ -189,6 +189,9 @@
       const scale = this.chart.timeScale();
       const spacing = scale.options().barSpacing;
       const close = spacing >= 2.5;
+      // where trades are closer to each other than their marks are wide, they hide the price, and
+      // stand at the foot of it
+      const dense = (end - begin) * 8 > scale.width();
       target.useBitmapCoordinateSpace(({ context, horizontalPixelRatio: rx, verticalPixelRatio: ry }) => {
         const x = (bar) => scale.logicalToCoordinate(bar) * rx;
         const y = (value) => this.series.priceToCoordinate(value) * ry;
@@ -197,8 +200,15 @@
         const shapes = { win: new Path2D(), loss: new Path2D() };
         const [stops, targets] = [new Path2D(), new Path2D()];
         const half = spacing * 0.5 * rx;
+        const foot = context.canvas.height;
         for (let i = begin; i < end; i += 1) {
           const mood = t.pnl[i] > 0 ? "win" : "loss";
+          if (dense) {
+            const at = x(t.entry_bar[i]);
+            joins[mood].moveTo(at, foot - (mood === "win" ? 14 : 0) * ry);
+            joins[mood].lineTo(at, foot - (mood === "win" ? 22 : 8) * ry);
+            continue;
+          }
           const [x1, x2] = [x(t.entry_bar[i]), x(t.exit_bar[i])];
           const [y1, y2] = [y(t.entry_price[i]), y(t.exit_price[i])];
           joins[mood].moveTo(x1, y1);
@@ -378,6 +388,24 @@
     return { bar: element("div", { className: "bar-of-tools" }, button(texts.all, all), previous, next, where, reading), show, all };
   }
 
+  // What the colours and lines of the chart mean, and how it is moved.
+  function legend() {
+    const items = {
+      "key-win": texts.with,
+      "key-loss": texts.without,
+      "key-stop": texts.stop_line,
+      "key-target": texts.target_line,
+      "key-closed": texts.closed,
+      "key-marked": texts.marked,
+      "key-fall": texts.drawdown,
+    };
+    const rows = Object.entries(items).map(([className, text]) => element("li", {}, element("i", { className }), text));
+    return [
+      element("ul", { className: "legend" }, ...rows),
+      element("p", { className: "note", textContent: texts.how }),
+    ];
+  }
+
   function keys(holder, chart) {
     holder.tabIndex = 0;
     holder.setAttribute("role", "application");
@@ -514,6 +542,7 @@
     const made = chartOf(canvas, bars, trades, account);
     const { bar, show, all } = tools(made, bars, trades, account);
     holder.prepend(bar);
+    holder.append(...legend());
     keys(canvas, made.chart);
     all();
     const showing = (trade) => {

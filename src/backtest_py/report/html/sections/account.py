@@ -34,9 +34,12 @@ def price(context: Context) -> Section:
             "key-win": say("trade with a profit"),
             "key-loss": say("trade without profit"),
         },
-        note=say("Triangles point up for long entries and down for short ones."),
+        note=say(
+            "Triangles point up for long entries and down for short ones; where there are too many "
+            "trades, marks at the foot of the price say when they were."
+        ),
     )
-    return Section("price", say("Price and trades"), "", [chart])
+    return Section("price", say("Price"), say("Price and trades"), "", [chart])
 
 
 def account(context: Context) -> Section:
@@ -54,6 +57,7 @@ def account(context: Context) -> Section:
     )
     return Section(
         "account",
+        say("Account"),
         say("Account and drawdown"),
         say("Marked to market: at the close of every bar, an open position counts at its price."),
         [chart, _drawdown_table(context)],
@@ -63,11 +67,8 @@ def account(context: Context) -> Section:
 def _drawdown_table(context: Context) -> Table:
     say, found = context.say, context.account
     falls = drawdowns(found.marked, context.result.job.contract.initial_capital)[:SHOWN]
-    dates = context.bars.session_dates[context.bars.day[found.span.first : found.span.end]]
     rows = []
     for each in falls:
-        end = each.recovered if each.recovered >= 0 else len(dates) - 1
-        length = int((dates[end] - dates[each.peak]).astype(int))
         rows.append(
             [
                 Cell(say.money(-each.money), "loss"),
@@ -75,7 +76,7 @@ def _drawdown_table(context: Context) -> Table:
                 context.date_of(each.peak),
                 context.date_of(each.trough),
                 context.date_of(each.recovered) if each.recovered >= 0 else say("not yet"),
-                say("{n} days", n=say.count(length)),
+                say.plural("{n} day", "{n} days", context.days_under(each)),
             ]
         )
     header = ("Depth", "Percent", "Peak", "Lowest", "Recovered", "Length")
@@ -126,7 +127,7 @@ def months(context: Context) -> Section:
     about = say("Net result of the trades that ended in each month.")
     if unit:
         about = say("Net result of the trades that ended in each month, in {unit}.", unit=unit)
-    return Section("months", say("Months and years"), about, [table])
+    return Section("months", say("Months"), say("Months and years"), about, [table])
 
 
 def against(context: Context) -> Section:
@@ -157,7 +158,7 @@ def against(context: Context) -> Section:
             "with the same costs; its drawdown and Sharpe are marked to market."
         ),
     )
-    return Section("against", say("Measured against"), "", [table, _ambiguity(context)])
+    return Section("against", say("Against"), say("Measured against"), "", [table, _ambiguity(context)])
 
 
 def _row(context: Context, name: str, metrics: Metrics) -> list[Cell | str]:
@@ -180,11 +181,14 @@ def _ambiguity(context: Context) -> Note:
         return Note(text=text, wide=True)
     low, high = interval(context)
     return Note(
-        text=say(
+        text=say.plural(
+            "One trade ended in a bar that reached both stop and target, and the bar does not say "
+            "which came first. Settled for the stop, the run comes to {stop}, for the target to "
+            "{target}: an interval of {width}.",
             "{n} trades ended in a bar that reached both stop and target, and the bar does not say "
-            "which came first. With every such bar settled for the stop the run comes to {stop}, "
-            "for the target to {target}: an interval of {width}.",
-            n=say.count(count),
+            "which came first. All settled for the stop, the run comes to {stop}, all for the "
+            "target to {target}: an interval of {width}.",
+            count,
             stop=say.money(context.scenarios["stop_first"].total_return),
             target=say.money(context.scenarios["target_first"].total_return),
             width=say.money(high - low),

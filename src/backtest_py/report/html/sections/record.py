@@ -30,7 +30,7 @@ def metrics(context: Context) -> Section:
                 text = say.metric(float(value), info.unit)
                 rows.append([say(info.title), Cell(text, metric=name, value=repr(value))])
         blocks.append(Table(title=say(section), header=(), rows=rows, look="pairs"))
-    return Section("metrics", say("All metrics"), "", blocks)
+    return Section("metrics", say("Metrics"), say("All metrics"), "", blocks)
 
 
 def settings(context: Context) -> Section:
@@ -51,6 +51,7 @@ def settings(context: Context) -> Section:
     return Section(
         "settings",
         say("Settings"),
+        say("Settings"),
         say("Names and values as the configuration file has them."),
         blocks,
     )
@@ -66,7 +67,7 @@ def _value(context: Context, value: object) -> str:
     if isinstance(value, float):
         text = f"{value:.10g}"
         return text.replace(".", ",") if context.say.code == "pt-BR" else text
-    return '""' if value == "" else str(value)
+    return str(value) or "–"
 
 
 def data(context: Context) -> Section:
@@ -79,7 +80,7 @@ def data(context: Context) -> Section:
     report = context.bars.report
     notes = [Note(text=text, wide=True, level="warning") for text in report.warnings]
     notes += [Note(text=text, wide=True) for text in report.notes]
-    return Section("data", say("Bars and provenance"), "", [*blocks, *notes])
+    return Section("data", say("Bars"), say("Bars and provenance"), "", [*blocks, *notes])
 
 
 def _bars(context: Context) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ def summary(context: Context) -> Section:
     return Section(
         "summary",
         say("Summary"),
+        say("Summary"),
         _sentence(context),
         [Cards(cards=_cards(context), wide=True), *notes],
     )
@@ -36,12 +37,18 @@ def _sentence(context: Context) -> str:
     say, metrics, held = context.say, context.metrics, context.held
     if not metrics.total_trades:
         return say("No trade was made.")
-    verb = "{n} trades earned {money} ({percent} of the capital) after costs."
+    verbs = (
+        "One trade earned {money} ({percent} of the capital) after costs.",
+        "{n} trades earned {money} ({percent} of the capital) after costs.",
+    )
     if metrics.total_return < 0:
-        verb = "{n} trades lost {money} ({percent} of the capital) after costs."
-    text = say(
-        verb,
-        n=say.count(metrics.total_trades),
+        verbs = (
+            "One trade lost {money} ({percent} of the capital) after costs.",
+            "{n} trades lost {money} ({percent} of the capital) after costs.",
+        )
+    text = say.plural(
+        *verbs,
+        metrics.total_trades,
         money=say.money(abs(metrics.total_return)),
         percent=say.percent(abs(metrics.total_return_pct)),
     )
@@ -127,13 +134,11 @@ def _longest(context: Context) -> tuple[str, Cell, str]:
     found = drawdowns(account.marked, context.result.job.contract.initial_capital)
     if not found:
         return say("Longest drawdown"), Cell(say("none")), say("marked to market")
-    day = context.bars.day[account.span.first : account.span.end]
-    last = len(account.marked) - 1
-    days = [int(day[last if d.recovered < 0 else d.recovered] - day[d.peak]) for d in found]
+    days = [context.days_under(each) for each in found]
     deepest = max(found, key=lambda each: each.percent)
     return (
         say("Longest drawdown"),
-        Cell(say("{n} days", n=say.count(max(days)))),
+        Cell(say.plural("{n} day", "{n} days", max(days))),
         say("deepest {percent}, marked to market", percent=say.percent(deepest.percent)),
     )
 
@@ -166,9 +171,10 @@ def warnings_of(context: Context) -> list[str]:
     nights = int(np.count_nonzero(day[columns["exit_bar"]] != day[columns["entry_bar"]]))
     if nights and not context.bars.trades_weekends:
         found.append(
-            say(
+            say.plural(
+                "One trade was held overnight. Set a close time if that is not meant.",
                 "{n} trades were held overnight. Set a close time if that is not meant.",
-                n=say.count(nights),
+                nights,
             )
         )
     return found

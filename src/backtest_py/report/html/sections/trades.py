@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from backtest_py.metrics.catalogue import CATALOGUE
 from backtest_py.report.html.blocks import Cell, Chart, Note, Section, Table
 from backtest_py.report.html.charts import Axis, Column, columns_chart, scatter_chart
 from backtest_py.report.html.context import DAY, HOUR
@@ -13,7 +14,7 @@ from backtest_py.report.html.svg import nice_ticks
 from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -21,15 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["costs", "excursions", "exits", "lists", "streaks", "times"]
 
-REASONS: Final = {
-    Reason.stop_loss: "Stop loss",
-    Reason.trailing_stop: "Trailing stop",
-    Reason.take_profit: "Take profit",
-    Reason.session_close: "Close time",
-    Reason.session_end: "End of the session",
-    Reason.max_bars: "Bars at most",
-    Reason.end_of_data: "End of the data",
-}
+REASONS: Final = {reason: CATALOGUE[f"exits_{reason.name}"].title for reason in Reason}
 LISTED: Final = 5
 """Best and worst trades that are listed."""
 
@@ -55,7 +48,7 @@ def times(context: Context) -> Section:
     about = say("Net result by the hour and weekday of the entry.")
     if zone:
         about = say("Net result by the hour and weekday of the entry, {zone} time.", zone=zone)
-    return Section("times", say("Hours and weekdays"), about, blocks)
+    return Section("times", say("Hours"), say("Hours and weekdays"), about, blocks)
 
 
 def _grouped(
@@ -68,8 +61,12 @@ def _grouped(
     for code, label, full in groups:
         pnl = context.pnl[codes == code]
         total = float(pnl.sum()) if len(pnl) else 0.0
-        said = say(
-            "{group}: {money} in {n} trades", group=full, money=say.money(total), n=len(pnl)
+        said = say.plural(
+            "{group}: {money} in one trade",
+            "{group}: {money} in {n} trades",
+            len(pnl),
+            group=full,
+            money=say.money(total),
         )
         columns.append(Column(label, total, said))
         rows.append(_group_row(context, full, pnl))
@@ -123,14 +120,19 @@ def exits(context: Context) -> Section:
             )
         )
         blocks.append(_holding(context))
-    return Section("exits", say("How trades ended"), "", blocks)
+    return Section("exits", say("Exits"), say("How trades ended"), "", blocks)
 
 
 def _histogram(
-    context: Context, name: str, title: str, values: NDArray[np.float64], write: object
+    context: Context,
+    name: str,
+    title: str,
+    values: NDArray[np.float64],
+    write: Callable[[float], str],
+    *,
+    plain: bool = False,
 ) -> Chart:
     """Return how often values fall into each of some equal ranges."""
-    assert callable(write)
     say = context.say
     low, high = np.percentile(values, [0.5, 99.5]).tolist()
     ticks = nice_ticks(min(low, 0.0), max(high, 0.0), 20)
@@ -145,14 +147,20 @@ def _histogram(
     columns = []
     for place, count in enumerate(counts.tolist()):
         begin, end = float(edges[place]), float(edges[place + 1])
-        said = say("{low} to {high}: {n} trades", low=write(begin), high=write(end), n=count)
-        kind = "bar loss" if end <= 0 else "bar win"
+        said = say.plural(
+            "{low} to {high}: one trade",
+            "{low} to {high}: {n} trades",
+            count,
+            low=write(begin),
+            high=write(end),
+        )
+        kind = "plain" if plain else "loss" if end <= 0 else "win"
         columns.append(Column(write(begin), float(count), said, kind))
     note = ""
     if values.min() < edges[0] or values.max() > edges[-1]:
         note = say("The outermost columns also count what lies beyond them.")
     about = "; ".join(column.said for column in columns if column.value)
-    drawing = columns_chart(name, title, about, columns, lambda value: say.number(value, 0))
+    drawing = columns_chart(name, title, about, columns, lambda value: say.number(value, 0), edges=True)
     return Chart(title=title, drawings=[drawing], note=note)
 
 
@@ -171,7 +179,7 @@ def _holding(context: Context) -> Chart:
         "minutes": say("Holding time, minutes"),
     }
     values = held / unit
-    chart = _histogram(context, "holding", titles[name], values, lambda v: say.number(v, _few(v)))
+    chart = _histogram(context, "holding", titles[name], values, lambda v: say.number(v, _few(v)), plain=True)
     median = context.duration(float(np.median(held)))
     note = say(
         "Half of the trades lasted no longer than {median}; the longest {longest}.",
@@ -190,7 +198,7 @@ def excursions(context: Context) -> Section:
     say, columns, pnl = context.say, context.result.columns, context.pnl
     value = context.result.job.contract.point_value * context.result.job.contract.quantity
     if not len(pnl):
-        return Section("excursions", say("Excursions"), say("No trade was made."))
+        return Section("excursions", say("Excursions"), say("Excursions"), say("No trade was made."))
     blocks = []
     for name, title, axis in (
         ("mae", say("Result against adverse excursion"), say("furthest against the position")),
@@ -213,6 +221,7 @@ def excursions(context: Context) -> Section:
         blocks.append(Chart(title=title, drawings=[drawing]))
     return Section(
         "excursions",
+        say("Excursions"),
         say("Excursions"),
         say(
             "MAE is the furthest that the price went against a trade while it was open, MFE the "
@@ -266,26 +275,12 @@ def streaks(context: Context) -> Section:
     """Return how wins and losses follow each other."""
     say, metrics = context.say, context.metrics
     runs = runs_of(context.pnl)
-    won = np.bincount([length for sign, length, *_ in runs if sign > 0] or [0])
-    lost = np.bincount([length for sign, length, *_ in runs if sign < 0] or [0])
-    most = max(int(won[1:].max(initial=0)), int(lost[1:].max(initial=0)), 1)
-    rows: list[list[Cell | str]] = []
-    for length in range(1, max(len(won), len(lost))):
-        counts = [int(each[length]) if length < len(each) else 0 for each in (won, lost)]
-        rows.append(
-            [
-                say.count(length),
-                Cell(say.count(counts[0]), "win", share=counts[0] / most),
-                Cell(say.count(counts[1]), "loss", share=counts[1] / most),
-            ]
-        )
-    header = [say("In a row"), say("Runs of wins"), say("Runs of losses")]
-    worst = min((run for run in runs if run[0] < 0), key=lambda run: run[2], default=None)
     text = say(
         "Longest runs: {wins} wins and {losses} losses.",
         wins=say.count(metrics.max_consecutive_wins),
         losses=say.count(metrics.max_consecutive_losses),
     )
+    worst = min((run for run in runs if run[0] < 0), key=lambda run: run[2], default=None)
     if worst is not None:
         begin = context.time_of(int(context.result.columns["entry_bar"][worst[3]]))
         text += " " + say(
@@ -293,12 +288,36 @@ def streaks(context: Context) -> Section:
             money=say.money(worst[2]),
             date=begin,
         )
-    return Section(
-        "streaks",
-        say("Streaks"),
-        "",
-        [Table(header=header, rows=rows, look="bars"), Note(text=f"{text} {_chance(context, runs)}")],
-    )
+    blocks = []
+    for sign, name, title in (
+        (1, "wins", say("Runs of wins, by length")),
+        (-1, "losses", say("Runs of losses, by length")),
+    ):
+        counts = np.bincount([length for found, length, *_ in runs if found == sign] or [0])
+        blocks.append(_runs_chart(context, name, title, counts.tolist(), sign))
+    about = f"{text} {_chance(context, runs)}".strip()
+    return Section("streaks", say("Streaks"), say("Streaks"), about, blocks)
+
+
+def _runs_chart(
+    context: Context, name: str, title: str, counts: Sequence[int], sign: int
+) -> Chart:
+    say = context.say
+    columns = [
+        Column(
+            say.count(length),
+            float(count),
+            say("{length} in a row: {n} times", length=length, n=say.count(count)),
+            "win" if sign > 0 else "loss",
+        )
+        for length, count in enumerate(counts)
+        if length
+    ]
+    about = "; ".join(column.said for column in columns)
+    drawing = columns_chart(f"runs-{name}", title, about, columns, lambda v: say.number(v, 0))
+    rows = [[column.label, say.count(column.value)] for column in columns]
+    table = Table(header=[say("In a row"), say("Times")], rows=rows)
+    return Chart(title=title, drawings=[drawing], table=table)
 
 
 def _chance(context: Context, runs: Sequence[tuple[int, int, float, int]]) -> str:
@@ -358,7 +377,7 @@ def costs(context: Context) -> Section:
         look="bars",
         note=note if metrics.gross_profit > 0 else "",
     )
-    return Section("costs", say("Costs"), "", [table])
+    return Section("costs", say("Costs"), say("Costs"), "", [table])
 
 
 def lists(context: Context) -> Section:
@@ -372,7 +391,7 @@ def lists(context: Context) -> Section:
             _trade_table(context, say("Best trades"), best.tolist()),
             _trade_table(context, say("Worst trades"), worst.tolist()),
         ]
-    return Section("trades", say("Trades"), "", blocks)
+    return Section("trades", say("Trades"), say("Trades"), "", blocks)
 
 
 def _trade_table(context: Context, title: str, chosen: Sequence[int]) -> Table:
