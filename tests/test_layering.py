@@ -36,11 +36,10 @@ FLOW = (
     ("provenance", "parity"),
     ("metrics",),
     ("overfitting",),
-    ("backtest.metrics", "backtest.saving"),
+    ("backtest.metrics", "backtest.saving", "backtest.job"),
     ("report.figure",),
     ("report.plot", "report.html"),  # a result draws itself
     ("backtest.result",),
-    ("backtest.job",),
     ("backtest.run",),
     ("backtest.chunked",),
     ("backtest",),

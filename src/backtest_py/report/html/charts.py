@@ -24,6 +24,8 @@ NARROW: Final = (520.0, 520.0)
 HALF: Final = (520.0, 260.0)
 ROOM: Final = 4
 """Width that a mark needs, so that the price is seen between the trades."""
+FOOT: Final = 24
+"""Height of the marks under a price that trades would hide."""
 _ARROW_UP: Final = "m0 2l-4 7h8z"
 _ARROW_DOWN: Final = "m0 -2l-4 -7h8z"
 
@@ -95,7 +97,7 @@ def _account(context: Context, width: float, height: float, kind: str) -> Markup
     low = min(capital, *(float(curve.min()) for curve in curves))
     high = max(capital, *(float(curve.max()) for curve in curves))
     up = Scale(*padded(low, high), upper.bottom, upper.top)
-    drawing.across(upper, up, nice_ticks(up.low, up.high), lambda value: say.number(value, 0))
+    drawing.across(upper, up, nice_ticks(up.low, up.high, 7), lambda value: say.number(value, 0))
     drawing.rule(upper.left, up.at(capital), upper.right, up.at(capital), "capital")
     xs = across(ends)
     for curve, name in zip(curves, ("held", "marked", "closed"), strict=True):
@@ -138,7 +140,9 @@ def _price(context: Context, width: float, height: float, kind: str) -> Markup:
     low = np.minimum.reduceat(bars.low[part], begins)
     high = np.maximum.reduceat(bars.high[part], begins)
     across = Scale(-0.5, n_bars - 0.5, box.left, box.right)
-    up = Scale(*padded(float(low.min()), float(high.max())), box.bottom, box.top)
+    dense = len(columns["side"]) * ROOM > box.right - box.left
+    floor = box.bottom - (FOOT if dense else 0)
+    up = Scale(*padded(float(low.min()), float(high.max())), floor, box.top)
     ticks = nice_ticks(up.low, up.high)
     decimals = 0 if up.high - up.low > 50 else max(say.tick_decimals, 1)
     drawing.across(box, up, ticks, lambda value: say.number(value, decimals))
@@ -147,7 +151,10 @@ def _price(context: Context, width: float, height: float, kind: str) -> Markup:
     middle = across((begins + ends) / 2)
     drawing.rules(middle, up(low), middle, up(high), "range")
     drawing.line(middle, up(bars.close[part][ends]), "price")
-    _draw_trades(context, drawing, box, across, up)
+    if dense:
+        _draw_foot(context, drawing, box, across)
+    else:
+        _draw_trades(context, drawing, across, up)
     about = say(
         "Price from {low} to {high} with {n} trades, coloured by their result.",
         low=say.price(float(low.min())),
@@ -157,26 +164,27 @@ def _price(context: Context, width: float, height: float, kind: str) -> Markup:
     return drawing.markup(f"price-{kind}", say("Price and trades"), about, kind)
 
 
-def _draw_trades(
-    context: Context, drawing: Drawing, box: Box, across: Scale, up: Scale
-) -> None:
-    """Mark entries and join them to exits; too many would hide the price, and stand below it."""
-    columns, won = context.result.columns, context.pnl > 0
-    entry = across(columns["entry_bar"] - context.span.first)
-    leave = across(columns["exit_bar"] - context.span.first)
+def _draw_trades(context: Context, drawing: Drawing, across: Scale, up: Scale) -> None:
+    """Mark entries, and join them to their exits."""
+    columns, won, first = context.result.columns, context.pnl > 0, context.span.first
+    entry, leave = across(columns["entry_bar"] - first), across(columns["exit_bar"] - first)
     at, to = up(columns["entry_price"]), up(columns["exit_price"])
-    dense = len(entry) * ROOM > box.right - box.left
     long = columns["side"] > 0
-    for chosen, mood, foot in ((won, "win", 11), (~won, "loss", 0)):
-        if dense:
-            places = np.unique(np.round(entry[chosen]))
-            bottom = np.full(len(places), box.bottom - foot)
-            drawing.rules(places, bottom, places, bottom - 8, f"rug {mood}")
-            continue
+    for chosen, mood in ((won, "win"), (~won, "loss")):
         drawing.rules(entry[chosen], at[chosen], leave[chosen], to[chosen], f"join {mood}")
         for side, shape in ((long, _ARROW_UP), (~long, _ARROW_DOWN)):
             shown = chosen & side
             drawing.shapes(entry[shown], at[shown], shape, f"mark {mood}")
+
+
+def _draw_foot(context: Context, drawing: Drawing, box: Box, across: Scale) -> None:
+    """Mark when trades were under the price: at it, so many would hide it."""
+    entry = across(context.result.columns["entry_bar"] - context.span.first)
+    won = context.pnl > 0
+    for chosen, mood, above in ((won, "win", 11), (~won, "loss", 0)):
+        places = np.unique(np.round(entry[chosen]))
+        bottom = np.full(len(places), box.bottom - above)
+        drawing.rules(places, bottom, places, bottom - 8, f"rug {mood}")
 
 
 def columns_chart(

@@ -2,7 +2,8 @@
 
 Prices that are whole ticks travel as whole numbers, and as differences, because these are small
 and repeat. The page multiplies or divides them again as Python did here, where it was seen that
-every price comes back exactly; where none of these ways does, the doubles themselves travel.
+every price comes back exactly. Where none of these ways does, as in ratio-adjusted series, a table
+of all prices that there are travels, and their places in it.
 """
 
 from __future__ import annotations
@@ -71,8 +72,9 @@ def _packed_prices(prices: Sequence[NDArray[np.float64]], tick_size: float) -> d
         counted = [_counted(column, step, parts) for column in prices]
         if all(each is not None for each in counted):
             return {"step": step, "parts": parts, "ticks": _packed_candles(counted)}
-    doubles = [_bytes_of(column.astype("<f8")) for column in prices]
-    return {"doubles": doubles}
+    table, places = np.unique(np.concatenate(prices), return_inverse=True)
+    ranks = places.astype(np.int64).reshape(len(prices), -1)
+    return {"table": _bytes_of(table.astype("<f8")), "ticks": _packed_candles(list(ranks))}
 
 
 def _counted(

@@ -31,15 +31,12 @@
   }
 
   async function prices(bars) {
-    if (bars.doubles) {
-      const [open, high, low, close] = await Promise.all(
-        bars.doubles.map((text) => unpacked(text, Float64Array)),
-      );
-      return { open, high, low, close };
-    }
     const n = bars.n;
+    const table = bars.table && (await unpacked(bars.table, Float64Array));
     const steps = await unpacked(bars.ticks, Int32Array);
-    const price = bars.parts ? (ticks) => ticks / bars.parts : (ticks) => ticks * bars.step;
+    let price = (ticks) => ticks * bars.step;
+    if (table) price = (place) => table[place];
+    else if (bars.parts) price = (ticks) => ticks / bars.parts;
     const [open, high, low, close] = [0, 1, 2, 3].map(() => new Float64Array(n));
     let last = 0;
     for (let i = 0; i < n; i += 1) {

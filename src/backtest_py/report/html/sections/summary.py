@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from backtest_py.backtest.job import OFF_GRID_SHARE
 from backtest_py.report.html.account import drawdowns
 from backtest_py.report.html.blocks import Cards, Cell, Note, Section
 
@@ -83,7 +84,10 @@ def _cards(context: Context) -> list[tuple[str, Cell, str]]:
     if metrics.total_trades:
         ticks = context.result.columns["points"].mean() / context.result.job.contract.tick_size
     costs = context.costs.fees + context.costs.slippage
-    share = costs / context.costs.before if context.costs.before > 0 else float("nan")
+    below = say("fees and slippage")
+    if context.costs.before > 0:
+        share = say.share(costs / context.costs.before)
+        below = say("{share} of the result before costs", share=share)
     return [
         (
             say("Net result"),
@@ -123,7 +127,7 @@ def _cards(context: Context) -> list[tuple[str, Cell, str]]:
         (
             say("Costs"),
             Cell(say.money(costs)),
-            say("{share} of the result before costs", share=say.share(share)),
+            below,
         ),
     ]
 
@@ -157,6 +161,21 @@ def warnings_of(context: Context) -> list[str]:
         found.append(say("Fewer than {n} trades: chance alone can make such a result.", n=FEW))
     if not (contract.fee_per_side or contract.fee_rate or contract.slippage_ticks):
         found.append(say("This run has no costs: neither fees nor slippage are set."))
+    off = context.bars.off_grid_share(contract.tick_size)
+    if off > OFF_GRID_SHARE:
+        found.append(
+            say(
+                "{share} of the prices are off the tick grid: the tick size is wrong, or the series "
+                "is adjusted, so that percentages are right but points and money are not.",
+                share=say.share(off),
+            )
+        )
+    if context.bars.trades_weekends and job.metrics.periods_per_year == 252:
+        found.append(
+            say(
+                "This market trades on weekends, but metrics.periods_per_year is 252; 365 is usual."
+            )
+        )
     share = metrics.ambiguous_trades / trades
     if share > MUCH:
         found.append(
