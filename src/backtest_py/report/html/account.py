@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backtest_py.engines.base import Job
     from backtest_py.provenance import Provenance
 
-__all__ = ["Account", "Drawdown", "Reportable", "Span", "drawdowns", "scenarios"]
+__all__ = ["Account", "Drawdown", "Span", "drawdowns", "scenarios"]
 
 _DAY: Final = 86_400_000_000_000
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from backtest_py.report.html.account import fall
-from backtest_py.report.html.svg import Box, Drawing, Scale, nice_ticks, padded
+from backtest_py.report.html.context import DAY, HOUR
+from backtest_py.report.html.svg import BELOW, Box, Drawing, Scale, nice_ticks, padded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,33 +48,25 @@ def _thinned(n_bars: int, most: int) -> NDArray[np.int64]:
 
 def _time_labels(context: Context, scale: Scale, most: int) -> list[tuple[float, str]]:
     """Return labels of years, months, days or hours under the bars, none upon another."""
-    wall, say = context.wall, context.say
-    days = (wall // 86_400_000_000_000).astype("M8[D]")
-    months = days.astype("M8[M]")
-    for values, text in (
-        (days.astype("M8[Y]"), lambda at: str(days[at])[:4]),
-        (months, lambda at: f"{say.month(int(str(months[at])[5:]))} {str(days[at])[2:4]}"),
-        (days, lambda at: _day_text(context, days[at])),
-        (wall // 3_600_000_000_000, lambda at: _hour_text(int(wall[at]))),
-    ):
+    wall = context.wall
+    days = (wall // DAY).astype("M8[D]")
+    kinds = (days.astype("M8[Y]"), days.astype("M8[M]"), days, wall // HOUR)
+    for kind, values in enumerate(kinds):
         starts = np.flatnonzero(values[1:] != values[:-1]) + 1
-        if len(starts) >= 3 or values.dtype.kind == "i":
+        if len(starts) >= 3 or kind == len(kinds) - 1:
             break
     step = max(1, -(-len(starts) // most))
-    chosen = starts[::step].tolist() or [0]
-    return [(scale.at(at), text(at)) for at in chosen]
+    chosen: list[int] = starts[::step].tolist() or [0]
+    return [(scale.at(at), _time_text(context, int(wall[at]), kind)) for at in chosen]
 
 
-def _day_text(context: Context, day: np.datetime64) -> str:
-    _, month, number = str(day).rsplit("-", 2)
-    if context.say.code == "pt-BR":
-        return f"{number}/{month}"
-    return f"{int(number)} {context.say.month(int(month))}"
-
-
-def _hour_text(wall: int) -> str:
-    minute = wall // 60_000_000_000 % 1440
-    return f"{minute // 60:02d}:{minute % 60:02d}"
+def _time_text(context: Context, wall: int, kind: int) -> str:
+    """Return a moment as a year, a month, a day or a time, by the kind of its label."""
+    minute = wall // (60 * 1_000_000_000) % 1440
+    year, month, day = str(np.datetime64(wall // DAY, "D")).rsplit("-", 2)
+    name = context.say.month(int(month))
+    written = f"{day}/{month}" if context.say.code == "pt-BR" else f"{int(day)} {name}"
+    return (year, f"{name} {year[2:]}", written, f"{minute // 60:02d}:{minute % 60:02d}")[kind]
 
 
 def account_chart(context: Context) -> list[Markup]:
@@ -85,7 +78,7 @@ def _account(context: Context, width: float, height: float, kind: str) -> Markup
     say, account = context.say, context.account
     capital = context.result.job.contract.initial_capital
     upper = Box(78, 12, width - 12, height * 0.66)
-    lower = Box(78, height * 0.66 + 28, width - 12, height - 26)
+    lower = Box(78, height * 0.66 + 28, width - 12, height - 28)
     drawing = Drawing(width, height)
     begins = _thinned(len(account.marked), 600)
     ends = np.append(begins[1:], len(account.marked)) - 1
@@ -131,7 +124,7 @@ def price_chart(context: Context) -> list[Markup]:
 def _price(context: Context, width: float, height: float, kind: str) -> Markup:
     say, bars, span = context.say, context.bars, context.span
     columns = context.result.columns
-    box = Box(78, 12, width - 12, height - 26)
+    box = Box(78, 12, width - 12, height - 28)
     drawing = Drawing(width, height)
     n_bars = span.end - span.first
     begins = _thinned(n_bars, int(width - 90))
@@ -201,24 +194,25 @@ def columns_chart(
     With ``edges`` a label belongs to the left edge of its column.
     """
     width, height = HALF
-    box = Box(74, 12, width - 8, height - 26)
+    box = Box(74, 12, width - 8, height - 28)
     drawing = Drawing(width, height)
     values = [column.value for column in columns]
     low, high = min(0.0, *values, 0.0), max(0.0, *values, 0.0)
     room = (high - low) * 0.06 or 1.0
     up = Scale(low - room * (low < 0), high + room, box.bottom, box.top)
     drawing.across(box, up, nice_ticks(low, high, 6), write)
-    step = (box.right - box.left) / max(len(columns), 1)
+    start = box.left + (26 if edges else 0)
+    step = (box.right - start) / max(len(columns), 1)
     every = max(1, -(-len(columns) // (9 if edges else 12)))
     for place, column in enumerate(columns):
-        x = box.left + step * place
+        x = start + step * place
         kind = column.kind or ("win" if column.value >= 0 else "loss")
         zero, tip = up.at(0.0), up.at(column.value)
         thick = step * 0.9 if edges else min(step * 0.72, 46.0)
         drawing.bar(x + (step - thick) / 2, zero, thick, tip - zero, kind, column.said)
         if place % every == 0:
             middle = x if edges else x + step / 2
-            drawing.words(middle, box.bottom + 16, column.label, "tick", "middle")
+            drawing.words(middle, box.bottom + BELOW, column.label, "tick", "middle")
     drawing.rule(box.left, up.at(0.0), box.right, up.at(0.0), "zero")
     return drawing.markup(name, title, about)
 

@@ -129,7 +129,7 @@ class Context:
         return self.say("{n} days", n=self.say.number(nanoseconds / DAY, 1))
 
     def days_under(self, drawdown: Drawdown) -> int:
-        """Return the calendar days from a drawdown's peak until it was reached again, or the end."""
+        """Return the calendar days from a peak until it was reached again, or the end."""
         bars, first = self.bars, self.span.first
         end = self.span.end - 1 if drawdown.recovered < 0 else first + drawdown.recovered
         dates = bars.session_dates[bars.day[[first + drawdown.peak, end]]]

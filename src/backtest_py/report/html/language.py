@@ -35,7 +35,13 @@ MISSING: Final = "n/a"
 _LARGEST: Final = 1e15
 """Numbers from here on are written with an exponent."""
 
-MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun") + (
+MONTHS: Final = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
     "Jul",
     "Aug",
     "Sep",
@@ -91,10 +97,7 @@ class Language:
             return self(MISSING)
         if math.isinf(value):
             return "∞" if value > 0 else "-∞"
-        if abs(value) >= _LARGEST:
-            text = f"{value:.6g}"
-        else:
-            text = f"{value:,.{decimals}f}"
+        text = f"{value:.6g}" if abs(value) >= _LARGEST else f"{value:,.{decimals}f}"
         if text.strip("-0.,") == "":
             text = text.lstrip("-")
         if self.code == "pt-BR":

@@ -11,7 +11,7 @@ import re
 from functools import cache
 from hashlib import sha256
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-CHARTS = "lightweight-charts.standalone.production.js"
-_SIGN = re.compile(r"(?<!\S)-(?=\D)")
+CHARTS: Final = "lightweight-charts.standalone.production.js"
+SCRIPTS: Final = (CHARTS, "payload.js", "language.js", "candles.js", "page.js")
+_SIGN: Final = re.compile(r"(?<!\S)-(?=\D)")
 """A minus before the symbol of a currency, after which a line must not end."""
-_POLICY = (
+_POLICY: Final = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
@@ -62,7 +63,7 @@ def page(
         What the charts that can be moved are drawn of; without it there is no such chart, and no
         library for it.
     """
-    scripts = [] if data is None else [_asset(CHARTS), _asset("page.js")]
+    scripts = [] if data is None else [_asset(name) for name in SCRIPTS]
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts) or "'none'"
     return _template().render(
         say=say,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["packed_bars", "packed_columns"]
 
-_LARGEST: Final = 2**31 - 1
+_LARGEST: Final = 2**30
 _LEVEL: Final = 6
 """Of zlib: higher levels take several times as long and save some 2 %."""
 _UNITS: Final = (60_000_000_000, 1_000_000_000, 1_000_000)
@@ -60,7 +60,7 @@ def packed_integers(values: NDArray[np.int64]) -> dict[str, Any]:
         steps[0] = 0
     if np.abs(steps).max(initial=0) > _LARGEST:
         return {"kind": "f64", "bytes": _bytes_of(values.astype("<f8"))}
-    return {"kind": "i32", "first": first, "bytes": _bytes_of(steps.astype("<i4"))}
+    return {"kind": "i32", "first": first, "bytes": _bytes_of(_folded(steps))}
 
 
 def _packed_prices(prices: Sequence[NDArray[np.float64]], tick_size: float) -> dict[str, Any]:
@@ -77,14 +77,12 @@ def _packed_prices(prices: Sequence[NDArray[np.float64]], tick_size: float) -> d
     return {"table": _bytes_of(table.astype("<f8")), "ticks": _packed_candles(list(ranks))}
 
 
-def _counted(
-    prices: NDArray[np.float64], step: float, parts: float
-) -> NDArray[np.int64] | None:
+def _counted(prices: NDArray[np.float64], step: float, parts: float) -> NDArray[np.int64] | None:
     """Return how many steps prices are, None where these do not give the same prices back."""
     with np.errstate(over="ignore", invalid="ignore"):
         number = np.rint(prices * parts if parts else prices / step)
         again = number / parts if parts else number * step
-    exact = np.array_equal(again, prices) and np.abs(number).max(initial=0) <= _LARGEST // 2
+    exact = np.array_equal(again, prices) and np.abs(number).max(initial=0) <= _LARGEST // 4
     return number.astype(np.int64) if exact else None
 
 
@@ -98,7 +96,12 @@ def _packed_candles(counted: Sequence[Any]) -> str:
         high - np.maximum(opened, close),
         np.minimum(opened, close) - low,
     )
-    return _bytes_of(np.concatenate(columns).astype("<i4"))
+    return _bytes_of(_folded(np.concatenate(columns)))
+
+
+def _folded(values: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Return 0, -1, 1, -2, … as 0, 1, 2, 3, …: small numbers of either sign have leading zeros."""
+    return ((values << 1) ^ (values >> 63)).astype("<u4")
 
 
 def _bytes_of(array: NDArray[Any]) -> str:

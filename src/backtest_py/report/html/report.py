@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-
 from backtest_py._io.files import replace_file
 from backtest_py.bars.streamed import StreamedBars
 from backtest_py.errors import ConfigError, StorageError, UnsupportedError
@@ -20,7 +19,6 @@ from backtest_py.report.html.sections import account, record, summary, trades
 if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.report.html.account import Reportable
-    from backtest_py.report.html.blocks import Section
     from backtest_py.report.html.language import Language
 
 __all__ = ["backtest_report", "check_report", "currency_of", "write_report"]
@@ -44,8 +42,8 @@ SECTIONS: Final = (
 """What a report shows, in order; each makes one section of a context."""
 
 QUOTES: Final = ("USDT", "USDC", "FDUSD", "BUSD")
-B3: Final = re.compile(r"(WIN|IND|WDO|DOL|WSP|BGI|CCM)(?![a-z])", re.IGNORECASE)
-"""How names of futures of B3 begin."""
+B3: Final = re.compile(r"(WIN|IND|WDO|DOL)([FGHJKMNQUVXZ]\d{1,2})?(?![A-Z0-9])", re.IGNORECASE)
+"""How names of the futures of the index and of the dollar begin at B3, with a month or without."""
 
 
 def write_report(
@@ -138,7 +136,7 @@ def _facts(context: Context) -> list[str]:
     if not length and context.bar_length:
         length = context.duration(context.bar_length)
     facts = [
-        f"{context.date_of(0)} – {context.date_of(span.end - span.first - 1)}",
+        f"{context.date_of(0)} \N{EN DASH} {context.date_of(span.end - span.first - 1)}",
         say("{n} trading days", n=say.count(n_days)),
         say("{n} bars", n=say.count(span.end - span.first)),
         length and say("bars of {length}", length=length),

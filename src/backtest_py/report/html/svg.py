@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Box", "Drawing", "Scale", "nice_ticks"]
+__all__ = ["BELOW", "Box", "Drawing", "Scale", "nice_ticks"]
+
+
+BELOW: Final = 19
+"""How far under a box the labels of its values stand."""
 
 
 class Scale(NamedTuple):
@@ -148,13 +152,19 @@ class Drawing:
             f"{escape(text)}</text>"
         )
 
-    def across(self, box: Box, scale: Scale, ticks: Iterable[float], say: Callable[[float], str],
-               ) -> None:
+    def across(
+        self,
+        box: Box,
+        scale: Scale,
+        ticks: Iterable[float],
+        say: Callable[[float], str],
+    ) -> None:
         """Draw lines across the box at values, and their labels to the left of it."""
         for tick in ticks:
             y = scale.at(tick)
             self.rule(box.left, y, box.right, y, "zero" if tick == 0 else "grid")
-            self.words(box.left - 6, y + 4, say(tick), "tick", "end")
+            # a label at the foot makes room for those below
+            self.words(box.left - 6, min(y + 4, box.bottom + 1), say(tick), "tick", "end")
 
     def below(self, box: Box, labels: Sequence[tuple[float, str]], *, lines: bool = False) -> None:
         """Write labels under the box, each in the middle of its place."""
@@ -162,7 +172,7 @@ class Drawing:
             if lines:
                 self.rule(x, box.top, x, box.bottom, "grid")
             if text:
-                self.words(x, box.bottom + 16, text, "tick", "middle")
+                self.words(x, box.bottom + BELOW, text, "tick", "middle")
 
     def markup(self, name: str, title: str, about: str, kind: str = "") -> Markup:
         """Return the drawing; ``name`` is its own among all of the page."""
@@ -170,7 +180,8 @@ class Drawing:
         head = (
             f'<svg class="{escape(classes)}" viewBox="0 0 {_text(self.width)} '
             f'{_text(self.height)}" role="img" aria-labelledby="{name}-t {name}-d">'
-            f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(about)}</desc>'
+            f'<title id="{name}-t">{escape(title)}</title>'
+            f'<desc id="{name}-d">{escape(about)}</desc>'
         )
         return Markup(head + "".join(self._parts) + "</svg>")  # noqa: S704 - texts are escaped
 
@@ -182,7 +193,7 @@ def _pairs(xs: ArrayLike, ys: ArrayLike) -> Iterable[tuple[float, float]]:
 
 
 def _joined(xs: ArrayLike, ys: ArrayLike, *, step: bool) -> str:
-    parts = []
+    parts: list[str] = []
     before = math.nan
     for x, y in _pairs(xs, ys):
         if not parts:

@@ -67,18 +67,17 @@ def account(context: Context) -> Section:
 def _drawdown_table(context: Context) -> Table:
     say, found = context.say, context.account
     falls = drawdowns(found.marked, context.result.job.contract.initial_capital)[:SHOWN]
-    rows = []
-    for each in falls:
-        rows.append(
-            [
-                Cell(say.money(-each.money), "loss"),
-                Cell(say.percent(-each.percent), "loss"),
-                context.date_of(each.peak),
-                context.date_of(each.trough),
-                context.date_of(each.recovered) if each.recovered >= 0 else say("not yet"),
-                say.plural("{n} day", "{n} days", context.days_under(each)),
-            ]
-        )
+    rows: list[list[Cell | str]] = [
+        [
+            Cell(say.money(-each.money), "loss"),
+            Cell(say.percent(-each.percent), "loss"),
+            context.date_of(each.peak),
+            context.date_of(each.trough),
+            context.date_of(each.recovered) if each.recovered >= 0 else say("not yet"),
+            say.plural("{n} day", "{n} days", context.days_under(each)),
+        ]
+        for each in falls
+    ]
     header = ("Depth", "Percent", "Peak", "Lowest", "Recovered", "Length")
     return Table(
         title=say("Deepest drawdowns, marked to market"),
@@ -158,7 +157,9 @@ def against(context: Context) -> Section:
             "with the same costs; its drawdown and Sharpe are marked to market."
         ),
     )
-    return Section("against", say("Against"), say("Measured against"), "", [table, _ambiguity(context)])
+    return Section(
+        "against", say("Against"), say("Measured against"), "", [table, _ambiguity(context)]
+    )
 
 
 def _row(context: Context, name: str, metrics: Metrics) -> list[Cell | str]:

@@ -67,7 +67,7 @@ def _value(context: Context, value: object) -> str:
     if isinstance(value, float):
         text = f"{value:.10g}"
         return text.replace(".", ",") if context.say.code == "pt-BR" else text
-    return str(value) or "–"
+    return str(value) or "\N{EN DASH}"
 
 
 def data(context: Context) -> Section:

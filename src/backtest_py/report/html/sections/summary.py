@@ -91,7 +91,9 @@ def _cards(context: Context) -> list[tuple[str, Cell, str]]:
     return [
         (
             say("Net result"),
-            cell("total_return", say.money(metrics.total_return), context.mood(metrics.total_return)),
+            cell(
+                "total_return", say.money(metrics.total_return), context.mood(metrics.total_return)
+            ),
             say("{percent} of the capital", percent=say.percent(metrics.total_return_pct)),
         ),
         (
@@ -153,10 +155,17 @@ def warnings_of(context: Context) -> list[str]:
     contract, trades = job.contract, metrics.total_trades
     found = []
     if metrics.ruined:
-        found.append(say("Ruined: the account was empty before the end, and the run stopped there."))
+        found.append(
+            say("Ruined: the account was empty before the end, and the run stopped there.")
+        )
     if not trades:
-        return [*found, say("No signal became a trade. Look at the hours of entry, at the close time "
-                            "and at the thresholds of the strategy.")]
+        return [
+            *found,
+            say(
+                "No signal became a trade. Look at the hours of entry, at the close time "
+                "and at the thresholds of the strategy."
+            ),
+        ]
     if trades < FEW:
         found.append(say("Fewer than {n} trades: chance alone can make such a result.", n=FEW))
     if not (contract.fee_per_side or contract.fee_rate or contract.slippage_ticks):
@@ -165,8 +174,8 @@ def warnings_of(context: Context) -> list[str]:
     if off > OFF_GRID_SHARE:
         found.append(
             say(
-                "{share} of the prices are off the tick grid: the tick size is wrong, or the series "
-                "is adjusted, so that percentages are right but points and money are not.",
+                "{share} of the prices are off the tick grid: the tick size is wrong, or the "
+                "series is adjusted, so that percentages are right but points and money are not.",
                 share=say.share(off),
             )
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from backtest_py.metrics.catalogue import CATALOGUE
-from backtest_py.report.html.blocks import Cell, Chart, Note, Section, Table
+from backtest_py.report.html.blocks import Cell, Chart, Section, Table
 from backtest_py.report.html.charts import Axis, Column, columns_chart, scatter_chart
 from backtest_py.report.html.context import DAY, HOUR
 from backtest_py.report.html.svg import nice_ticks
@@ -160,7 +160,9 @@ def _histogram(
     if values.min() < edges[0] or values.max() > edges[-1]:
         note = say("The outermost columns also count what lies beyond them.")
     about = "; ".join(column.said for column in columns if column.value)
-    drawing = columns_chart(name, title, about, columns, lambda value: say.number(value, 0), edges=True)
+    drawing = columns_chart(
+        name, title, about, columns, lambda value: say.number(value, 0), edges=True
+    )
     return Chart(title=title, drawings=[drawing], note=note)
 
 
@@ -179,7 +181,9 @@ def _holding(context: Context) -> Chart:
         "minutes": say("Holding time, minutes"),
     }
     values = held / unit
-    chart = _histogram(context, "holding", titles[name], values, lambda v: say.number(v, _few(v)), plain=True)
+    chart = _histogram(
+        context, "holding", titles[name], values, lambda v: say.number(v, _few(v)), plain=True
+    )
     median = context.duration(float(np.median(held)))
     note = say(
         "Half of the trades lasted no longer than {median}; the longest {longest}.",
@@ -198,7 +202,9 @@ def excursions(context: Context) -> Section:
     say, columns, pnl = context.say, context.result.columns, context.pnl
     value = context.result.job.contract.point_value * context.result.job.contract.quantity
     if not len(pnl):
-        return Section("excursions", say("Excursions"), say("Excursions"), say("No trade was made."))
+        return Section(
+            "excursions", say("Excursions"), say("Excursions"), say("No trade was made.")
+        )
     blocks = []
     for name, title, axis in (
         ("mae", say("Result against adverse excursion"), say("furthest against the position")),
@@ -266,8 +272,9 @@ def runs_of(pnl: NDArray[np.float64]) -> list[tuple[int, int, float, int]]:
     starts = np.flatnonzero(np.diff(signs, prepend=2))
     lengths = np.diff(np.append(starts, len(signs)))
     money = np.add.reduceat(pnl, starts)
-    found = zip(signs[starts].tolist(), lengths.tolist(), money.tolist(), starts.tolist(),
-                strict=True)
+    found = zip(
+        signs[starts].tolist(), lengths.tolist(), money.tolist(), starts.tolist(), strict=True
+    )
     return [run for run in found if run[0]]
 
 
@@ -299,9 +306,7 @@ def streaks(context: Context) -> Section:
     return Section("streaks", say("Streaks"), say("Streaks"), about, blocks)
 
 
-def _runs_chart(
-    context: Context, name: str, title: str, counts: Sequence[int], sign: int
-) -> Chart:
+def _runs_chart(context: Context, name: str, title: str, counts: Sequence[int], sign: int) -> Chart:
     say = context.say
     columns = [
         Column(
