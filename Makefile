@@ -70,7 +70,7 @@ docs: build ## write the generated pages of docs/
 	$(PY) -m backtest_py.report.metrics_page docs/metrics.md
 
 .PHONY: services
-services: ## PostgreSQL and promtool for the tests that need them, where this is root with apt
+services: ## PostgreSQL, promtool and Chromium for the tests that need them, where this is root with apt
 	bash tools/services.sh
 
 # --- check ---------------------------------------------------------------------------------
