@@ -8,15 +8,17 @@ import numpy as np
 
 from backtest_py.report.html.account import fall
 from backtest_py.report.html.context import DAY, HOUR
+from backtest_py.report.html.language import decimals_between
 from backtest_py.report.html.svg import BELOW, Box, Drawing, Scale, nice_ticks, padded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from markupsafe import Markup
     from numpy.typing import NDArray
 
     from backtest_py.report.html.context import Context
+    from backtest_py.report.html.language import Language
 
 __all__ = ["Column", "account_chart", "columns_chart", "price_chart", "scatter_chart"]
 
@@ -90,7 +92,9 @@ def _account(context: Context, width: float, height: float, kind: str) -> Markup
     low = min(capital, *(float(curve.min()) for curve in curves))
     high = max(capital, *(float(curve.max()) for curve in curves))
     up = Scale(*padded(low, high), upper.bottom, upper.top)
-    drawing.across(upper, up, nice_ticks(up.low, up.high, 7), lambda value: say.number(value, 0))
+    ticks = nice_ticks(up.low, up.high, 7)
+    digits = decimals_between(ticks)
+    drawing.across(upper, up, ticks, lambda value: say.number(value, digits))
     drawing.rule(upper.left, up.at(capital), upper.right, up.at(capital), "capital")
     xs = across(ends)
     for curve, name in zip(curves, ("held", "marked", "closed"), strict=True):
@@ -98,12 +102,9 @@ def _account(context: Context, width: float, height: float, kind: str) -> Markup
     _, percent = fall(account.marked, capital)
     deepest = np.maximum.reduceat(percent, begins)
     down = Scale(0, max(float(deepest.max()) * 1.08, 0.1), lower.top, lower.bottom)
-    drawing.across(
-        lower,
-        down,
-        nice_ticks(0, down.high, 3),
-        lambda value: say.percent(-value, 0 if down.high > 4 else 1),
-    )
+    falls = nice_ticks(0, down.high, 3)
+    parts = decimals_between(falls)
+    drawing.across(lower, down, falls, lambda value: say.percent(-value, parts))
     drawing.area(xs, down(deepest), lower.top, "fall")
     about = say(
         "The account of closed trades ends at {closed}, buying and holding at {held}. "
@@ -137,8 +138,8 @@ def _price(context: Context, width: float, height: float, kind: str) -> Markup:
     floor = box.bottom - (FOOT if dense else 0)
     up = Scale(*padded(float(low.min()), float(high.max())), floor, box.top)
     ticks = nice_ticks(up.low, up.high)
-    decimals = 0 if up.high - up.low > 50 else max(say.tick_decimals, 1)
-    drawing.across(box, up, ticks, lambda value: say.number(value, decimals))
+    digits = decimals_between(ticks)
+    drawing.across(box, up, ticks, lambda value: say.number(value, digits))
     labels = _time_labels(context, across, int(width / 90))
     drawing.below(box, labels, lines=True)
     middle = across((begins + ends) / 2)
@@ -185,13 +186,14 @@ def columns_chart(
     title: str,
     about: str,
     columns: Sequence[Column],
-    write: Callable[[float], str],
+    say: Language,
     *,
     edges: bool = False,
+    counts: bool = False,
 ) -> Markup:
     """Draw one column for each value, upwards or downwards from zero.
 
-    With ``edges`` a label belongs to the left edge of its column.
+    With ``edges`` a label belongs to the left edge of its column; ``counts`` are whole numbers.
     """
     width, height = HALF
     box = Box(74, 12, width - 8, height - 28)
@@ -200,7 +202,9 @@ def columns_chart(
     low, high = min(0.0, *values, 0.0), max(0.0, *values, 0.0)
     room = (high - low) * 0.06 or 1.0
     up = Scale(low - room * (low < 0), high + room, box.bottom, box.top)
-    drawing.across(box, up, nice_ticks(low, high, 6), write)
+    ticks = nice_ticks(low, high, 6, whole=counts)
+    digits = decimals_between(ticks)
+    drawing.across(box, up, ticks, lambda value: say.number(value, digits))
     start = box.left + (26 if edges else 0)
     step = (box.right - start) / max(len(columns), 1)
     every = max(1, -(-len(columns) // (9 if edges else 12)))
@@ -218,15 +222,20 @@ def columns_chart(
 
 
 class Axis(NamedTuple):
-    """Values of one axis, what it is called, and how its numbers are written."""
+    """Values of one axis, and what it is called."""
 
     values: NDArray[np.float64]
-    title: str
-    write: Callable[[float], str]
+    title: str = ""
 
 
 def scatter_chart(
-    name: str, title: str, about: str, across: Axis, up: Axis, won: NDArray[np.bool_]
+    name: str,
+    title: str,
+    about: str,
+    across: Axis,
+    up: Axis,
+    won: NDArray[np.bool_],
+    say: Language,
 ) -> Markup:
     """Draw a dot for each trade."""
     width, height = 520.0, 330.0
@@ -235,8 +244,10 @@ def scatter_chart(
     xs, ys = across.values, up.values
     x_scale = Scale(*padded(_low(xs), _high(xs)), box.left, box.right)
     y_scale = Scale(*padded(_low(ys), _high(ys)), box.bottom, box.top)
-    drawing.across(box, y_scale, nice_ticks(y_scale.low, y_scale.high), up.write)
-    labels = [(x_scale.at(v), across.write(v)) for v in nice_ticks(x_scale.low, x_scale.high)]
+    y_ticks, x_ticks = (nice_ticks(scale.low, scale.high) for scale in (y_scale, x_scale))
+    y_digits, x_digits = decimals_between(y_ticks), decimals_between(x_ticks)
+    drawing.across(box, y_scale, y_ticks, lambda value: say.number(value, y_digits))
+    labels = [(x_scale.at(value), say.number(value, x_digits)) for value in x_ticks]
     drawing.below(box, labels, lines=True)
     size = "" if len(xs) <= 600 else " small"
     for chosen, mood in ((~won, "loss"), (won, "win")):

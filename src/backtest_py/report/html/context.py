@@ -135,6 +135,11 @@ class Context:
         dates = bars.session_dates[bars.day[[first + drawdown.peak, end]]]
         return int((dates[1] - dates[0]).astype(int))
 
+    def length_of(self, drawdown: Drawdown) -> str:
+        """Return how long a drawdown lasted."""
+        days = self.days_under(drawdown)
+        return self.say.plural("{n} day", "{n} days", days) if days else self.say("same day")
+
     def mood(self, value: float) -> str:
         """Return whether a number is good or bad news."""
         return "win" if value > 0 else "loss" if value < 0 else ""

@@ -17,7 +17,7 @@ from backtest_py.errors import ConfigError
 from backtest_py.parameters import unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -69,9 +69,9 @@ class Language:
 
     Examples
     --------
-    >>> portuguese = language("pt-BR", currency="BRL")
-    >>> portuguese.money(-1719.826), portuguese.number(0.5, 3), portuguese.percent(12.345)
-    ('-R$ 1.719,83', '0,500', '12,35%')
+    >>> portuguese = language("pt-BR", currency="USDT")
+    >>> portuguese.number(-1719.826), portuguese.share(0.3928), portuguese.percent(12.3)
+    ('-1.719,83', '39,3%', '12,30%')
     >>> language("en").money(float("nan"))
     'n/a'
     """
@@ -208,6 +208,17 @@ def decimals_of(step: float) -> int:
         if abs(scaled - round(scaled)) <= 1e-9 * max(scaled, 1.0) and round(scaled) > 0:
             return decimals
     return 8
+
+
+def decimals_between(values: Sequence[float]) -> int:
+    """Return how many decimals tell neighbours apart, of values that are equally far apart.
+
+    Examples
+    --------
+    >>> decimals_between([0.0, 0.25, 0.5]), decimals_between([10.0, 20.0]), decimals_between([3.0])
+    (2, 0, 0)
+    """
+    return decimals_of(values[1] - values[0]) if len(values) > 1 else 0
 
 
 def json_for_page(value: Any) -> str:

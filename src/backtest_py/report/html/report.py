@@ -137,8 +137,8 @@ def _facts(context: Context) -> list[str]:
         length = context.duration(context.bar_length)
     facts = [
         f"{context.date_of(0)} \N{EN DASH} {context.date_of(span.end - span.first - 1)}",
-        say("{n} trading days", n=say.count(n_days)),
-        say("{n} bars", n=say.count(span.end - span.first)),
+        say.plural("{n} trading day", "{n} trading days", n_days),
+        say.plural("{n} bar", "{n} bars", span.end - span.first),
         length and say("bars of {length}", length=length),
         context.session_zone,
         say.currency,

@@ -52,8 +52,8 @@ class Box(NamedTuple):
     bottom: float
 
 
-def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Return round values from low to high.
+def nice_ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> list[float]:
+    """Return round values from low to high, with ``whole`` none between whole numbers.
 
     Examples
     --------
@@ -68,6 +68,7 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
     raw = spread / max(most, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next((m * power for m in (1, 2, 2.5, 5) if m * power >= raw * (1 - 1e-9)), 10 * power)
+    step = max(step, 1.0) if whole else step
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [step * number for number in range(first, last + 1)]
 

@@ -156,7 +156,7 @@ window.backtest.candles = function (page, say) {
       ...shared,
       priceFormat: format(price),
     });
-    const rounded = { type: "custom", minMove: 0.01, formatter: (value) => number(value, 0) };
+    const rounded = { type: "custom", minMove: 1, formatter: (value) => number(value, 0) };
     const line = (title, pane, options) =>
       chart.addSeries(charts.LineSeries, { ...shared, lineWidth: 2, priceFormat: rounded, ...options }, pane);
     const marked = line(texts.marked, 1, { lineWidth: 1 });
@@ -167,7 +167,7 @@ window.backtest.candles = function (page, say) {
         ...shared,
         lineWidth: 1,
         baseValue: { type: "price", price: 0 },
-        priceFormat: { type: "custom", minMove: 0.01, formatter: (value) => `${number(value, 1)}%` },
+        priceFormat: { type: "custom", minMove: 0.1, formatter: (value) => `${number(value, 1)}%` },
       },
       2,
     );

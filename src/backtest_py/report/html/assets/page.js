@@ -49,7 +49,7 @@
         ...["open", "high", "low", "close"].map((name) => `${texts[name]} ${price(bars[name][i])}`),
         `${texts.account} ${money(account.marked[i])}`,
       ];
-      reading.textContent = parts.join("   ");
+      reading.textContent = parts.join(" · ");
     };
     chart.subscribeCrosshairMove((event) => {
       const i = event.logical === undefined || event.logical === null ? last : Math.round(event.logical);

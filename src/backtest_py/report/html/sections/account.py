@@ -64,9 +64,11 @@ def account(context: Context) -> Section:
     )
 
 
-def _drawdown_table(context: Context) -> Table:
+def _drawdown_table(context: Context) -> Table | Note:
     say, found = context.say, context.account
     falls = drawdowns(found.marked, context.result.job.contract.initial_capital)[:SHOWN]
+    if not falls:
+        return Note(text=say("The account never fell below a peak."), wide=True)
     rows: list[list[Cell | str]] = [
         [
             Cell(say.money(-each.money), "loss"),
@@ -74,7 +76,7 @@ def _drawdown_table(context: Context) -> Table:
             context.date_of(each.peak),
             context.date_of(each.trough),
             context.date_of(each.recovered) if each.recovered >= 0 else say("not yet"),
-            say.plural("{n} day", "{n} days", context.days_under(each)),
+            context.length_of(each),
         ]
         for each in falls
     ]

@@ -39,7 +39,7 @@ def settings(context: Context) -> Section:
     asked = configuration(context.result.job)
     strategy: Mapping[str, Any] = asked["strategy"]
     tables = [
-        (say("Strategy {name}", name=strategy["name"]), strategy["params"]),
+        (say("Strategy {name}", name=strategy["name"]), _parameters(strategy)),
         (say("Rules"), asked["rules"]),
         (say("Contract"), asked["contract"]),
         (say("Metrics and range"), {**asked["metrics"], **_range(asked["range"])}),
@@ -55,6 +55,12 @@ def settings(context: Context) -> Section:
         say("Names and values as the configuration file has them."),
         blocks,
     )
+
+
+def _parameters(strategy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a strategy, and the hash of signals that were given."""
+    given = {name: text for name, text in strategy.items() if name not in {"name", "params"}}
+    return {**strategy["params"], **given}
 
 
 def _range(span: Mapping[str, str]) -> dict[str, str]:

@@ -140,11 +140,10 @@ def _longest(context: Context) -> tuple[str, Cell, str]:
     found = drawdowns(account.marked, context.result.job.contract.initial_capital)
     if not found:
         return say("Longest drawdown"), Cell(say("none")), say("marked to market")
-    days = [context.days_under(each) for each in found]
     deepest = max(found, key=lambda each: each.percent)
     return (
         say("Longest drawdown"),
-        Cell(say.plural("{n} day", "{n} days", max(days))),
+        Cell(context.length_of(max(found, key=context.days_under))),
         say("deepest {percent}, marked to market", percent=say.percent(deepest.percent)),
     )
 

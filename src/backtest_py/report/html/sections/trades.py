@@ -10,11 +10,12 @@ from backtest_py.metrics.catalogue import CATALOGUE
 from backtest_py.report.html.blocks import Cell, Chart, Section, Table
 from backtest_py.report.html.charts import Axis, Column, columns_chart, scatter_chart
 from backtest_py.report.html.context import DAY, HOUR
+from backtest_py.report.html.language import decimals_between
 from backtest_py.report.html.svg import nice_ticks
 from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -27,9 +28,16 @@ LISTED: Final = 5
 """Best and worst trades that are listed."""
 
 
+def nothing(context: Context, name: str, short: str, title: str) -> Section:
+    """Return a section that has no trade to show."""
+    return Section(name, short, title, context.say("No trade was made."))
+
+
 def times(context: Context) -> Section:
     """Return results by hour and weekday of the entry."""
     say = context.say
+    if not len(context.pnl):
+        return nothing(context, "times", say("Hours"), say("Hours and weekdays"))
     wall = context.bars.wall_at(context.result.columns["entry_bar"])
     traded = context.wall
     hours, weekdays = wall // HOUR % 24, (wall // DAY + 3) % 7
@@ -77,7 +85,7 @@ def _grouped(
         title,
         "; ".join(column.said for column in columns),
         columns,
-        lambda value: say.number(value, 0),
+        say,
     )
     return [Chart(title=title, drawings=[drawing], table=table)]
 
@@ -99,6 +107,8 @@ def _group_row(context: Context, name: str, pnl: NDArray[np.float64]) -> list[Ce
 def exits(context: Context) -> Section:
     """Return why trades ended, both sides, and the distribution of results."""
     say, columns, pnl = context.say, context.result.columns, context.pnl
+    if not len(pnl):
+        return nothing(context, "exits", say("Exits"), say("How trades ended"))
     header = [each and say(each) for each in ("", "Trades", "Win rate", "Net result", "Average")]
     reasons, sides = [], []
     for reason in Reason:
@@ -113,13 +123,9 @@ def exits(context: Context) -> Section:
         Table(title=say("Exit reasons"), header=header, rows=reasons),
         Table(title=say("Long and short"), header=header, rows=sides),
     ]
-    if len(pnl):
-        blocks.append(
-            _histogram(
-                context, "results", say("Results of the trades"), pnl, lambda v: say.money(v, 0)
-            )
-        )
-        blocks.append(_holding(context))
+    title = say("Results of the trades")
+    named = f"{title}, {say.currency}" if say.currency else title
+    blocks += [_histogram(context, "results", named, pnl), _holding(context)]
     return Section("exits", say("Exits"), say("How trades ended"), "", blocks)
 
 
@@ -128,7 +134,6 @@ def _histogram(
     name: str,
     title: str,
     values: NDArray[np.float64],
-    write: Callable[[float], str],
     *,
     plain: bool = False,
 ) -> Chart:
@@ -144,6 +149,7 @@ def _histogram(
     inside = np.clip(values, edges[0], np.nextafter(edges[-1], -np.inf))
     places = np.clip(np.searchsorted(edges, inside, side="right") - 1, 0, len(edges) - 2)
     counts = np.bincount(places, minlength=len(edges) - 1)
+    digits = decimals_between(edges.tolist())
     columns = []
     for place, count in enumerate(counts.tolist()):
         begin, end = float(edges[place]), float(edges[place + 1])
@@ -151,18 +157,16 @@ def _histogram(
             "{low} to {high}: one trade",
             "{low} to {high}: {n} trades",
             count,
-            low=write(begin),
-            high=write(end),
+            low=say.number(begin, digits),
+            high=say.number(end, digits),
         )
         kind = "plain" if plain else "loss" if end <= 0 else "win"
-        columns.append(Column(write(begin), float(count), said, kind))
+        columns.append(Column(say.number(begin, digits), float(count), said, kind))
     note = ""
     if values.min() < edges[0] or values.max() > edges[-1]:
         note = say("The outermost columns also count what lies beyond them.")
     about = "; ".join(column.said for column in columns if column.value)
-    drawing = columns_chart(
-        name, title, about, columns, lambda value: say.number(value, 0), edges=True
-    )
+    drawing = columns_chart(name, title, about, columns, say, edges=True, counts=True)
     return Chart(title=title, drawings=[drawing], note=note)
 
 
@@ -181,9 +185,7 @@ def _holding(context: Context) -> Chart:
         "minutes": say("Holding time, minutes"),
     }
     values = held / unit
-    chart = _histogram(
-        context, "holding", titles[name], values, lambda v: say.number(v, _few(v)), plain=True
-    )
+    chart = _histogram(context, "holding", titles[name], values, plain=True)
     median = context.duration(float(np.median(held)))
     note = say(
         "Half of the trades lasted no longer than {median}; the longest {longest}.",
@@ -191,10 +193,6 @@ def _holding(context: Context) -> Chart:
         longest=context.duration(float(held.max())),
     )
     return Chart(title=chart.title, drawings=chart.drawings, note=note)
-
-
-def _few(value: float) -> int:
-    return 0 if value == round(value) else 1 if 10 * value == round(10 * value) else 2
 
 
 def excursions(context: Context) -> Section:
@@ -220,9 +218,10 @@ def excursions(context: Context) -> Section:
             name,
             title,
             about,
-            Axis(points, axis, lambda v: say.number(v, 0)),
-            Axis(pnl, "", lambda v: say.number(v, 0)),
+            Axis(points, axis),
+            Axis(pnl),
             pnl > 0,
+            say,
         )
         blocks.append(Chart(title=title, drawings=[drawing]))
     return Section(
@@ -281,6 +280,8 @@ def runs_of(pnl: NDArray[np.float64]) -> list[tuple[int, int, float, int]]:
 def streaks(context: Context) -> Section:
     """Return how wins and losses follow each other."""
     say, metrics = context.say, context.metrics
+    if not metrics.total_trades:
+        return nothing(context, "streaks", say("Streaks"), say("Streaks"))
     runs = runs_of(context.pnl)
     text = say(
         "Longest runs: {wins} wins and {losses} losses.",
@@ -319,7 +320,7 @@ def _runs_chart(context: Context, name: str, title: str, counts: Sequence[int], 
         if length
     ]
     about = "; ".join(column.said for column in columns)
-    drawing = columns_chart(f"runs-{name}", title, about, columns, lambda v: say.number(v, 0))
+    drawing = columns_chart(f"runs-{name}", title, about, columns, say, counts=True)
     rows = [[column.label, say.count(column.value)] for column in columns]
     table = Table(header=[say("In a row"), say("Times")], rows=rows)
     return Chart(title=title, drawings=[drawing], table=table)
@@ -352,15 +353,16 @@ def _chance(context: Context, runs: Sequence[tuple[int, int, float, int]]) -> st
 def costs(context: Context) -> Section:
     """Return what trading cost and what is left."""
     say, found, metrics = context.say, context.costs, context.metrics
+    if not metrics.total_trades:
+        return nothing(context, "costs", say("Costs"), say("Costs"))
     largest = max(abs(found.before), found.fees + found.slippage, 1e-300)
     gain = float(metrics.gross_profit) or float("nan")
 
     def row(name: str, value: float, mood: str) -> list[Cell | str]:
-        per_trade = value / len(context.pnl) if len(context.pnl) else float("nan")
         return [
             name,
             Cell(say.money(value), mood, share=min(abs(value) / largest, 1.0)),
-            say.money(per_trade),
+            say.money(value / len(context.pnl)),
             say.share(value / found.before) if found.before > 0 else say("n/a"),
         ]
 
@@ -389,13 +391,13 @@ def lists(context: Context) -> Section:
     """Return the best and the worst trades; with scripts, all of them."""
     say = context.say
     order = np.argsort(context.pnl, kind="stable")
-    blocks: list[Table] = []
-    if len(order):
-        best, worst = order[::-1][:LISTED], order[:LISTED]
-        blocks = [
-            _trade_table(context, say("Best trades"), best.tolist()),
-            _trade_table(context, say("Worst trades"), worst.tolist()),
-        ]
+    if not len(order):
+        return nothing(context, "trades", say("Trades"), say("Trades"))
+    best, worst = order[::-1][:LISTED], order[:LISTED]
+    blocks = [
+        _trade_table(context, say("Best trades"), best.tolist()),
+        _trade_table(context, say("Worst trades"), worst.tolist()),
+    ]
     return Section("trades", say("Trades"), say("Trades"), "", blocks)
 
 
