@@ -17,7 +17,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CRATE = ROOT / "engine_rust" / "Cargo.toml"
-HEAVY = ("numba", "llvmlite", "pandas", "pyarrow", "matplotlib", "rich", "typer", "joblib", "jinja2")
+HEAVY = (
+    "numba",
+    "llvmlite",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "rich",
+    "typer",
+    "joblib",
+    "jinja2",
+)
 
 # The workplace of a developer, and the servers of package registries; assembled, so that this
 # file does not name them.
