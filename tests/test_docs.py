@@ -15,11 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-import backtest_py as bt
 from backtest_py.strategies import base
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,37 +127,6 @@ def test_lines_of_prose_are_short(path):
         if len(line) >= 120 and not line.startswith(("|", "![")) and "](http" not in line
     ]
     assert long == []
-
-
-def test_the_check_for_look_ahead_knows_risks():
-    page = ROOT / "docs" / "quickstart.md"
-    (code,) = (text for _, text, _ in blocks(page) if "def looks_ahead" in text)
-    namespace = {"np": np}
-    exec(code.partition("def peeks")[0], namespace)
-    looks_ahead = namespace["looks_ahead"]
-    bars = bt.synthetic_bars(n_days=20)
-    side = np.sign(bars.close - bars.open).astype(np.int8)
-    index = bars.to_frame().index
-    risk = np.where(side == 0, np.nan, bars.high - bars.low)
-
-    def honest(bars):
-        return side[: len(bars)], risk[: len(bars)]
-
-    def as_series(bars):
-        return tuple(pd.Series(each, index[: len(bars)]) for each in honest(bars))
-
-    def scaled_by_the_future(bars):
-        return side[: len(bars)], risk[: len(bars)] / bars.close.max()
-
-    def undefined_at_the_end(bars):
-        return side[: len(bars)], np.append(risk[1 : len(bars)], np.nan)
-
-    assert not looks_ahead(honest, bars)
-    assert not looks_ahead(as_series, bars)
-    assert not looks_ahead(lambda bars: honest(bars)[0], bars)
-    assert looks_ahead(scaled_by_the_future, bars)
-    assert looks_ahead(undefined_at_the_end, bars)
-    assert looks_ahead(lambda bars: (np.roll(side[: len(bars)], -1), risk[: len(bars)]), bars)
 
 
 def anchors(path):

@@ -36,7 +36,7 @@ FLOW = (
     ("provenance", "parity"),
     ("metrics",),
     ("overfitting",),
-    ("backtest.metrics", "backtest.saving", "backtest.job"),
+    ("backtest.metrics", "backtest.saving", "backtest.daily", "backtest.job"),
     ("report.figure",),
     ("report.plot", "report.html"),  # a result draws itself
     ("backtest.result",),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.engines.base import Engine, EngineOutput, Job
+    from backtest_py.overfitting.intervals import Method
+    from backtest_py.overfitting.resampling import Resampling
 
 __all__ = ["TABLES", "TRADE_COLUMNS", "BacktestResult", "GroupBy", "Metrics"]
 
@@ -162,6 +164,99 @@ class BacktestResult:
         if not self.job.bars.is_naive:
             times = times.tz_localize("UTC")
         return pd.Series(self.balance[1:], index=times, name="equity")
+
+    @property
+    def daily(self) -> pd.DataFrame:
+        """One row for each trading day that counts, by its date on the session's clock.
+
+        These are the days of the metric ``days``: all with a bar in the range, days without a trade
+        included, and a later one on which a trade of the range exits; none after a ruin.
+
+        * ``pnl``: result in money of the trades that exit on the day.
+        * ``returns``: that over the account before the day, as a fraction. ``sharpe`` and
+          ``sortino`` are made of these.
+        * ``equity``: the account after the day's exits.
+        * ``equity_marked``: the same with a position that is still open valued at the day's last
+          close, the costs of its entry paid, those of its exit not yet.
+        * ``drawdown``: how far ``equity_marked`` lies below its highest value so far, in money, the
+          start included.
+
+        Raises
+        ------
+        UnsupportedError
+            If a position was held overnight and the closes are gone, as after
+            :func:`~backtest_py.run_chunked`.
+        """
+        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
+
+        from backtest_py.backtest.daily import daily_columns  # noqa: PLC0415 - as above
+
+        days = self.metrics.days
+        found = daily_columns(self.job, self.columns, self.balance, days)._asdict()
+        index = pd.DatetimeIndex(found.pop("date").astype("M8[ns]"), name="day")
+        return pd.DataFrame(found, index=index)
+
+    def intervals(
+        self,
+        level: float = 0.95,
+        *,
+        method: Method = "bca",
+        n_resamples: int = 2_000,
+        resampling: Resampling | None = None,
+    ) -> pd.DataFrame:
+        """Return between which values each metric lies, when its past is drawn again.
+
+        Days are drawn for ``sharpe`` and ``sortino``, trades for all others; see
+        :func:`~backtest_py.overfitting.metric_intervals`.
+
+        Parameters
+        ----------
+        level : float
+            Confidence, between 0 and 1.
+        method : {"bca", "percentile"}
+            Drawdowns and streaks always get percentiles.
+        n_resamples : int
+            Samples to draw.
+        resampling : Resampling, optional
+            Which samples; by default stationary blocks from seed 0.
+
+        Returns
+        -------
+        DataFrame
+            A row for each metric that drawing can change: ``value``, that of :attr:`metrics`;
+            ``low`` and ``high``, nan where nothing can be learnt; ``undefined``, the share of the
+            samples in which the metric is nan.
+
+        Raises
+        ------
+        ConfigError
+            If a setting is not allowed.
+        """
+        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
+
+        from backtest_py.backtest.daily import daily_returns  # noqa: PLC0415 - as above
+        from backtest_py.overfitting import metric_intervals  # noqa: PLC0415
+
+        job = self.job
+        returns = daily_returns(job, self.columns, self.balance, self.metrics.days)
+        found = metric_intervals(
+            returns,
+            {**self.columns, "bars_held": self._column("bars_held")},
+            n_bars=job.last - job.first,
+            initial_capital=job.contract.initial_capital,
+            risk_free_rate=job.metrics.risk_free_rate,
+            periods_per_year=job.metrics.periods_per_year,
+            level=level,
+            method=method,
+            n_resamples=n_resamples,
+            resampling=resampling,
+        )
+        rows = [
+            (self.metrics[name], each.low, each.high, each.undefined)
+            for name, each in found.items()
+        ]
+        columns = ["value", "low", "high", "undefined"]
+        return pd.DataFrame(rows, pd.Index(list(found), name="metric"), columns, dtype="float64")
 
     def table(self, by: GroupBy) -> pd.DataFrame:
         """Return the trades grouped by one of :data:`TABLES`, on the session's wall clock.

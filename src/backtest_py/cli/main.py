@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from backtest_py.bars import ReadOptions  # noqa: TC001 - the decorator of inspect reads it
-from backtest_py.cli import data, monte_carlo, report, sweep
+from backtest_py.cli import data, lookahead, monte_carlo, report, sweep
 from backtest_py.cli.options import (
     ConfigFile,
     EngineName,
@@ -61,6 +61,7 @@ app = typer.Typer(
 
 app.add_typer(sweep.commands)
 app.add_typer(monte_carlo.commands)
+app.add_typer(lookahead.commands)
 app.add_typer(report.commands)
 app.add_typer(data.commands)
 

@@ -132,6 +132,10 @@ class Strategy(Settings):
         """Return the signals that Python code computes, None where the engine computes them."""
         return None
 
+    def raw_answers(self, bars: Bars) -> object:  # noqa: ARG002 - there is no function here
+        """Return what a user's function gives, unchecked, None where there is no function."""
+        return None
+
     def history(self) -> History | None:
         """Return which earlier bars the kernel needs for a signal, None where that is not known.
 

@@ -49,7 +49,7 @@ class FunctionStrategy(Strategy):
         ConfigError
             If it gives anything but sides, or sides and risks, as semantics section 7 allows.
         """
-        given = type(self).function(bars, **self.to_mapping())
+        given = self.raw_answers(bars)
         if isinstance(given, tuple) and len(given) != 2:
             raise ConfigError(
                 f"{self.name} returned {counted(len(given), 'value')}; return the sides, or a pair "
@@ -57,6 +57,11 @@ class FunctionStrategy(Strategy):
             )
         side, risk = given if isinstance(given, tuple) else (given, None)
         return checked_signals(bars, side, risk, where=self.name)
+
+    def raw_answers(self, bars: Bars) -> object:
+        """Call the function."""
+        given: object = type(self).function(bars, **self.to_mapping())
+        return given
 
 
 _OWN_NAMES: Final = frozenset({*dir(FunctionStrategy), "_parameters", "function"})

@@ -363,3 +363,17 @@ def test_marked_to_market_counts_open_positions(results):
         assert account.marked[trade["exit_bar"]] == account.closed[trade["exit_bar"]]
     assert account.closed[-1] == result.balance[-1]
     assert np.count_nonzero(account.marked != account.closed) > len(bars) / 2
+
+
+@pytest.mark.parametrize("kind", ["b3", "overnight", "ruined", "sub_range", "crypto", "no_trades"])
+def test_the_account_at_the_end_of_each_day_is_that_of_daily(kind, results):
+    from backtest_py.report.html.account import Account
+
+    result = results(kind)
+    account, daily = Account.of(result), result.daily
+    dates, last = account.days(result.job.bars)
+    n_days = len(daily)
+    assert n_days <= len(dates)
+    assert daily.index.to_numpy().astype("M8[D]").tolist() == dates[:n_days].tolist()
+    assert daily["equity"].tolist() == account.closed[last][:n_days].tolist()
+    assert daily["equity_marked"].tolist() == account.marked[last][:n_days].tolist()
