@@ -196,16 +196,16 @@ def language(code: str = "en", *, currency: str = "", tick_size: float = 0.01) -
 
 
 def decimals_of(step: float) -> int:
-    """Return how many decimals a price needs whose steps are these, at most 8.
+    """Return how many decimals a number needs, or a price whose steps are these, at most 8.
 
     Examples
     --------
-    >>> decimals_of(5.0), decimals_of(0.01), decimals_of(0.00025)
-    (0, 2, 5)
+    >>> decimals_of(5.0), decimals_of(0.01), decimals_of(0.00025), decimals_of(0.0)
+    (0, 2, 5, 0)
     """
     for decimals in range(9):
-        scaled = step * 10**decimals
-        if abs(scaled - round(scaled)) <= 1e-9 * max(scaled, 1.0) and round(scaled) > 0:
+        scaled = abs(step) * 10**decimals
+        if abs(scaled - round(scaled)) <= 1e-9 * max(scaled, 1.0) and (round(scaled) or not step):
             return decimals
     return 8
 

@@ -112,8 +112,8 @@ class Drawing:
         self._parts.append(f'<path class="{kind}" d="{there}{back}Z"/>')
 
     def dots(self, xs: ArrayLike, ys: ArrayLike, kind: str) -> None:
-        """Put a dot at each point; the style of the class says how large."""
-        points = "".join(f"M{x:g} {y:g}h0" for x, y in _pairs(xs, ys))
+        """Put a dot at each point, one where several are; the style says how large."""
+        points = "".join(f"M{x:g} {y:g}h0" for x, y in dict.fromkeys(_pairs(xs, ys)))
         if points:
             self._parts.append(f'<path class="{kind}" d="{points}"/>')
 

@@ -10,7 +10,7 @@ from backtest_py.metrics.catalogue import CATALOGUE
 from backtest_py.report.html.blocks import Cell, Chart, Section, Table
 from backtest_py.report.html.charts import Axis, Column, columns_chart, scatter_chart
 from backtest_py.report.html.context import DAY, HOUR
-from backtest_py.report.html.language import decimals_between
+from backtest_py.report.html.language import decimals_between, decimals_of
 from backtest_py.report.html.svg import nice_ticks
 from backtest_py.rules import Reason
 
@@ -161,7 +161,7 @@ def _histogram(
             high=say.number(end, digits),
         )
         kind = "plain" if plain else "loss" if end <= 0 else "win"
-        columns.append(Column(say.number(begin, digits), float(count), said, kind))
+        columns.append(Column(say.number(begin, decimals_of(begin)), float(count), said, kind))
     note = ""
     if values.min() < edges[0] or values.max() > edges[-1]:
         note = say("The outermost columns also count what lies beyond them.")
