@@ -30,6 +30,10 @@ def test_every_kind_of_result_makes_a_whole_page(kind, lang, reports, read):
     page = read(reports(kind, lang=lang))
     assert [found["id"] for tag, found in page.elements if tag == "section"] == list(NAMES)
     assert ("html", {"lang": lang}) in page.elements
+    names = [found["id"] for _, found in page.elements if "id" in found]
+    assert len(set(names)) == len(names)
+    told = {found["aria-labelledby"] for tag, found in page.elements if tag == "svg"}
+    assert {name for names in told for name in names.split()} <= set(names)
     assert page.text.rstrip().endswith("https://www.tradingview.com/")
     for word in ("nan", "None", "inf", "NaN", "{", "}", "Infinity"):
         assert not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", page.text), word

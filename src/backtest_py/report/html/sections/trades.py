@@ -356,7 +356,6 @@ def costs(context: Context) -> Section:
     if not metrics.total_trades:
         return nothing(context, "costs", say("Costs"), say("Costs"))
     largest = max(abs(found.before), found.fees + found.slippage, 1e-300)
-    gain = float(metrics.gross_profit) or float("nan")
 
     def row(name: str, value: float, mood: str) -> list[Cell | str]:
         return [
@@ -372,17 +371,19 @@ def costs(context: Context) -> Section:
         row(say("Slippage"), -found.slippage, "loss" if found.slippage else ""),
         row(say("Net result"), float(metrics.total_return), context.mood(metrics.total_return)),
     ]
-    header = ("", "Money", "Per trade", "Share of the result before costs")
-    note = say(
-        "Costs took {share} of the gross profit of the winning trades.",
-        share=say.share((found.fees + found.slippage) / gain),
-    )
+    header = ("", "Money", "Per trade", "Share")
+    note = say("Shares are of the result before costs.")
+    if metrics.gross_profit > 0:
+        taken = say.share((found.fees + found.slippage) / metrics.gross_profit)
+        note += " " + say(
+            "Costs took {share} of the gross profit of the winning trades.", share=taken
+        )
     table = Table(
         wide=True,
         header=[each and say(each) for each in header],
         rows=rows,
         look="bars",
-        note=note if metrics.gross_profit > 0 else "",
+        note=note,
     )
     return Section("costs", say("Costs"), say("Costs"), "", [table])
 
