@@ -426,6 +426,8 @@ class BacktestResult:
         ------
         ConfigError
             If the language is unknown, the currency no short word, or the file no page.
+        DataError
+            If the account is larger than a double can be.
         StorageError
             If it cannot be written.
         UnsupportedError

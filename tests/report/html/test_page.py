@@ -16,7 +16,7 @@ import pytest
 from tests.report.html.conftest import B3, KINDS, Page, b3_bars, elephants, on_side
 
 import backtest_py as bt
-from backtest_py.errors import ConfigError, StorageError, UnsupportedError
+from backtest_py.errors import ConfigError, DataError, StorageError, UnsupportedError
 from backtest_py.metrics.catalogue import CATALOGUE
 from backtest_py.report.html.page import SCRIPTS
 
@@ -116,9 +116,10 @@ def test_the_currency_is_that_which_the_markets_name_tells(name, currency, tmp_p
 def test_months_add_up_to_the_result(reports, read, results):
     result = results("b3")
     frame = result.table("month")
-    text = read(reports("b3")).text
-    for total in frame["pnl"]:
-        assert f" {total:,.0f} " in text
+    text = read(reports("b3")).text.partition("Months and years Net")[2]
+    digits = 0 if frame["pnl"].abs().max() >= 100 else 2
+    for total in [*frame["pnl"], result.metrics.total_return]:
+        assert f" {total:,.{digits}f} " in text
 
 
 def test_hours_weekdays_reasons_and_sides_are_those_of_the_tables(reports, read, results):
@@ -285,6 +286,28 @@ def test_a_file_that_is_no_page_or_cannot_be_written_is_refused(results, tmp_pat
         results("b3").report(tmp_path / "report.pdf")
     with pytest.raises((StorageError, ConfigError)):
         results("b3").report(tmp_path / "missing" / "report.html")
+
+
+def test_an_account_beyond_all_numbers_is_refused(tmp_path):
+    huge = bt.Contract(tick_size=5, quantity=1e305)
+    result = on_side(b3_bars(), 40, bt.ExitRules(stop=1, target=2), huge)
+    with pytest.raises(DataError, match=r"quantity = 1e\+305"):
+        result.report(tmp_path / "huge.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", [7_000_000_000, 1_234_567_891])
+def test_bars_of_seconds_and_less_tell_their_seconds(step, tmp_path, read):
+    rng = np.random.default_rng(1)
+    close = 100.0 + np.round(rng.normal(size=300), 2)
+    before = np.append(close[0], close[:-1])
+    time = np.datetime64("2024-03-01T10:00", "ns").astype(np.int64) + step * np.arange(300)
+    bars = bt.Bars(time, before, np.maximum(before, close), np.minimum(before, close), close)
+    rules = bt.ExitRules(stop=0, target=0, max_bars=5)
+    result = on_side(bars, 30, rules, bt.Contract(tick_size=0.01))
+    result.report(tmp_path / "seconds.html")
+    best = result.trades.sort_values("pnl", ascending=False, kind="stable").iloc[0]["entry_time"]
+    assert f"1 Mar 2024 {best:%H:%M:%S}".removesuffix(":00") in read(tmp_path / "seconds.html").text
 
 
 def test_bars_that_are_gone_make_no_report(tmp_path):

@@ -13,13 +13,13 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from backtest_py.errors import ConfigError
 from backtest_py.parameters import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import numpy as np
 
     from backtest_py.metrics.catalogue import Unit
 
@@ -153,11 +153,9 @@ class Language:
         return f"{int(number)} {MONTHS[int(month) - 1]} {year}"
 
     def moment(self, wall: int) -> str:
-        """Return date and time of nanoseconds on a wall clock."""
-        import numpy as np  # noqa: PLC0415 - the type of dates
-
-        text = str(np.datetime64(wall, "ns").astype("M8[m]"))
-        return f"{self.date(np.datetime64(text[:10]))} {text[11:]}"
+        """Return date and time of nanoseconds on a wall clock; seconds only where there are any."""
+        date, time = str(np.datetime64(wall, "ns").astype("M8[s]")).split("T")
+        return f"{self.date(np.datetime64(date))} {time.removesuffix(':00')}"
 
     def month(self, number: int) -> str:
         """Return the short name of a month, 1 to 12."""

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from backtest_py._io.files import replace_file
 from backtest_py.bars.streamed import StreamedBars
-from backtest_py.errors import ConfigError, StorageError, UnsupportedError
+from backtest_py.errors import ConfigError, DataError, StorageError, UnsupportedError
 from backtest_py.provenance import package_version
 from backtest_py.report.html.context import Context
 from backtest_py.report.html.language import language
@@ -83,6 +85,8 @@ def backtest_report(
     ------
     ConfigError
         If the language is unknown, or the currency no short word.
+    DataError
+        If the account is larger than a double can be.
     UnsupportedError
         If the bars are gone.
     """
@@ -95,6 +99,7 @@ def backtest_report(
     known = currency or currency_of(job.bars)
     say = language(lang, currency=known, tick_size=job.contract.tick_size)
     context = Context(result, say)
+    _refuse_overflow(context)
     return page(
         say,
         title=title or " · ".join(filter(None, (context.strategy, context.market))),
@@ -107,6 +112,19 @@ def backtest_report(
         ],
         data=_data(context),
     )
+
+
+def _refuse_overflow(context: Context) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        account = context.account
+    for curve in (account.marked, account.held):
+        if not np.isfinite(curve).all():
+            contract = context.result.job.contract
+            raise DataError(
+                f"the account reaches {curve[~np.isfinite(curve)][0]}, which no chart can show: "
+                f"contract.quantity = {contract.quantity!r} or contract.point_value = "
+                f"{contract.point_value!r} is too large for these prices; give smaller ones"
+            )
 
 
 def currency_of(bars: Bars) -> str:

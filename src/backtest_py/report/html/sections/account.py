@@ -19,6 +19,8 @@ __all__ = ["account", "against", "months", "price"]
 
 SHOWN: Final = 5
 """Drawdowns that are listed."""
+WHOLE: Final = 100
+"""From a month of so much money on, months are written without decimals."""
 
 
 def price(context: Context) -> Section:
@@ -100,6 +102,7 @@ def months(context: Context) -> Section:
     offset = first // 12 * 12
     totals = np.bincount(at - offset, weights=pnl, minlength=last - offset + 1)
     largest = float(np.abs(totals).max(initial=0.0)) or 1.0
+    digits = 0 if largest >= WHOLE else 2
     rows: list[list[Cell | str]] = []
     for year in range(first // 12, last // 12 + 1):
         cells: list[Cell | str] = [str(1970 + year)]
@@ -110,10 +113,10 @@ def months(context: Context) -> Section:
                 continue
             value = float(totals[place - offset])
             strength = int(np.ceil(5 * abs(value) / largest))
-            cells.append(Cell(say.number(value, 0), context.mood(value), strength))
+            cells.append(Cell(say.number(value, digits), context.mood(value), strength))
         value = float(totals[year * 12 - offset : year * 12 - offset + 12].sum())
         capital = context.result.job.contract.initial_capital
-        cells.append(Cell(say.number(value, 0), context.mood(value)))
+        cells.append(Cell(say.number(value, digits), context.mood(value)))
         cells.append(Cell(say.percent(100 * value / capital, 1), context.mood(value)))
         rows.append(cells)
     header = [say("Year"), *(say.month(number) for number in range(1, 13)), say("Total"), "%"]
