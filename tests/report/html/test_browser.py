@@ -256,7 +256,12 @@ def test_trades_are_walked_through_and_listed(browser, reports, results):
         page = visit.page
         page.click("text=Next trade")
         page.click("text=Next trade")
-        assert f"Trade 2 of {len(trades):,}" in page.locator("#price").inner_text()
+        second = trades.iloc[1]
+        money = f"-R${-second['pnl']:,.2f}" if second["pnl"] < 0 else f"R${second['pnl']:,.2f}"
+        side = "Long" if second["side"] > 0 else "Short"
+        told = f"Trade 2 of {len(trades):,} · {side} · {money} · "
+        told += str(second["reason"]).replace("_", " ").capitalize()
+        assert told in page.locator("#price").inner_text()
         range_ = page.evaluate(
             "() => window.backtestReport.chart.timeScale().getVisibleLogicalRange()"
         )

@@ -221,6 +221,7 @@ def _texts(say: Language) -> dict[str, str]:
         "wins": say("With a profit"),
         "losses": say("Without profit"),
         "ambiguous": say("Ambiguous"),
+        "ambiguous_trade": say("ambiguous"),
         "show": say("Show"),
         "more": say("More"),
         "page": say("{from} to {to} of {all}"),

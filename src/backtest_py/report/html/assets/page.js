@@ -32,7 +32,11 @@
       const [from, to] = [trades.entry_bar[trade], trades.exit_bar[trade]];
       const room = Math.max(40, (to - from) * 0.6);
       scale.setVisibleLogicalRange({ from: from - room, to: to + room });
-      where.textContent = texts.trade.replace("{n}", number(trade + 1, 0)).replace("{all}", number(trades.n, 0));
+      const place = texts.trade.replace("{n}", number(trade + 1, 0)).replace("{all}", number(trades.n, 0));
+      const side = trades.side[trade] > 0 ? texts.long : texts.short;
+      const facts = [place, side, money(trades.pnl[trade]), page.reasons[trades.reason[trade]]];
+      if (trades.ambiguous[trade]) facts.push(texts.ambiguous_trade);
+      where.textContent = facts.join(" · ");
     };
     const go = (step) => {
       if (!trades.n) return;
