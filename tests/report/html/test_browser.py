@@ -294,6 +294,29 @@ def test_the_keyboard_moves_the_chart(browser, reports):
         assert page.evaluate(shown)["from"] > closer["from"]
 
 
+def test_the_wheel_scrolls_the_page_until_the_chart_is_clicked(browser, reports):
+    with opened(browser, reports("b3")) as visit:
+        page = visit.page
+        page.wait_for_timeout(300)
+        shown = "() => window.backtestReport.chart.timeScale().getVisibleLogicalRange()"
+        page.locator("#page-canvas").scroll_into_view_if_needed()
+        box = page.locator("#page-canvas").bounding_box()
+        page.mouse.move(box["x"] + 300, box["y"] + 150)
+        whole, top = page.evaluate(shown), page.evaluate("window.scrollY")
+        page.mouse.wheel(0, -100)
+        page.wait_for_timeout(300)
+        assert page.evaluate(shown) == whole
+        assert page.evaluate("window.scrollY") < top
+        box = page.locator("#page-canvas").bounding_box()
+        page.mouse.click(box["x"] + 300, box["y"] + 150)
+        top = page.evaluate("window.scrollY")
+        page.mouse.wheel(0, -300)
+        page.wait_for_timeout(300)
+        closer = page.evaluate(shown)
+        assert closer["to"] - closer["from"] < whole["to"] - whole["from"]
+        assert page.evaluate("window.scrollY") == top
+
+
 def test_all_bars_move_fluently(browser, tmp_path):
     """Some 60 frames a second where nothing else runs; a chart that draws each bar makes two."""
     bars = bt.synthetic_bars(n_days=1285, timezone="America/Sao_Paulo")

@@ -231,8 +231,8 @@ def _texts(say: Language) -> dict[str, str]:
         "without": say("trade without profit"),
         "nan": say("n/a"),
         "how": say(
-            "Zoom with the wheel or + and -, move by dragging or with the arrow keys. Where trades "
-            "stand too close, marks at the foot of the price say when they were."
+            "Click the chart; then the wheel or + and - zoom, dragging or the arrow keys move. "
+            "Where trades stand too close, marks at the foot of the price say when they were."
         ),
         "chart": say("Chart of price, account and drawdown; arrow keys move it, + and - zoom."),
     }

@@ -138,6 +138,9 @@ window.backtest.candles = function (page, say) {
     const Scale = sessionScale(wall);
     const chart = charts.createChartEx(holder, new Scale(), {
       autoSize: true,
+      // a page is scrolled over its charts; the wheel belongs to one only while that has the focus
+      handleScroll: { mouseWheel: false, vertTouchDrag: false },
+      handleScale: { mouseWheel: false },
       layout: { attributionLogo: true, panes: { enableResize: true } },
       rightPriceScale: { borderVisible: false, minimumWidth: 84 },
       timeScale: {

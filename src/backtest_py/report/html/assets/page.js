@@ -20,7 +20,7 @@
   function tools({ chart, marks }, bars, trades, account) {
     const scale = chart.timeScale();
     const where = element("span");
-    const reading = element("span", { className: "reading" });
+    const reading = element("span", { className: "reading under" });
     const last = bars.wall.length - 1;
     const all = () => {
       marks.chosen = -1;
@@ -30,7 +30,8 @@
     const show = (trade) => {
       marks.chosen = trade;
       const [from, to] = [trades.entry_bar[trade], trades.exit_bar[trade]];
-      const room = Math.max(40, (to - from) * 0.6);
+      const held = to - from;
+      const room = Math.max((scale.width() / 7 - held) / 2, held * 0.3, 10);
       scale.setVisibleLogicalRange({ from: from - room, to: to + room });
       const place = texts.trade.replace("{n}", number(trade + 1, 0)).replace("{all}", number(trades.n, 0));
       const side = trades.side[trade] > 0 ? texts.long : texts.short;
@@ -85,6 +86,11 @@
     holder.tabIndex = 0;
     holder.setAttribute("role", "application");
     holder.setAttribute("aria-label", texts.chart);
+    const wheel = (mouseWheel) => () =>
+      chart.applyOptions({ handleScroll: { mouseWheel }, handleScale: { mouseWheel } });
+    holder.addEventListener("pointerdown", () => holder.focus({ preventScroll: true }));
+    holder.addEventListener("focus", wheel(true));
+    holder.addEventListener("blur", wheel(false));
     holder.addEventListener("keydown", (event) => {
       const scale = chart.timeScale();
       const range = scale.getVisibleLogicalRange();
