@@ -69,8 +69,12 @@ demo: build ## generate bars, backtest them on both engines, show that they agre
 docs: build ## write the generated pages of docs/
 	$(PY) -m backtest_py.report.metrics_page docs/metrics.md
 
+.PHONY: screenshots
+screenshots: build services ## pictures of reports for the documentation; needs Chromium
+	$(PY) tools/screenshots.py docs/img
+
 .PHONY: services
-services: ## PostgreSQL and promtool for the tests that need them, where this is root with apt
+services: ## PostgreSQL, promtool and Chromium for the tests that need them, where this is root with apt
 	bash tools/services.sh
 
 # --- check ---------------------------------------------------------------------------------

@@ -27,6 +27,10 @@ PEER: Final = "vectorbt in turns: elephant_2k on b3_m5_140k"
 PYTHON: Final = "Cold process: what Python itself takes"
 COLD: Final = "Cold process: first result on 140,065 generated bars"
 CANDLES: Final = "Validation to metrics: elephant_2k on b3_m5_100k"
+BLOCKS: Final = {
+    engine: f"Sweep of 20,000 combinations on disk, {engine}: sums of blocks of days"
+    for engine in ("rust", "numba")
+}
 PATHS: Final = "Monte Carlo: 10,000 paths of 1,000 trades"
 
 FULL: Final = "backtest-py rust, full"
@@ -49,6 +53,11 @@ RATIOS: Final = (
      ENGINES, "numba", "rust", "<=", 2.0, True),
     ("Monte Carlo in Rust, times faster than vectorised NumPy",
      PATHS, "numpy", "rust", ">=", 10.0, True),
+    *(
+        (f"sums of blocks and the verdict, {engine}: times as long as a sweep without them",
+         group, "with sums of blocks", "without", "<=", 1.15, True)
+        for engine, group in BLOCKS.items()
+    ),
 )  # fmt: skip
 """What, group, numerator, denominator, bound of the ratio, and whether a miss fails.
 

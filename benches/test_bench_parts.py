@@ -87,3 +87,13 @@ def test_several_backtests(benchmark, engine):
     benchmark.group = f"Straight loop: 64 backtests on {MARKET}"
     benchmark.extra_info["contender"] = engine.name
     benchmark.pedantic(engine.optimize, (jobs,), rounds=8, warmup_rounds=1)
+
+
+def test_report(benchmark, tmp_path):
+    """A report as one file, both ways to settle ambiguous bars included."""
+    work = WORKLOADS["elephant_2k"]
+    result = bt.run(load_market(MARKET), work.strategy, work.rules, work.contract)
+    benchmark.group = f"Report: elephant_2k on {MARKET}"
+    benchmark.extra_info["contender"] = "one HTML file"
+    written = benchmark(result.report, tmp_path / "run.html")
+    assert written.stat().st_size < 1_500_000

@@ -36,11 +36,10 @@ FLOW = (
     ("provenance", "parity"),
     ("metrics",),
     ("overfitting",),
-    ("backtest.metrics", "backtest.saving", "backtest.daily"),
+    ("backtest.metrics", "backtest.saving", "backtest.daily", "backtest.job"),
     ("report.figure",),
-    ("report.plot",),  # a result draws itself
+    ("report.plot", "report.html"),  # a result draws itself
     ("backtest.result",),
-    ("backtest.job",),
     ("backtest.run",),
     ("backtest.chunked",),
     ("backtest",),

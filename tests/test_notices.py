@@ -50,6 +50,15 @@ def test_every_licence_lets_us_link(tool):
         assert offered & permissive, f"{package['name']}: {package['license']}"
 
 
+def test_the_chart_library_is_noticed_in_the_version_that_is_shipped(tool):
+    shipped = (tool.ASSETS / tool.CHARTS).read_text(encoding="utf-8")
+    version = re.search(r"Lightweight Charts™ v(\S+)", shipped)[1]
+    text = NOTICES.read_text(encoding="utf-8").partition("## TradingView Lightweight Charts™ ")[2]
+    assert text.startswith(f"{version}\n")
+    assert "Copyright (c) 2026 TradingView, Inc. https://www.tradingview.com/" in text
+    assert "Apache License" in text
+
+
 def test_a_changed_notice_is_noticed(tool, tmp_path, monkeypatch, capsys):
     stale = tmp_path / "THIRD_PARTY_NOTICES.md"
     stale.write_text(NOTICES.read_text(encoding="utf-8").replace("MIT", "GPL", 1), encoding="utf-8")

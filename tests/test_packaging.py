@@ -17,7 +17,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CRATE = ROOT / "engine_rust" / "Cargo.toml"
-HEAVY = ("numba", "llvmlite", "pandas", "pyarrow", "matplotlib", "rich", "typer", "joblib")
+HEAVY = (
+    "numba",
+    "llvmlite",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "rich",
+    "typer",
+    "joblib",
+    "jinja2",
+)
 
 # The workplace of a developer, and the servers of package registries; assembled, so that this
 # file does not name them.
@@ -123,6 +133,9 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
         if "__pycache__" not in p.parts and p.suffix in {".py", ".pyi"}
     }
     assert python <= set(names)
+    assets = ROOT / "src" / "backtest_py" / "report" / "html" / "assets"
+    prefix = "backtest_py/report/html/assets/"
+    assert {f"{prefix}{path.name}" for path in assets.iterdir()} <= set(names)
     extensions = [name for name in names if re.search(r"_engine_rust\..*(so|pyd)$", name)]
     assert len(extensions) == 1
     assert "backtest_py/py.typed" in names

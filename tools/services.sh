@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The servers that tests start on this machine, from the distribution's packages: PostgreSQL, and
-# promtool of Prometheus. Installed where they are missing, if this is root on a system with apt;
+# What tests start on this machine, from the distribution's packages: PostgreSQL, promtool of
+# Prometheus, and Chromium with a font. Installed where they are missing, if this is root on a system with apt;
 # elsewhere it says what is missing, and the tests that need it are skipped.
 set -euo pipefail
 
@@ -8,6 +8,8 @@ packages=()
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null \
     || packages+=(postgresql)
 command -v promtool >/dev/null || packages+=(prometheus)
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || packages+=(chromium)
+compgen -G '/usr/share/fonts/truetype/*/*.ttf' >/dev/null || packages+=(fonts-dejavu-core)
 
 if ((${#packages[@]} == 0)); then
     exit 0

@@ -16,14 +16,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "engine_rust" / "Cargo.toml"
 NOTICES = ROOT / "THIRD_PARTY_NOTICES.md"
+ASSETS = ROOT / "src" / "backtest_py" / "report" / "html" / "assets"
+CHARTS = "lightweight-charts.standalone.production.js"
 
 INTRODUCTION = """\
 # Third-party notices
 
 The extension module in the wheels of backtest-py links the Rust crates below. Where a crate is
 offered under several licences, the MIT licence is the one used here. The Numba-only wheel links
-nothing. Written by `make notices` from the sources of the versions in `engine_rust/Cargo.lock`;
-a test keeps it so.
+nothing. Both wheels carry the chart library at the end, which reports hold. Written by
+`make notices` from the sources of the versions in `engine_rust/Cargo.lock` and from the files
+beside the library; a test keeps it so.
 """
 
 # The toolchain's minimal profile does not carry this text, so it stands here.
@@ -122,7 +125,19 @@ def render(packages: list[dict[str, Any]]) -> str:
         texts = [_fenced(path.read_text(encoding="utf-8")) for path in files]
         title = f"## {package['name']} {package['version']}\n\nLicence: {package['license']}\n"
         parts.append("\n".join([title, *texts]))
-    return "\n".join(parts)
+    return "\n".join([*parts, vendored()])
+
+
+def vendored() -> str:
+    """Return what the chart library asks for: its notice and its licence."""
+    texts = [
+        _fenced((ASSETS / f"lightweight-charts.{name}.txt").read_text(encoding="utf-8"))
+        for name in ("NOTICE", "LICENSE")
+    ]
+    code = (ASSETS / CHARTS).read_text(encoding="utf-8")
+    version = code.partition("Lightweight Charts™ v")[2].split()[0]
+    title = f"## TradingView Lightweight Charts™ {version}\n\nLicence: Apache-2.0\n"
+    return "\n".join([title, *texts])
 
 
 def _fenced(text: str) -> str:

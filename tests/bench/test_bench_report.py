@@ -45,6 +45,10 @@ def report():
             bench_report.COLD: {"rust": [300 * MS]},
             bench_report.CANDLES: {"rust": [5 * MS], "numba": [6 * MS]},
             bench_report.PATHS: {"rust": [30 * MS], "numpy": [1_500 * MS]},
+            **{
+                group: {"with sums of blocks": [500 * MS], "without": [500 * MS]}
+                for group in bench_report.BLOCKS.values()
+            },
             "Streaming: a strategy, rust": {"one run": [2 * MS], "pieces of 1,000": [3 * MS]},
         },
         "facts": {
@@ -76,6 +80,8 @@ def test_ratios_are_quotients_within_a_round(report):
         "11.00",
         "2.00",
         "50.00",
+        "1.00",
+        "1.00",
     ]
 
 

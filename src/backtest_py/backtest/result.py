@@ -397,6 +397,43 @@ class BacktestResult:
 
         return plot(self, path, start=start, end=end, title=title)
 
+    def report(
+        self, path: str | Path, *, lang: str = "en", currency: str = "", title: str = ""
+    ) -> Path:
+        """Write the report of this backtest: one HTML file that opens anywhere, offline.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file, ``.html``; one that exists is replaced.
+        lang : {"en", "pt-BR"}
+            Language of texts, numbers and dates.
+        currency : str
+            Code of the currency of all money, such as ``"BRL"``. By default that which the name
+            of the market tells: BRL of B3's futures, USDT of BTCUSDT; none where it tells none.
+        title : str
+            Instead of the strategy and the market.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        ConfigError
+            If the language is unknown, the currency no short word, or the file no page.
+        DataError
+            If the account is larger than a double can be.
+        StorageError
+            If it cannot be written.
+        UnsupportedError
+            If the bars were streamed and are gone.
+        """
+        from backtest_py.report.html import write_report  # noqa: PLC0415 - only where it is used
+
+        return write_report(self, path, lang=lang, currency=currency, title=title)
+
     def __repr__(self) -> str:
         return "\n  ".join(self._summary())
 

@@ -27,6 +27,7 @@ from backtest_py.cli import (
     lookahead,
     monte_carlo,
     overfit,
+    report,
     search,
     sweep,
     walk_forward,
@@ -73,6 +74,7 @@ app.add_typer(monte_carlo.commands)
 app.add_typer(lookahead.commands)
 app.add_typer(search.commands)
 app.add_typer(overfit.commands)
+app.add_typer(report.commands)
 app.add_typer(data.commands)
 
 
