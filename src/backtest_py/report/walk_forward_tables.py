@@ -29,7 +29,7 @@ def show_walk_forward(result: WalkForward) -> None:
     by = result.provenance["identity"]["choice"]["choose"]
     shown = by if by in METRICS else "sharpe"
     facts: dict[str, object] = {
-        "Windows": f"{len(result)}, of which {_flat(rows)} without a choice",
+        "Windows": len(result),
         "Chosen by": _choice(result.provenance["identity"]["choice"]),
         "Engine": f"{result.engine}: {result.provenance['engine_reason']}",
         "Efficiency": f"{number(result.efficiency, 'ratio')} (profit a day of the tests, as a "
@@ -59,6 +59,8 @@ def show_walk_forward(result: WalkForward) -> None:
         for row in drift.to_dict("records")
     ]
     show(facts_table(facts), "")
+    if result.notes:
+        show(*(f"{note[0].upper()}{note[1:]}." for note in result.notes), "")
     show_cells(cells)
     if moves:
         show(rows_table(("parameter", "changes", "steps", "most often", "in"), moves))

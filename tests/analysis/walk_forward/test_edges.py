@@ -81,6 +81,7 @@ def at_ten(bars, *, side: int = 1):
         ({"train_day": 10}, ["unknown argument of walk_forward 'train_day'", "'train_days'"]),
         ({"train_days": 10, "engine": "rost"}, ["unknown engine 'rost'"]),
         ({"threads": -1}, ["threads = -1"]),
+        ({"train_days": 10, "resume": True}, ["resume continues", "name it in out"]),
         ({"train_days": 10, "plateau": True, "sample": bt.Sample(n=3)}, ["a sample has none"]),
     ],
 )
@@ -281,6 +282,38 @@ def test_the_account_ends_where_it_is_ruined(engine):
     assert wf.equity.iloc[-1] <= 0 < wf.equity.iloc[-2]
     assert len(wf.trades) == wf.metrics.total_trades < 25
     assert wf.metrics.days == len(wf.trades)
+    assert "the account is ruined in window 3, and ends there" in repr(wf)
+
+
+def test_nothing_is_left_of_the_trainings_where_the_account_is_ruined(engine):
+    """Twelve days earn 0.7 each, all others lose it: of 7, the account is ruined on day 24."""
+    up, down = level_bars(12, rises=0.1), level_bars(27, rises=-0.1)[12 * 20 :]
+    columns = {
+        name: np.append(getattr(up, name), getattr(down, name) + (name != "volume") * 48.0)
+        for name in ("open", "high", "low", "close", "volume")
+    }
+    bars = bt.Bars(np.append(up.time, down.time), **columns)
+    wf = walk(
+        bars,
+        {},
+        at_ten,
+        bt.ExitRules(unit="points", stop=1.0, target=1.0, close_time="17:00"),
+        contract=bt.Contract(tick_size=0.1, initial_capital=6.9),
+        min_trades=0,
+        choose="total_return",
+        train_days=10,
+        test_days=5,
+        anchored=True,
+        engine=engine,
+    )
+    assert wf.windows.test_total_trades.tolist() == [5, 5, 5, 2]
+    assert wf.windows.train_total_return.tolist() == pytest.approx([7.0, 6.3, 2.8, -0.7])
+    assert wf.metrics.ruined
+    assert wf.metrics.days == wf.metrics.total_trades < 17
+    # those who traded it lost all of it, whatever the windows behind the ruin show
+    left = wf.metrics.total_return / wf.metrics.days
+    assert wf.efficiency == pytest.approx(left / (15.4 / 70))
+    assert wf.notes[0].startswith("the account is ruined in window 3, and ends there")
 
 
 def test_more_than_a_day_between_windows_counts_every_day(bars, engine):

@@ -128,6 +128,8 @@ def test_another_question_is_refused(bars, tmp_path):
         with pytest.raises(bt.ConfigError, match="holds another") as caught:
             walk(bars, out=tmp_path, resume=True, **options)
         assert words in str(caught.value)
+    with pytest.raises(bt.ConfigError, match=r"holds the results of a walk-forward; continue it"):
+        walk(bars, out=tmp_path)
     assert_same(same, bt.open_walk_forward(tmp_path))
 
 

@@ -205,15 +205,38 @@ class WalkForward:
         Profit per trading day of all tests over profit per trading day of all trainings that chose
         (Pardo, "The Evaluation and Optimization of Trading Strategies", 2008). 0.5 is half. It is
         nan where no training chose, or the trainings together earned nothing: then there is nothing
-        of which a share could be left.
+        of which a share could be left. Where the account is ruined, the tests earned what it earned
+        until then: nobody traded the windows that follow.
         """
-        test, train = self._per_day("test"), self._per_day("train")
+        train = self._per_day("train")
+        test = self._per_day("test")
+        if self.metrics.ruined:
+            test = self.metrics.total_return / self.metrics.days
         return test / train if train > 0.0 else math.nan
 
     def _per_day(self, part: str) -> float:
         profits = [each for each in self.rows[f"{part}_total_return"] if each is not None]
         days = sum(each for each in self.rows[f"{part}_days"] if each is not None)
         return math.fsum(profits) / days if days else math.nan
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known to read the numbers: a ruined account, windows without a choice."""
+        found = []
+        if self.metrics.ruined:
+            n_trades = np.cumsum(self.rows["test_total_trades"])
+            window = int(np.searchsorted(n_trades, self.metrics.total_trades)) + 1
+            found.append(
+                f"the account is ruined in window {window}, and ends there: each window begins "
+                "with the whole capital, but what later ones show is no part of the account"
+            )
+        if flat := self.rows["combo_id"].count(-1):
+            least = counted(self.provenance["identity"]["choice"]["min_trades"], "trade")
+            found.append(
+                f"{counted(flat, 'window')} without a choice: in the training every combination "
+                f"was ruined, without a score, or had fewer than {least}"
+            )
+        return tuple(found)
 
     @property
     def drift(self) -> pd.DataFrame:
@@ -293,18 +316,17 @@ class WalkForward:
 
     def __repr__(self) -> str:
         rows, metrics = self.rows, self.metrics
-        flat = rows["combo_id"].count(-1)
-        without = f", {flat} without a choice" if flat else ""
         profit = f"{number_text(metrics.total_return)} ({number_text(metrics.total_return_pct)} %)"
         first, last = (
             str(rows[name][at])[:10] for name, at in (("test_start", 0), ("test_end", -1))
         )
         trades = counted(metrics.total_trades, "trade")
         lines = (
-            f"walk-forward of {counted(len(self), 'window')}{without}",
+            f"walk-forward of {counted(len(self), 'window')}",
             f"tested from {first} to {last}, engine {self.engine}",
             f"out of sample: {trades}, total return {profit}, sharpe {number_text(metrics.sharpe)}",
             f"efficiency {number_text(self.efficiency)}",
+            *self.notes,
             *self.verdict().significance.split("\n"),
         )
         return "\n  ".join(lines)

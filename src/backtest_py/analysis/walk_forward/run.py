@@ -10,7 +10,7 @@ from backtest_py.analysis.walk_forward.choosing import Choice
 from backtest_py.analysis.walk_forward.many import walk_markets
 from backtest_py.analysis.walk_forward.single import Asked, Walk
 from backtest_py.analysis.walk_forward.windows import WindowSettings
-from backtest_py.errors import ArgumentError, BacktestWarning
+from backtest_py.errors import ArgumentError, BacktestWarning, ConfigError
 from backtest_py.parameters import unknown_name
 from backtest_py.sweep.executors.work import MAX_MEMORY, Resources
 from backtest_py.sweep.gate.gate import GATE_COMBOS
@@ -211,6 +211,8 @@ def walk_forward(
         gate=options.get("gate", GATE_COMBOS),
     )
     resources = _resources(options)
+    if resume and out is None:
+        raise ConfigError("resume continues the walk-forward of a directory; name it in out")
     if isinstance(bars, Mapping):
         many, found = walk_markets(asked, bars, contract, resources, out, resume=resume)
     else:

@@ -337,8 +337,8 @@ class SweepStore:
         self._refuse_foreign()
         if any((self.path / RESULTS).glob("*.parquet")):
             raise ConfigError(
-                f"{self.path} holds the results of a sweep; continue it (--resume), or choose "
-                "another directory"
+                f"{self.path} holds the results of a {self.kind.replace('_', '-')}; continue it "
+                "(--resume), or choose another directory"
             )
         journal = self.path / JOURNAL
         if (
