@@ -107,6 +107,8 @@ def test_nothing_is_left_behind(cli, files):
         ("{module}:peek", "unknown name in"),
         ("{module}:np", "strategy = "),
         ("{broken}:peeks", "broken.py fails: ZeroDivisionError"),
+        # the configuration's own strategy is none of the file: it would be called clean instead
+        ("{module}", "[strategy] names 'barra_elefante', which is not of"),
     ],
 )
 def test_functions_that_are_not_there(cli, files, tmp_path, function, message):

@@ -25,6 +25,8 @@ __all__ = ["commands"]
 
 EXIT_SEEN: Final = 1
 
+_PACKAGE: Final = __name__.partition(".")[0]
+
 commands = typer.Typer()
 
 
@@ -115,6 +117,11 @@ def _user_module(given: str) -> Iterator[tuple[ModuleType | None, str]]:
 def _chosen(module: ModuleType, name: str, config: Config) -> Any:
     """Return what is to be checked: with the parameters of [strategy] where that names it."""
     if not name:
+        if type(config.strategy).__module__.partition(".")[0] == _PACKAGE:
+            raise ConfigError(
+                f"[strategy] names {config.strategy.name!r}, which is not of {module.__file__}; "
+                "say which function of the file to check, as FILE.py:NAME"
+            )
         return config.strategy
     known = [each for each in vars(module) if not each.startswith("_")]
     if name not in known:
