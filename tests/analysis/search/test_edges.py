@@ -34,6 +34,20 @@ def test_a_grid_of_one(bars, engine):
     assert found.best["sharpe"] == bt.run(bars, "barra_elefante", rules).metrics.sharpe
 
 
+def test_what_is_printed_says_what_is_best(bars):
+    grid = {"rules.stop": [1.0, 2.0], "rules.target": [1.0, 2.0]}
+    found = search(bars, grid)
+    best = found.best
+    text = repr(found)
+    assert f"best combination {int(best['combo_id'])}: sharpe {best['sharpe']:.4g}" in text
+    assert f"total_trades {int(best['total_trades'])}, total_return" in text
+    assert f"rules.stop = {best['rules.stop']}, rules.target = {best['rules.target']}" in text
+    assert "Pareto" not in text
+    two = search(bars, grid, objective=["sharpe", "max_drawdown"])
+    assert f"{len(two.front)} combination" in repr(two).splitlines()[-1]
+    assert "best combination" not in repr(search(bars, grid, min_trades=10_000))
+
+
 @pytest.mark.parametrize("n_trials", [39, 40, 41, 1_000])
 def test_a_grid_of_as_many_as_are_asked_for(bars, n_trials):
     grid = {"rules.stop": {"start": 0.5, "stop": 2.4, "step": 0.1}, "rules.target": [1.0, 2.0]}

@@ -11,6 +11,7 @@ from backtest_py._io.paths import given_path
 from backtest_py.analysis.search.evaluation import replayed
 from backtest_py.analysis.search.objectives import parameters_of
 from backtest_py.analysis.search.store import write_results
+from backtest_py.backtest.metrics import number_text
 from backtest_py.metrics.catalogue import METRICS
 from backtest_py.parameters import counted
 from backtest_py.sweep.result.ranking import ParetoFront
@@ -199,7 +200,18 @@ class SearchResult:
         return dict(self.manifest)
 
     def __repr__(self) -> str:
-        return "\n  ".join(self.summary())
+        lines = self.summary()
+        if len(front := self.front):
+            named = (*(each.name for each in self.objectives), "total_trades", "total_return")
+            best = {name: front[name].iloc[0].item() for name in ("combo_id", *named)}
+            combo_id = best.pop("combo_id")
+            numbers = ", ".join(f"{name} {number_text(value)}" for name, value in best.items())
+            chosen = self._spec.grid.values(combo_id).items()
+            lines.append(f"best combination {combo_id:,}: {numbers}")
+            lines.append(", ".join(f"{key} = {value}" for key, value in chosen))
+        if len(self.objectives) > 1:
+            lines.append(f"{counted(len(front), 'combination')} on the Pareto front")
+        return "\n  ".join(lines)
 
     def summary(self) -> list[str]:
         """Return lines that say what was done and what is odd about it."""
