@@ -320,7 +320,9 @@ def _stored(directory: Path) -> dict[str, Any]:
         genuine = expected == sha256(canonical_json(manifest))
         kind = manifest.get("kind")
     except (ValueError, AttributeError, RecursionError):
-        genuine, kind = False, KIND if b'"kind": "search"' in text else None
+        # cut short it may have lost its kind; whose the batches are, the journal tells
+        is_own = b'"kind": "search"' in text or (directory / BATCHES).is_dir()
+        genuine, kind = False, KIND if is_own else None
     if kind != KIND:
         raise ConfigError(
             f"{directory} holds the results of something else; choose another directory"
