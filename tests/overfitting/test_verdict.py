@@ -100,7 +100,7 @@ def test_words_and_conclusion_do_not_contradict_each_other(variance, sharpe, sai
 def test_the_combination_is_named(sharpe):
     best = BestTrial(sharpe, days=1250, total_trades=900, combo_id=1234)
     found = judge(TrialSet(50, 0.3), best)
-    assert ", combination 1,234" in found.text.split("\n")[0]
+    assert "(combination 1,234)" in found.text.split("\n")[0]
     assert found.significant == (sharpe > 3)
 
 

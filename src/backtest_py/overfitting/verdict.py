@@ -279,10 +279,9 @@ def _plain(value: Any) -> Any:
 def _conclusion(found: Verdict) -> str:
     if math.isnan(found.dsr):
         return "There is nothing to judge: the best result has no Sharpe ratio."
-    which = f", combination {found.combo_id:,}" if found.combo_id >= 0 else ""
+    which = f" (combination {found.combo_id:,})" if found.combo_id >= 0 else ""
     if found.significant:
-        best = f"The best result{which}," if which else "The best result"
-        return f"{best} is more than luck alone would show."
+        return f"The best result is more than luck alone would show{which}."
     return f"Luck alone can explain the best result{which}: this is no evidence of an edge."
 
 
