@@ -47,7 +47,8 @@ def naive(blocks, rf=0.0):
         ranked = [k for k in everyone if k == best or not math.isnan(b[k])]
         ranks = stats.rankdata(np.nan_to_num(b[ranked], nan=-np.inf))
         share = ranks[ranked.index(best)] / (len(ranked) + 1)
-        logit = math.log(share / (1 - share)) if len(ranked) > 1 else math.nan
+        differ = len(ranked) > 1 and len(set(np.nan_to_num(b[ranked], nan=-np.inf))) > 1
+        logit = math.log(share / (1 - share)) if differ else math.nan
         found.append((best, logit, a[best], b[best]))
     return [np.array(column) for column in zip(*found, strict=True)]
 
@@ -166,6 +167,17 @@ def test_nothing_to_rank_is_undefined(returns):
     assert math.isnan(found.degradation_slope) == (returns.shape[1] > 1)
 
 
+def test_equal_combinations_leave_nothing_to_choose():
+    # of a parameter that changes nothing, for one; as a rank it would be the middle in every split
+    one = np.random.default_rng(3).normal(0.0, 0.01, (320, 1))
+    for copies in (2, 300):
+        found = pbo(np.repeat(one, copies, axis=1), n_blocks=8)
+        assert math.isnan(found.pbo)
+        assert found.n_left_out == found.n_splits == 70
+    worse = np.hstack([one, one, one - 0.02])  # two that are equal, and one that always loses
+    assert pbo(worse, n_blocks=8).pbo == 0.0
+
+
 def test_one_day_for_each_block():
     blocks = list(np.random.default_rng(5).normal(size=(6, 1, 9)))
     found = pbo(np.concatenate(blocks), n_blocks=6)
@@ -196,10 +208,11 @@ def test_threads_pieces_and_strides_do_not_matter(monkeypatch):
 def test_the_first_of_equal_combinations_is_chosen_across_pieces(monkeypatch):
     monkeypatch.setattr(cscv, "_PIECE", 16)
     one = np.random.default_rng(3).normal(0.001, 0.01, (64, 1))
-    found = pbo(np.repeat(one, 50, axis=1), n_blocks=4)
+    equal = np.repeat(one, 50, axis=1)
+    found = pbo(np.hstack([equal, one - 1.0]), n_blocks=4)
     assert set(found.chosen) == {0}
-    assert found.logits == pytest.approx(0.0)
-    assert found.pbo == 1.0
+    assert found.logits == pytest.approx(math.log(26.5 / 25.5))  # they share ranks 2 to 51 of 51
+    assert found.pbo == 0.0
 
 
 def test_a_hundred_thousand_combinations():

@@ -14,6 +14,7 @@ from backtest_py.overfitting import (
     TrialSet,
     deflated_sharpe,
     expected_best_sharpe,
+    expected_maximum,
     judge,
     min_backtest_years,
     probabilistic_sharpe,
@@ -75,6 +76,34 @@ def test_any_doubt_counts(more):
     assert not judge(TrialSet(50, 0.3, **more), BestTrial(4.0, days=1250)).significant
 
 
+@pytest.mark.parametrize(
+    ("variance", "sharpe", "said", "significant"),
+    [
+        (0.01, 1.5, "luck alone would show 0.33.", True),  # alike: below 1.74, and yet significant
+        (1.0, 2.5, "luck alone would show 3.26.", False),  # unlike: above 1.74, and yet luck
+        (1.0, 1.5, "", False),
+        (0.1, 1.4, "", False),  # below 1.74 and above 1.03, but not by enough
+        (0.01, 2.5, "", True),
+    ],
+)
+def test_words_and_conclusion_do_not_contradict_each_other(variance, sharpe, said, significant):
+    best = BestTrial(sharpe, days=882, total_trades=400)
+    found = judge(TrialSet(1000, variance), best)
+    assert found.significant == significant
+    assert f"a Sharpe of 1.74 is expected from luck alone; yours is {sharpe:.2f}." in found.text
+    assert found.luck_benchmark == pytest.approx(math.sqrt(variance) * expected_maximum(1000))
+    assert ("Judged by how much these trials differ from each other" in found.text) == bool(said)
+    assert said in found.text
+
+
+@pytest.mark.parametrize("sharpe", [1.0, 4.0])
+def test_the_combination_is_named(sharpe):
+    best = BestTrial(sharpe, days=1250, total_trades=900, combo_id=1234)
+    found = judge(TrialSet(50, 0.3), best)
+    assert "(combination 1,234)" in found.text.split("\n")[0]
+    assert found.significant == (sharpe > 3)
+
+
 def test_few_trades_are_named():
     best = BestTrial(4.0, days=1250, total_trades=12)
     assert "rests on 12 trades, and fewer than 30 say little" in judge(TrialSet(5, 0.1), best).text
@@ -86,7 +115,7 @@ def test_surroundings_are_told():
     values[0] = 3.0
     best = BestTrial(3.0, days=500, plateau=GridValues(values, (5, 5)).winner())
     text = judge(TrialSet(25, 0.2), best).text
-    assert "the metric of 3.00 has a median of 0.50 and is 0.50 at worst" in text
+    assert "the Sharpe of 3.00 is 0.50 in the median and 0.50 at worst" in text
     assert "2 of 2 neighbours in the grid lose most" in text
     assert "edge of the grid" in text
 

@@ -12,7 +12,8 @@ What is undefined and what ties:
   does not count, so that combinations that do nothing do not make a choice look good.
 * A chosen combination whose Sharpe ratio is undefined on the other half ranks below all others.
 * Of equal Sharpe ratios the lowest combination is chosen; equal ones share the mean of their ranks.
-* A split in which nothing can be chosen, or only one could be ranked, is left out.
+* A split in which nothing can be chosen, or only one could be ranked, or all ranked ones are equal,
+  is left out: it says nothing about choosing.
 
 References
 ----------
@@ -86,7 +87,7 @@ class PboResult:
 
     @property
     def n_left_out(self) -> int:
-        """In how many splits nothing could be chosen or ranked."""
+        """In how many splits nothing could be chosen or ranked, or all were equal."""
         return int(np.isnan(self.logits).sum())
 
     @property
@@ -237,7 +238,8 @@ def pbo_from_blocks(
     undefined = np.isneginf(judged)
     size = counts[:, 2] + undefined
     places = np.where(undefined, 1.0, counts[:, 0] + (counts[:, 1] + 1) / 2)
-    share = np.where((chosen >= 0) & (size >= 2), places / (size + 1), np.nan)
+    differ = undefined | (counts[:, 1] < counts[:, 2])
+    share = np.where((chosen >= 0) & (size >= 2) & differ, places / (size + 1), np.nan)
     logits = np.log(share / (1.0 - share))
     valid = logits[~np.isnan(logits)]
     year = math.sqrt(settings.periods_per_year)

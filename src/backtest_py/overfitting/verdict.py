@@ -11,6 +11,7 @@ from backtest_py.overfitting._inputs import real, whole
 from backtest_py.overfitting.luck import (
     deflated_sharpe,
     expected_best_sharpe,
+    luck_benchmark,
     min_backtest_years,
 )
 from backtest_py.overfitting.sharpe import min_track_record, probabilistic_sharpe
@@ -67,7 +68,7 @@ class BestTrial:
     total_trades : int
         How many trades it has.
     plateau : WinnerSurroundings, optional
-        What lies around it in the grid.
+        What lies around it in the grid, by its Sharpe ratio.
     combo_id : int
         Its number in the grid, -1 where it has none.
     """
@@ -117,6 +118,10 @@ class Verdict:
         As given.
     notes : tuple of str
         What else is to be known: of which combinations a number is, or why there is none.
+    luck_benchmark : float
+        Annual Sharpe ratio that the best would show if no trial had an edge and they differed from
+        each other as these do: what ``dsr`` compares with. Below ``expected_best_of_luck`` where
+        trials are alike, above it where they differ for other reasons than luck.
     text : str
         The verdict in plain words, one statement to a line; the first line is the conclusion.
 
@@ -141,6 +146,7 @@ class Verdict:
     skew: float = math.nan
     kurtosis: float = math.nan
     notes: tuple[str, ...] = ()
+    luck_benchmark: float = math.nan
 
     @property
     def significant(self) -> bool:
@@ -260,6 +266,7 @@ be significant, and 100.0 % is what it would be for a single trial).
         best.skew if tails else math.nan,
         best.kurtosis if tails else math.nan,
         tuple(notes),
+        luck_benchmark(number, variance * year),
     )
 
 
@@ -282,14 +289,21 @@ def _plain(value: Any) -> Any:
 def _conclusion(found: Verdict) -> str:
     if math.isnan(found.dsr):
         return "There is nothing to judge: the best result has no Sharpe ratio."
+    which = f" (combination {found.combo_id:,})" if found.combo_id >= 0 else ""
     if found.significant:
-        return "The best result is more than luck alone would show."
-    return "Luck alone can explain the best result: this is no evidence of an edge."
+        return f"The best result is more than luck alone would show{which}."
+    return f"Luck alone can explain the best result{which}: this is no evidence of an edge."
 
 
 def _reasons(found: Verdict) -> list[str]:
     said = [_luck(found)]
     if not math.isnan(found.dsr):
+        above = found.sharpe > found.expected_best_of_luck
+        if found.significant if not above else found.sharpe <= found.luck_benchmark:
+            said.append(
+                "Judged by how much these trials differ from each other, luck alone would show "
+                f"{found.luck_benchmark:.2f}."
+            )
         said.append(_deflated(found))
     if found.trials == 1 and not math.isnan(found.dsr):
         said.append(_track_record(found))
@@ -355,8 +369,8 @@ def _surroundings(around: WinnerSurroundings) -> list[str]:
         worst = "undefined" if math.isnan(around.worst) else f"{around.worst:.2f}"
         middle = "undefined" if math.isnan(around.median) else f"{around.median:.2f}"
         said.append(
-            f"One step away in the grid, the metric of {around.value:.2f} has a median of {middle} "
-            f"and is {worst} at worst."
+            f"One step away in the grid, the Sharpe of {around.value:.2f} is {middle} in the "
+            f"median and {worst} at worst."
         )
     if around.cliffs:
         said.append(

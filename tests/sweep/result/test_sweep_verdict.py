@@ -89,6 +89,9 @@ def test_other_trials_count(bars):
     assert sweep.verdict(trials=500).trials == 500
     with pytest.raises(ConfigError, match="more_trials"):
         sweep.verdict(more_trials=-1)
+    assert sweep.verdict(trials=12) == alone
+    with pytest.raises(ConfigError, match=r"trials = 11 .* the sweep alone has 12 combinations"):
+        sweep.verdict(trials=11)
 
 
 def test_spa_and_effective_trials_name_their_sample(bars):
@@ -110,6 +113,12 @@ def test_a_grid_of_one(bars, tmp_path):
         assert found.dsr == found.psr
         assert math.isnan(found.pbo)
         assert "PBO is not known: fewer than two combinations" in found.text
+
+
+def test_a_parameter_that_changes_nothing(bars):
+    found = swept(bars, {"rules.max_bars": [8_000, 9_000, 10_000]}).verdict()
+    assert math.isnan(found.pbo)
+    assert "PBO is not known: fewer than two combinations differ enough" in found.text
 
 
 def test_no_trades_anywhere(bars):

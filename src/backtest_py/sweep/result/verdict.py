@@ -109,7 +109,7 @@ def verdict(
     ----------
     trials : int, optional
         How many trials there were in all, instead of the combinations of the sweep: for a search
-        of which the sweep is a part.
+        of which the sweep is a part. Never fewer than these.
     more_trials : int
         How many sets were tried on these bars beside the sweep: in other sweeps, and by hand.
     spa : bool
@@ -184,6 +184,12 @@ def examine(
     n_combos = sweep.completeness.combos
     count = n_combos if trials is None else whole(trials, "trials", least=1)
     more = whole(more_trials, "more_trials", least=0)
+    if count < n_combos:
+        raise ConfigError(
+            f"trials = {count:,} is not allowed: the sweep alone has "
+            f"{counted(n_combos, 'combination')}, and every one was a trial; give all that were "
+            "tried, or effective_trials for how many they are worth"
+        )
     settings = _settings(sweep)
     found = _Rows(sweep)
     notes: list[str] = []
@@ -212,7 +218,7 @@ def examine(
             known = replace(known, spa=p_value)
             said = f"SPA compares the daily returns of {share}."
             if len(ids) < n_combos:
-                said += " With all of them its p-value would be larger."
+                said += " With all of them its p-value would most likely be larger."
             notes.append(said)
     judged = overfitting.judge(
         known,
@@ -402,13 +408,17 @@ def _pbo(sweep: Swept, settings: MetricSettings, *, quick: bool) -> tuple[PboRes
         periods_per_year=settings.periods_per_year,
     )
     if math.isnan(found.pbo):
-        return found, "PBO is not known: fewer than two combinations trade enough to be compared."
+        return found, "PBO is not known: fewer than two combinations differ enough to be compared."
     n_combos = sweep.completeness.combos
     if len(rows) == n_combos:
         return found, ""
     share = f"{len(rows):,} of {counted(n_combos, 'combination')}"
-    more = " The command overfit compares more." if len(rows) < n else ""
-    return found, f"PBO compares {share}, evenly chosen.{more}"
+    if len(rows) == n:
+        return found, f"PBO compares {share}, evenly chosen."
+    return found, (
+        f"PBO compares {share}, evenly chosen, and may be 20 percentage points off. "
+        f"The command overfit compares {n:,}."
+    )
 
 
 def _worth(returns: NDArray[np.float64], n_combos: int, share: str) -> tuple[float | None, str]:
