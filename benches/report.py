@@ -28,7 +28,7 @@ PYTHON: Final = "Cold process: what Python itself takes"
 COLD: Final = "Cold process: first result on 140,065 generated bars"
 CANDLES: Final = "Validation to metrics: elephant_2k on b3_m5_100k"
 BLOCKS: Final = {
-    engine: f"Sweep of 20,000 combinations on disk, {engine}: sums of blocks of days"
+    engine: f"Sweep of 20,000 combinations, {engine}: sums of blocks of days"
     for engine in ("rust", "numba")
 }
 PATHS: Final = "Monte Carlo: 10,000 paths of 1,000 trades"
@@ -54,7 +54,7 @@ RATIOS: Final = (
     ("Monte Carlo in Rust, times faster than vectorised NumPy",
      PATHS, "numpy", "rust", ">=", 10.0, True),
     *(
-        (f"sums of blocks and the verdict, {engine}: times as long as a sweep without them",
+        (f"sums of blocks of days, {engine}: times as long as a sweep without them",
          group, "with sums of blocks", "without", "<=", 1.15, True)
         for engine, group in BLOCKS.items()
     ),

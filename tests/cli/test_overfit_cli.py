@@ -39,7 +39,7 @@ def test_top_shows_the_verdict_without_the_bars(cli, done, tmp_path):
 
 
 def test_overfit_says_what_python_says(cli, done):
-    printed = json.loads(cli("overfit", done, "--trials", 94, "--spa", "--json").out)
+    printed = json.loads(cli("overfit", done, "--more-trials", 94, "--spa", "--json").out)
     expected = bt.open_sweep(done).verdict(more_trials=94, spa=True)
     assert printed["verdict"] == expected.to_mapping()
     assert printed["verdict"]["trials"] == 100

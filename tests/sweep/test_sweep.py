@@ -390,3 +390,8 @@ def test_importing_the_package_imports_no_sweep():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[] True Sample Progress True True"
+
+
+def test_resume_needs_a_directory():
+    with pytest.raises(bt.ConfigError, match="give out as well"):
+        bt.sweep(bt.synthetic_bars(n_days=5), grid={"rules.stop": [1.0, 2.0]}, resume=True)

@@ -33,7 +33,9 @@ SHOWN: Final = ("sharpe", "profit_factor", "expectancy", "total_return", "win_ra
 def overfit(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a sweep.")],
     *,
-    trials: Annotated[int, typer.Option(min=0, help="Sets that were tried beside this sweep.")] = 0,
+    more_trials: Annotated[
+        int, typer.Option(min=0, help="Sets that were tried beside this sweep.")
+    ] = 0,
     spa: Annotated[
         bool, typer.Option("--spa", help="Run a sample again for SPA and StepM.")
     ] = False,
@@ -56,7 +58,7 @@ def overfit(
     result = open_sweep(directory)
     found = examine(
         result,
-        more_trials=trials,
+        more_trials=more_trials,
         spa=spa,
         effective_trials=effective_trials,
         n_series=series,

@@ -135,6 +135,8 @@ def sweep(
     """
     resources = Resources(threads, processes, max_memory, progress)
     check_names(settings, "sweep")
+    if resume and out is None:
+        raise ConfigError("resume continues the sweep in a directory; give out as well")
     settings.setdefault("blocks", BLOCKS)
     spec, job = SweepSpec.with_job(bars, strategy, grid, **settings)
     question = Question(spec, job.signals, *resolve(engine, job, sweep=True))
