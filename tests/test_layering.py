@@ -36,7 +36,7 @@ FLOW = (
     ("provenance", "parity"),
     ("metrics",),
     ("overfitting",),
-    ("backtest.metrics", "backtest.saving"),
+    ("backtest.metrics", "backtest.saving", "backtest.configuring", "backtest.exporting"),
     ("report.figure",),
     ("report.plot",),  # a result draws itself
     ("backtest.result",),

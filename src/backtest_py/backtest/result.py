@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import numpy as np
 
 from backtest_py._io.files import replace_file
+from backtest_py._io.spreadsheets import dialect_of
+from backtest_py.backtest.configuring import configuration_toml
+from backtest_py.backtest.exporting import frame_csv, on_session_clock, write_result_workbook
 from backtest_py.backtest.metrics import Metrics, number_text
 from backtest_py.backtest.saving import parquet_bytes, pretty_json, save_files
 from backtest_py.bars import read_only
@@ -82,7 +85,14 @@ class BacktestResult:
     """
 
     def __init__(
-        self, job: Job, output: EngineOutput, engine: Engine | EngineFacts, reason: str
+        self,
+        job: Job,
+        output: EngineOutput,
+        engine: Engine | EngineFacts,
+        reason: str,
+        *,
+        source: Mapping[str, Any] | None = None,
+        note: str = "",
     ) -> None:
         self.job = job
         self.output = output
@@ -93,6 +103,8 @@ class BacktestResult:
         )
         self._engine = engine
         self._reason = reason
+        self._source = source  # where a sweep has its bars again, and which row this is
+        self._note = note
         self._trades: pd.DataFrame | None = None
         self._provenance: Provenance | None = None
 
@@ -208,16 +220,82 @@ class BacktestResult:
             )
         return frame[trades > 0]
 
-    def to_csv(self, path: str | Path) -> None:
+    def to_csv(
+        self,
+        path: str | Path,
+        *,
+        sep: str | None = None,
+        decimal: str | None = None,
+        locale: str = "",
+    ) -> None:
         """Write the trades as CSV; every number reads back as the same float64.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; an earlier one is replaced.
+        sep, decimal : str, optional
+            What stands between cells (``","``, ``";"``, ``"|"`` or a tab), and the decimal mark.
+        locale : {"", "pt-BR", "en-US"}
+            A country whose Excel opens the file with a double click: ``"pt-BR"`` writes semicolons,
+            decimal commas, a byte order mark and lines as on Windows. Times are then those of the
+            session's clock, and a stop or target that is off is an empty cell.
 
         Raises
         ------
+        ConfigError
+            If a choice is unknown, or ``sep`` and ``decimal`` are the same.
         OSError
             If the file cannot be written; what stood there is then left as it was.
         """
-        text = self._frame().to_csv(index=False, lineterminator="\n")
-        replace_file(Path(path), text.encode())
+        dialect, frame = dialect_of(sep, decimal, locale), self._frame()
+        if locale:
+            frame = on_session_clock(frame, self.job.bars)
+        replace_file(Path(path), frame_csv(frame, dialect))
+
+    def to_excel(self, path: str | Path) -> None:
+        """Write an Excel file with trades, metrics and settings; this needs the extra ``xlsx``.
+
+        Times are those of the session's clock; what is undefined is an empty cell.
+
+        Raises
+        ------
+        ConfigError
+            If openpyxl is not installed, or the file is not named ``.xlsx``.
+        OSError
+            If the file cannot be written; what stood there is then left as it was.
+        """
+        asked = {**configuration(self.job), "engine": {"name": self.engine}}
+        settings = [
+            (f"{section}.{key}", value if isinstance(value, int | float | str) else str(value))
+            for section, values in asked.items()
+            for key, value in values.items()
+        ]
+        trades = on_session_clock(self._frame(), self.job.bars)
+        write_result_workbook(Path(path), trades, self.metrics, settings)
+
+    def to_toml(self, path: str | Path | None = None) -> str:
+        """Return a configuration whose run is this one, bit for bit, and write it to a file.
+
+        ``backtest-py run FILE`` then gives the same trades and metrics, on either engine.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            The file to write; an earlier one is replaced.
+
+        Raises
+        ------
+        ConfigError
+            If no file can say it: the strategy is your own code, or the bars came from no file, or
+            from one that does not hold these bars any more.
+        OSError
+            If the file cannot be written; what stood there is then left as it was.
+        """
+        text = configuration_toml(self.job, self.engine, source=self._source, note=self._note)
+        if path is not None:
+            replace_file(Path(path), text.encode())
+        return text
 
     def save(self, directory: str | Path) -> Path:
         """Write ``trades.parquet``, ``metrics.json`` and ``manifest.json`` into a directory.

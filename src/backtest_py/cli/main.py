@@ -21,18 +21,22 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from backtest_py._io.spreadsheets import dialect_of
 from backtest_py.bars import ReadOptions  # noqa: TC001 - the decorator of inspect reads it
-from backtest_py.cli import data, monte_carlo, sweep
+from backtest_py.cli import data, monte_carlo, replay, sweep
 from backtest_py.cli.options import (
     ConfigFile,
+    CsvFile,
     EngineName,
     Json,
+    Locale,
     MetricsPort,
     Threads,
     json_table,
     json_value,
     print_json,
     with_read_options,
+    write_trades,
 )
 from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, ParityError
 
@@ -60,6 +64,7 @@ app = typer.Typer(
 )
 
 app.add_typer(sweep.commands)
+app.add_typer(replay.commands)
 app.add_typer(monte_carlo.commands)
 app.add_typer(data.commands)
 
@@ -198,6 +203,8 @@ def run(
     plot: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="Draw price, trades and equity.")
     ] = None,
+    csv: CsvFile = None,
+    locale: Locale = "",
     metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     as_json: Json = False,
 ) -> None:
@@ -209,6 +216,7 @@ def run(
 
     config = Config.load(file)
     groups = _checked_groups(by or [])
+    dialect_of(locale=locale)
     if plot is not None:
         from backtest_py.report.plot import check_image  # noqa: PLC0415
 
@@ -216,13 +224,16 @@ def run(
     if config.markets:
         from backtest_py.cli.many import run_markets  # noqa: PLC0415
 
-        run_markets(config, engine, out=out, groups=groups, plot=plot, as_json=as_json)
+        files = {"plot": plot, "csv": csv}
+        run_markets(config, engine, out, files, groups, locale=locale, as_json=as_json)
         return
     result = config.backtest(engine=engine)
     if out is not None:
         result.save(out)
     if plot is not None:
         result.plot(plot)
+    if csv is not None:
+        write_trades(result, csv, locale)
     if as_json:
         printed = {**result.manifest(), "metrics": result.metrics.to_mapping()}
         if groups:
@@ -232,8 +243,8 @@ def run(
     _print_result(config, result, groups)
     if out is not None:
         typer.echo(f"Wrote trades.parquet, metrics.json and manifest.json to {out}")
-    if plot is not None:
-        typer.echo(f"Wrote {plot}")
+    for written in filter(None, (plot, csv)):
+        typer.echo(f"Wrote {written}")
 
 
 def _checked_groups(names: list[str]) -> list[GroupBy]:
@@ -247,7 +258,7 @@ def _checked_groups(names: list[str]) -> list[GroupBy]:
 
 
 def _print_result(config: Config, result: BacktestResult, groups: list[GroupBy]) -> None:
-    from backtest_py.config import toml_value  # noqa: PLC0415
+    from backtest_py.parameters import toml_value  # noqa: PLC0415
     from backtest_py.report import tables  # noqa: PLC0415
 
     bars, job = result.job.bars, result.job

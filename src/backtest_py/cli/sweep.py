@@ -1,4 +1,4 @@
-"""The commands of sweeps: ``sweep``, ``top`` and ``replay``."""
+"""The commands of sweeps: ``sweep`` and ``top``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import sys
 from contextlib import contextmanager
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -14,6 +14,7 @@ import typer
 from backtest_py.cli.options import (
     MOST_WORKERS,
     ConfigFile,
+    Directory,
     EngineName,
     Json,
     MetricsPort,
@@ -41,8 +42,6 @@ BEST: Final = 10
 UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 commands = typer.Typer()
-
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a sweep.")]
 
 
 @commands.command()
@@ -198,40 +197,6 @@ def _nothing_matches(where: str, n_rows: int) -> str:
     if not where:
         return "the sweep has no row: no combination is done"
     return f"nothing of {counted(n_rows, 'row')} matches --where {where!r}"
-
-
-@commands.command()
-def replay(
-    directory: Directory,
-    combo_id: Annotated[int, typer.Argument(metavar="COMBO_ID", help="Number of the row.")],
-    *,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write trades.parquet, metrics.json and manifest.json."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Run one combination of a sweep again, with its trades."""
-    from backtest_py.sweep.result.result import open_sweep  # noqa: PLC0415
-
-    swept = open_sweep(directory)
-    result = swept.replay(combo_id)
-    if out is not None:
-        result.save(out)
-    if as_json:
-        metrics = result.metrics.to_mapping()
-        print_json({"combo_id": combo_id, **result.manifest(), "metrics": metrics})
-        return
-    from backtest_py.report import tables  # noqa: PLC0415
-
-    facts = {
-        "Combination": f"{combo_id:,} of {directory}",
-        **swept.values(combo_id),
-        "Engine": f"{result.engine}: {result.reason}",
-    }
-    tables.show(tables.facts_table(facts), "", tables.metric_table(result.metrics))
-    if out is not None:
-        typer.echo(f"Wrote trades.parquet, metrics.json and manifest.json to {out}")
 
 
 def _bytes(text: str) -> int:

@@ -9,6 +9,7 @@ from backtest_py.config.market import DataSettings, ExchangeSettings
 from backtest_py.config.monte_carlo import MonteCarloSection
 from backtest_py.config.sections import DEFAULT_STRATEGY, RunSettings, SweepSettings
 from backtest_py.contract import Contract, MetricSettings
+from backtest_py.parameters import toml_value
 from backtest_py.rules import DEFAULT_TARGET, ExitRules
 from backtest_py.strategies.base import get_strategy
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from backtest_py.parameters import Parameter
 
-__all__ = ["commented_toml", "toml_value"]
+__all__ = ["commented_toml"]
 
 
 _EXCHANGE: Final[dict[str, Any]] = {
@@ -98,16 +99,3 @@ def _keys(specs: tuple[Parameter, ...], **given: object) -> Iterator[str]:
     for spec in specs:
         allowed = "" if spec.kind in {"text", "texts"} else f" ({spec.allowed})"
         yield f"{keys[spec.name]:<{width}}  # {spec.doc}{allowed}"
-
-
-def toml_value(value: object) -> str:
-    """Return a parameter's value as a TOML file writes it.
-
-    Examples
-    --------
-    >>> toml_value(False), toml_value("09:15"), toml_value(2.0)
-    ('false', '"09:15"', '2.0')
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)

@@ -9,16 +9,19 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from operator import index
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from backtest_py._io.files import replace_file
 from backtest_py.backtest.job import prepare
 from backtest_py.backtest.result import BacktestResult
 from backtest_py.contract import MetricSettings
 from backtest_py.engines import resolve
 from backtest_py.errors import BacktestWarning, ConfigError
 from backtest_py.sweep.result.columns import any_true, ranking_keys, small_is_good
+from backtest_py.sweep.result.deciding import chosen_row, set_file
 from backtest_py.sweep.result.ranking import BestRows, ParetoFront
 from backtest_py.sweep.result.rows import SweepRows
 from backtest_py.sweep.result.slices import metric_by_values
@@ -27,7 +30,7 @@ from backtest_py.sweep.store.tables import COMBO_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from datetime import date
 
     import pandas as pd
     import pyarrow as pa
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from backtest_py.bars import Bars
     from backtest_py.sweep.result.columns import Direction
     from backtest_py.sweep.result.reductions import Reduction
+
+    Moment = str | date | None
 
 __all__ = ["SweepResult", "open_sweep"]
 
@@ -294,16 +299,41 @@ class SweepResult(SweepRows):
         rows, columns = (pd.Index(self._swept.of(key), name=key) for key in (y, x))
         return pd.DataFrame(values.reshape(len(rows), len(columns)), index=rows, columns=columns)
 
-    def replay(self, combo_id: int) -> BacktestResult:
+    def replay(
+        self,
+        combo_id: int | None = None,
+        *,
+        by: str | None = None,
+        rank: int | None = None,
+        range: tuple[Moment, Moment] | None = None,  # noqa: A002
+    ) -> BacktestResult:
         """Run one combination again, on the engine of the sweep, with its trades and equity.
+
+        Parameters
+        ----------
+        combo_id : int, optional
+            Number of the combination.
+        by, rank : str and int, optional
+            Instead of it, its place in the ranking of :meth:`top` by a column: 1 is the best, and
+            ``"sharpe"`` the column unless another is named.
+        range : pair of str, date or None, optional
+            Instead of the sweep's range, half-open on the session's clock: other days, as to judge
+            a choice by what came after.
+
+        Returns
+        -------
+        BacktestResult
+            Its ``to_toml``, ``to_csv``, ``to_excel`` and ``plot`` write what was found.
 
         Raises
         ------
         ConfigError
-            If there is no such combination, or the bars are not given and have no file.
+            If there is no such combination or place, the range holds no bar, or the bars are not
+            given and have no file.
         DataError
             If the bars are not those that were swept.
         """
+        combo_id = self.row_id(combo_id, by=by, rank=rank)
         strategy, rules, contract = self.grid.settings(combo_id)
         bars = self._replay_bars()
         with believing("the sweep"):
@@ -312,8 +342,56 @@ class SweepResult(SweepRows):
             if not 0 <= first < last <= len(bars):
                 raise ValueError(f"range = {first}, {last} of {len(bars)} bars")
         signals = strategy.compute(bars)
-        job = prepare(bars, strategy, signals, rules, contract, metrics, None)
-        job = replace(job, first=first, last=last)
+        job = prepare(bars, strategy, signals, rules, contract, metrics, range)
+        if range is None:
+            job = replace(job, first=first, last=last)
         engine, _ = resolve(self._identity("engine"), job)
         reason = f"the sweep ran on {engine.name}"
-        return BacktestResult(job, engine.run(job), engine, reason)
+        place = "" if self._directory is None else f" of the sweep {str(self._directory)!r}"
+        note = f"Combination {combo_id}{place}: run this file, and it is replayed."
+        source = self.manifest.get("data") or None
+        return BacktestResult(job, engine.run(job), engine, reason, source=source, note=note)
+
+    def to_set(
+        self, combo_id: int, path: str | Path, *, names: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the inputs of a combination as a ``.set`` file, which MetaTrader 5 loads.
+
+        It holds the parameters of strategy and rules, the quantity, and what else the grid varies,
+        as ``name=value||start||step||stop||N``: the range is the grid's where its values are evenly
+        spaced. The expert advisor must have inputs of these names, and is yours to write.
+
+        Parameters
+        ----------
+        combo_id : int
+            Number of the combination.
+        path : str or Path
+            The file; an earlier one is replaced.
+        names : mapping of str to str, optional
+            The expert advisor's own names of inputs, by full key: ``{"rules.stop": "InpStop"}``.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such combination, or a name is not allowed.
+        OSError
+            If the file cannot be written.
+        """
+        combo_id = self.row_id(combo_id)
+        note = f"combination {combo_id} of a sweep by backtest-py"
+        replace_file(Path(path), set_file(self.grid, combo_id, names=names, note=note))
+
+    def row_id(
+        self, combo_id: int | None = None, *, by: str | None = None, rank: int | None = None
+    ) -> int:
+        """Return the number of a combination that is named as :meth:`replay` takes it.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such place, or the row is named twice or not at all.
+        """
+        if combo_id is None and not self.complete:
+            text = f"{self.completeness}; what is missing may rank higher"
+            warnings.warn(text, BacktestWarning, stacklevel=2)
+        return chosen_row(lambda n, by: self.top_table(n, by=by), combo_id, by, rank)
