@@ -27,6 +27,7 @@ PEER: Final = "vectorbt in turns: elephant_2k on b3_m5_140k"
 PYTHON: Final = "Cold process: what Python itself takes"
 COLD: Final = "Cold process: first result on 140,065 generated bars"
 CANDLES: Final = "Validation to metrics: elephant_2k on b3_m5_100k"
+PATHS: Final = "Monte Carlo: 10,000 paths of 1,000 trades"
 
 FULL: Final = "backtest-py rust, full"
 GIVEN: Final = "backtest-py rust, signals given"
@@ -46,6 +47,8 @@ RATIOS: Final = (
      PEER, "vectorbt numba, from_signals", FULL, ">=", 10.0, False),
     ("Numba, compiled, times as long as Rust: full backtest",
      ENGINES, "numba", "rust", "<=", 2.0, True),
+    ("Monte Carlo in Rust, times faster than vectorised NumPy",
+     PATHS, "numpy", "rust", ">=", 10.0, True),
 )  # fmt: skip
 """What, group, numerator, denominator, bound of the ratio, and whether a miss fails.
 
@@ -166,6 +169,11 @@ def verdicts_of(report: Mapping[str, Any]) -> list[Verdict]:
         ("full Rust backtest of 140,065 bars", 3e6, median(comparisons[ENGINES]["rust"])),
         ("cold process to the first Rust result", 600e6, median(comparisons[COLD]["rust"])),
         ("import backtest_py", 200e6, first_import),
+        (
+            "10,000 Monte Carlo paths of 1,000 trades, Rust",
+            60e6,
+            median(comparisons[PATHS]["rust"]),
+        ),
         *(
             (f"100,000 candles, validated, to metrics, {engine}", 50e6, median(samples))
             for engine, samples in comparisons[CANDLES].items()

@@ -36,7 +36,9 @@ FLOW = (
     ("provenance", "parity"),
     ("metrics",),
     ("overfitting",),
-    ("backtest.metrics", "backtest.saving", "backtest.configuring", "backtest.exporting"),
+    ("backtest.metrics", "backtest.saving", "backtest.daily"),
+    ("backtest.configuring",),
+    ("backtest.exporting",),
     ("report.figure",),
     ("report.plot",),  # a result draws itself
     ("backtest.result",),

@@ -37,6 +37,8 @@ from backtest_py.rules import ExitRules
 from backtest_py.strategies import *  # noqa: F403 - a strategy is named there alone
 
 if TYPE_CHECKING:
+    from backtest_py.analysis.lookahead.check import check_lookahead
+    from backtest_py.analysis.lookahead.result import LookaheadResult
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
     from backtest_py.analysis.monte_carlo.run import monte_carlo
     from backtest_py.backtest.chunked import run_chunked
@@ -70,6 +72,7 @@ __all__ = [
     "EngineError",
     "EngineUnavailableError",
     "ExitRules",
+    "LookaheadResult",
     "ManyResults",
     "MetricSettings",
     "MonteCarlo",
@@ -81,6 +84,7 @@ __all__ = [
     "TradeMetric",
     "UnsupportedError",
     "WorkerError",
+    "check_lookahead",
     "engine_status",
     "load_bars",
     "monte_carlo",
@@ -101,12 +105,14 @@ _LATER: Final = {
     "BacktestResult": "backtest_py.backtest.result",
     "ColumnMetric": "backtest_py.metrics.custom",
     "Config": "backtest_py.config",
+    "LookaheadResult": "backtest_py.analysis.lookahead.result",
     "ManyResults": "backtest_py.backtest.many",
     "MonteCarlo": "backtest_py.analysis.monte_carlo.result",
     "Progress": "backtest_py.sweep.progress",
     "Sample": "backtest_py.sweep.space.sample",
     "SweepResult": "backtest_py.sweep.result.result",
     "TradeMetric": "backtest_py.metrics.custom",
+    "check_lookahead": "backtest_py.analysis.lookahead.check",
     "engine_status": "backtest_py.engines.registry",
     "load_bars": "backtest_py.data.readers",
     "monte_carlo": "backtest_py.analysis.monte_carlo.run",

@@ -206,3 +206,17 @@ def test_each_of_several_markets_has_its_own_file(cli, write_toml, tmp_path):
     config = write_toml('[data]\npaths = { A = "A.csv", B = "B.csv" }\n')
     assert cli("run", config, "--csv", tmp_path / "t.csv").status == 0
     assert {path.name for path in tmp_path.glob("t-*")} == {"t-A.csv", "t-B.csv"}
+
+
+def test_libraries_of_returns_find_the_same_ratios(result):
+    import empyrical
+
+    returns = result.to_quantstats()
+    assert isinstance(returns.index, pd.DatetimeIndex)
+    assert returns.index.tz is None
+    assert returns.index.is_unique
+    assert len(returns) == result.metrics.days
+    assert empyrical.sharpe_ratio(returns) == pytest.approx(result.metrics.sharpe, rel=1e-12)
+    assert empyrical.sortino_ratio(returns) == pytest.approx(result.metrics.sortino, rel=1e-12)
+    quantstats = pytest.importorskip("quantstats")
+    assert quantstats.stats.sharpe(returns) == pytest.approx(result.metrics.sharpe, rel=1e-12)

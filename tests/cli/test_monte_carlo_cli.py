@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 
 import pandas as pd
 import pytest
 
 import backtest_py as bt
+from backtest_py.cli import main
 
 RULES = """
 [rules]
@@ -45,7 +48,12 @@ def test_the_command_gives_what_python_gives(cli, toml, tmp_path):
         printed["quantiles"]["0.5"]["max_drawdown"]
         == (expected.quantiles(0.5).loc[0.5, "max_drawdown"])
     )
-    assert printed == json.loads((out / "manifest.json").read_text())
+    manifest = json.loads((out / "manifest.json").read_text())
+    hashes = manifest.pop("files")
+    assert printed == manifest
+    assert set(hashes) == {"paths.parquet", "fan.parquet"}
+    for name, digest in hashes.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
 
 
 def test_options_take_the_place_of_keys(cli, toml):
@@ -95,3 +103,48 @@ def test_mistakes_are_named(cli, toml, section, options, message):
 def test_the_section_may_name_an_engine(cli, toml):
     done = cli("monte-carlo", toml('engine = "numba"\nn_paths = 5'), "--json")
     assert json.loads(done.out)["provenance"]["engine"] == "numba"
+
+
+@pytest.mark.parametrize(
+    ("section", "options"),
+    [
+        ('kind = "shuffle"\nlevel = 9_990.0', ()),
+        ("level = 9_990.0", ("--kind", "shuffle")),
+    ],
+)
+def test_where_shuffled_paths_end_is_not_asked(cli, toml, section, options):
+    done = cli("monte-carlo", toml(section), *options)
+    assert done.status == 2
+    assert "monte_carlo.level = 9990" in done.err
+    assert "the same in every order of the same trades" in done.err
+    assert done.out == ""
+
+
+def test_what_an_order_cannot_change_is_not_printed(cli, toml):
+    printed = json.loads(cli("monte-carlo", toml('kind = "shuffle"\nn_paths = 40'), "--json").out)
+    unchanged = set(printed["left_out"])
+    assert {"total_return", "final_equity", "win_rate", "profit_factor", "sqn"} <= unchanged
+    assert all("same in every order" in reason for reason in printed["left_out"].values())
+    for part in (printed["observed"], *printed["quantiles"].values(), printed["p_values"]):
+        assert not unchanged & set(part)
+    assert "probability_below_level" not in printed
+    done = cli("monte-carlo", toml('kind = "block"\nblock_length = 100_000'))
+    assert done.status == 2
+    assert "the total profit could not change" in done.err
+
+
+class Terminal(io.StringIO):
+    """Standard error of a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_progress_bar_where_there_is_a_terminal(toml, monkeypatch):
+    for options, shown in (((), True), (("--json",), False)):
+        screen = Terminal()
+        monkeypatch.setattr("sys.stderr", screen)
+        file = str(toml('kind = "null"\nn_paths = 40'))
+        assert main(["monte-carlo", file, *options]) == 0
+        assert ("Monte Carlo" in screen.getvalue()) == shown
+        assert ("40 of 40 paths" in screen.getvalue()) == shown

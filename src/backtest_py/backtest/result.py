@@ -7,16 +7,12 @@ so that a run which only needs one metric pays for nothing else.
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-from backtest_py._io.files import replace_file
-from backtest_py._io.spreadsheets import dialect_of
-from backtest_py.backtest.configuring import configuration_toml
-from backtest_py.backtest.exporting import frame_csv, on_session_clock, write_result_workbook
+from backtest_py.backtest.exporting import ResultFiles
 from backtest_py.backtest.metrics import Metrics, number_text
 from backtest_py.backtest.saving import parquet_bytes, pretty_json, save_files
 from backtest_py.bars import read_only
@@ -26,6 +22,7 @@ from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import pandas as pd
     import pyarrow as pa
@@ -33,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.engines.base import Engine, EngineOutput, Job
+    from backtest_py.overfitting.intervals import Method
+    from backtest_py.overfitting.resampling import Resampling
 
 __all__ = ["TABLES", "TRADE_COLUMNS", "BacktestResult", "GroupBy", "Metrics"]
 
@@ -69,7 +68,7 @@ _DAY: Final = 24 * _HOUR
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
-class BacktestResult:
+class BacktestResult(ResultFiles):
     """One backtest, done.
 
     Attributes
@@ -175,6 +174,99 @@ class BacktestResult:
             times = times.tz_localize("UTC")
         return pd.Series(self.balance[1:], index=times, name="equity")
 
+    @property
+    def daily(self) -> pd.DataFrame:
+        """One row for each trading day that counts, by its date on the session's clock.
+
+        These are the days of the metric ``days``: all with a bar in the range, days without a trade
+        included, and a later one on which a trade of the range exits; none after a ruin.
+
+        * ``pnl``: result in money of the trades that exit on the day.
+        * ``returns``: that over the account before the day, as a fraction. ``sharpe`` and
+          ``sortino`` are made of these.
+        * ``equity``: the account after the day's exits.
+        * ``equity_marked``: the same with a position that is still open valued at the day's last
+          close, the costs of its entry paid, those of its exit not yet.
+        * ``drawdown``: how far ``equity_marked`` lies below its highest value so far, in money, the
+          start included.
+
+        Raises
+        ------
+        UnsupportedError
+            If a position was held overnight and the closes are gone, as after
+            :func:`~backtest_py.run_chunked`.
+        """
+        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
+
+        from backtest_py.backtest.daily import daily_columns  # noqa: PLC0415 - as above
+
+        days = self.metrics.days
+        found = daily_columns(self.job, self.columns, self.balance, days)._asdict()
+        index = pd.DatetimeIndex(found.pop("date").astype("M8[ns]"), name="day")
+        return pd.DataFrame(found, index=index)
+
+    def intervals(
+        self,
+        level: float = 0.95,
+        *,
+        method: Method = "bca",
+        n_resamples: int = 2_000,
+        resampling: Resampling | None = None,
+    ) -> pd.DataFrame:
+        """Return between which values each metric lies, when its past is drawn again.
+
+        Days are drawn for ``sharpe`` and ``sortino``, trades for all others; see
+        :func:`~backtest_py.overfitting.metric_intervals`.
+
+        Parameters
+        ----------
+        level : float
+            Confidence, between 0 and 1.
+        method : {"bca", "percentile"}
+            Drawdowns and streaks always get percentiles.
+        n_resamples : int
+            Samples to draw.
+        resampling : Resampling, optional
+            Which samples; by default stationary blocks from seed 0.
+
+        Returns
+        -------
+        DataFrame
+            A row for each metric that drawing can change: ``value``, that of :attr:`metrics`;
+            ``low`` and ``high``, nan where nothing can be learnt; ``undefined``, the share of the
+            samples in which the metric is nan.
+
+        Raises
+        ------
+        ConfigError
+            If a setting is not allowed.
+        """
+        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
+
+        from backtest_py.backtest.daily import daily_returns  # noqa: PLC0415 - as above
+        from backtest_py.overfitting import metric_intervals  # noqa: PLC0415
+
+        job = self.job
+        returns = daily_returns(job, self.columns, self.balance, self.metrics.days)
+        found = metric_intervals(
+            returns,
+            {**self.columns, "bars_held": self._column("bars_held")},
+            n_bars=job.last - job.first,
+            initial_capital=job.contract.initial_capital,
+            risk_free_rate=job.metrics.risk_free_rate,
+            periods_per_year=job.metrics.periods_per_year,
+            level=level,
+            method=method,
+            n_resamples=n_resamples,
+            resampling=resampling,
+        )
+        rows = [
+            (self.metrics[name], each.low, each.high, each.undefined)
+            for name, each in found.items()
+        ]
+        columns = ["value", "low", "high", "undefined"]
+        return pd.DataFrame(rows, pd.Index(list(found), name="metric"), columns, dtype="float64")
+
     def table(self, by: GroupBy) -> pd.DataFrame:
         """Return the trades grouped by one of :data:`TABLES`, on the session's wall clock.
 
@@ -219,83 +311,6 @@ class BacktestResult:
                 index=pd.Index(labels, name=by),
             )
         return frame[trades > 0]
-
-    def to_csv(
-        self,
-        path: str | Path,
-        *,
-        sep: str | None = None,
-        decimal: str | None = None,
-        locale: str = "",
-    ) -> None:
-        """Write the trades as CSV; every number reads back as the same float64.
-
-        Parameters
-        ----------
-        path : str or Path
-            The file; an earlier one is replaced.
-        sep, decimal : str, optional
-            What stands between cells (``","``, ``";"``, ``"|"`` or a tab), and the decimal mark.
-        locale : {"", "pt-BR", "en-US"}
-            A country whose Excel opens the file with a double click: ``"pt-BR"`` writes semicolons,
-            decimal commas, a byte order mark and lines as on Windows. Times are then those of the
-            session's clock, and a stop or target that is off is an empty cell.
-
-        Raises
-        ------
-        ConfigError
-            If a choice is unknown, or ``sep`` and ``decimal`` are the same.
-        OSError
-            If the file cannot be written; what stood there is then left as it was.
-        """
-        dialect, frame = dialect_of(sep, decimal, locale), self._frame()
-        if locale:
-            frame = on_session_clock(frame, self.job.bars)
-        replace_file(Path(path), frame_csv(frame, dialect))
-
-    def to_excel(self, path: str | Path) -> None:
-        """Write an Excel file with trades, metrics and settings; this needs the extra ``xlsx``.
-
-        Times are those of the session's clock; what is undefined is an empty cell.
-
-        Raises
-        ------
-        ConfigError
-            If openpyxl is not installed, or the file is not named ``.xlsx``.
-        OSError
-            If the file cannot be written; what stood there is then left as it was.
-        """
-        asked = {**configuration(self.job), "engine": {"name": self.engine}}
-        settings = [
-            (f"{section}.{key}", value if isinstance(value, int | float | str) else str(value))
-            for section, values in asked.items()
-            for key, value in values.items()
-        ]
-        trades = on_session_clock(self._frame(), self.job.bars)
-        write_result_workbook(Path(path), trades, self.metrics, settings)
-
-    def to_toml(self, path: str | Path | None = None) -> str:
-        """Return a configuration whose run is this one, bit for bit, and write it to a file.
-
-        ``backtest-py run FILE`` then gives the same trades and metrics, on either engine.
-
-        Parameters
-        ----------
-        path : str or Path, optional
-            The file to write; an earlier one is replaced.
-
-        Raises
-        ------
-        ConfigError
-            If no file can say it: the strategy is your own code, or the bars came from no file, or
-            from one that does not hold these bars any more.
-        OSError
-            If the file cannot be written; what stood there is then left as it was.
-        """
-        text = configuration_toml(self.job, self.engine, source=self._source, note=self._note)
-        if path is not None:
-            replace_file(Path(path), text.encode())
-        return text
 
     def save(self, directory: str | Path) -> Path:
         """Write ``trades.parquet``, ``metrics.json`` and ``manifest.json`` into a directory.

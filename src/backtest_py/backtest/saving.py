@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["check_manifest", "folder", "parquet_bytes", "pretty_json", "save_files"]
 
-_KINDS: Final = {"run": "no run", "runs": "not of runs on several markets"}
+_KINDS: Final = {
+    "run": "no run",
+    "runs": "not of runs on several markets",
+    "monte_carlo": "no Monte Carlo",
+}
 """What is said of a manifest that is none of the kind that is wanted."""
 
 

@@ -312,13 +312,13 @@ class Bars:
         return _restore({**self._values(), "report": report})
 
     def with_prices(
-        self, prices: Sequence[NDArray[np.float64]], volume: NDArray[np.float64]
+        self, prices: Sequence[NDArray[np.float64]], volume: Any, atr: Any = None
     ) -> Bars:
-        """Return bars of the same times with other columns, unchecked, and no column ``atr``."""
+        """Return bars of the same times with other columns, which are not checked."""
         kept = ("time", "minute", "day", "has_volume", "timezone", "session_timezone", "report")
         values = {name: getattr(self, name) for name in kept}
         values |= zip(PRICES, prices, strict=True)
-        return _restore({**values, "volume": volume, "atr_column": None})
+        return _restore({**values, "volume": volume, "atr_column": atr})
 
     def __repr__(self) -> str:
         clock = self.session_timezone or "no zone"

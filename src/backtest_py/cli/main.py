@@ -23,7 +23,7 @@ import typer
 
 from backtest_py._io.spreadsheets import dialect_of
 from backtest_py.bars import ReadOptions  # noqa: TC001 - the decorator of inspect reads it
-from backtest_py.cli import data, monte_carlo, replay, sweep
+from backtest_py.cli import data, lookahead, monte_carlo, replay, sweep
 from backtest_py.cli.options import (
     ConfigFile,
     CsvFile,
@@ -66,6 +66,7 @@ app = typer.Typer(
 app.add_typer(sweep.commands)
 app.add_typer(replay.commands)
 app.add_typer(monte_carlo.commands)
+app.add_typer(lookahead.commands)
 app.add_typer(data.commands)
 
 

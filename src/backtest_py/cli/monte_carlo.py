@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from backtest_py.cli.options import ConfigFile, EngineName, Json, Threads, print_json
+from backtest_py.cli.progress import steps_bar
 
 if TYPE_CHECKING:
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
@@ -62,7 +63,8 @@ def monte_carlo(
     config = Config.load(file)
     changed: dict[str, Any] = {"kind": kind, "null": null, "n_paths": paths, "seed": seed}
     given = {name: value for name, value in changed.items() if value not in {None, ""}}
-    found = config.run_monte_carlo(engine=engine, threads=threads, **given)
+    with steps_bar("Monte Carlo", "paths", silent=as_json) as progress:
+        found = config.run_monte_carlo(engine=engine, threads=threads, progress=progress, **given)
     if out is not None:
         found.save(out)
     if as_json:

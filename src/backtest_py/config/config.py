@@ -33,9 +33,10 @@ from backtest_py.parameters import counted, unknown_name
 from backtest_py.rules import ExitRules
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from backtest_py.analysis.monte_carlo.result import MonteCarlo
+    from backtest_py.analysis.steps import Steps
     from backtest_py.backtest.many import ManyResults
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.bars import Bars
@@ -291,7 +292,13 @@ class Config:
         return plan_sweep(self.load_bars() if bars is None else bars, **asked)
 
     def run_monte_carlo(
-        self, bars: Bars | None = None, *, engine: str = "", threads: int = 0, **changed: Any
+        self,
+        bars: Bars | None = None,
+        *,
+        engine: str = "",
+        threads: int = 0,
+        progress: Callable[[Steps], None] | None = None,
+        **changed: Any,
     ) -> MonteCarlo:
         """Run the backtest, and the Monte Carlo of its trades that ``[monte_carlo]`` describes.
 
@@ -303,6 +310,8 @@ class Config:
             Instead of that of ``[monte_carlo]``, or else of ``[run]``.
         threads : int
             0 for one per processor.
+        progress : callable, optional
+            As for :func:`backtest_py.monte_carlo`.
         **changed
             Keys of ``[monte_carlo]`` that have another value.
 
@@ -317,7 +326,8 @@ class Config:
         section = replace(self.monte_carlo, **changed)
         name = self._engine(engine or section.engine)
         trades = trades_of(self.backtest(bars, engine=name), None)
-        return run_settings(trades, section.settings(), engine=name, threads=threads)
+        how: dict[str, Any] = {"engine": name, "threads": threads, "progress": progress}
+        return run_settings(trades, section.settings(), **how)
 
     def _sweep_settings(self, engine: str) -> dict[str, Any]:
         settings = self.sweep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 import backtest_py as bt
+from backtest_py import overfitting
 
 PNL = np.round(np.random.default_rng(1).normal(6, 50, 150), 2)
 
@@ -285,3 +287,92 @@ def test_files(tmp_path, result):
     (tmp_path / "file").write_text("")
     with pytest.raises(bt.ConfigError, match="a file stands there"):
         found.save(tmp_path / "file")
+
+
+UNCHANGED = (
+    *("total_return", "total_return_pct", "final_equity", "expectancy", "win_rate", "sqn"),
+    *("avg_win", "avg_loss", "gross_profit", "gross_loss", "profit_factor", "payoff_ratio"),
+    *("best_trade", "worst_trade", "winning_trades", "losing_trades"),
+)
+"""Metrics that every order of the same trades leaves as they are."""
+
+
+def test_what_an_order_cannot_change_is_found_by_reordering(result):
+    """The list is right: shuffled trades measured by the engine keep these and no drawdown."""
+    metrics = result.metrics
+    pnl = result.columns["pnl"]
+    orders = [np.random.default_rng(seed).permutation(pnl) for seed in range(20)]
+    for order in orders:
+        again = overfitting.metric_intervals(np.zeros(9), {"pnl": order}, n_resamples=2)
+        for name in set(UNCHANGED) & set(again):
+            assert again[name].estimate == pytest.approx(metrics[name], rel=1e-9), name
+    falls = {
+        overfitting.metric_intervals(np.zeros(9), {"pnl": order}, n_resamples=2)[
+            "max_drawdown"
+        ].estimate
+        for order in orders
+    }
+    assert len(falls) > 10
+    found = bt.monte_carlo(result, "shuffle", n_paths=20)
+    for name in UNCHANGED:
+        for ask in (found.p_value, lambda name: found.quantiles(0.5, name)):
+            with pytest.raises(bt.ConfigError, match=f"{name} is the same in every order"):
+                ask(name)
+
+
+def test_a_level_means_nothing_to_shuffled_trades():
+    with pytest.raises(bt.ConfigError, match=r"level = 900 asks.*same in every order"):
+        run("shuffle", level=900.0)
+    assert run("bootstrap", level=900.0).settings.level == 900.0
+
+
+@pytest.mark.parametrize("kind", ["bootstrap", "block", "shuffle", "skip", "noise"])
+def test_what_takes_days_is_explained(result, kind):
+    found = bt.monte_carlo(result, kind, n_paths=20)
+    for name in ("sharpe", "sortino", "exposure"):
+        with pytest.raises(bt.ConfigError, match=f"{name}, which takes days or bars"):
+            found.quantiles(0.5, name)
+
+
+@pytest.mark.parametrize("null", ["entries", "directions"])
+def test_what_is_neither_good_nor_bad_has_no_p_value(result, null):
+    found = bt.monte_carlo(result, "null", null=null, n_paths=20)
+    for name in ("days", "total_trades", "exposure", "long_trades"):
+        with pytest.raises(bt.ConfigError, match="neither more nor less of it is better"):
+            found.p_value(name)
+    assert 0 < found.p_value("sharpe") <= 1
+    shuffled = bt.monte_carlo(result, "shuffle", n_paths=20)
+    with pytest.raises(bt.ConfigError, match="neither more nor less"):
+        shuffled.p_value("total_trades")
+
+
+@pytest.mark.parametrize("engine", ["numba", "rust"])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", ["bootstrap", "shuffle", "delay", "null"])
+def test_progress_is_told_and_changes_nothing(result, kind, threads, engine):
+    seen = []
+    how = {"n_paths": 60, "threads": threads, "engine": engine}
+    told = bt.monte_carlo(result, kind, progress=seen.append, **how)
+    assert [now.total for now in seen] == [60] * len(seen)
+    done = [now.done for now in seen]
+    assert done == sorted(done)
+    assert done[-1] == 60
+    assert len(done) == (8 if kind in {"delay", "null"} else 1)
+    assert seen[-1].seconds_left == 0.0
+    pd.testing.assert_frame_equal(told.table, bt.monte_carlo(result, kind, **how).table)
+
+
+def test_saving_replaces_no_other_manifest(result, tmp_path):
+    found = run(n_paths=20)
+    found.save(tmp_path / "mc")
+    found.save(tmp_path / "mc")
+    result.save(tmp_path / "run")
+    with pytest.raises(bt.ConfigError, match="of kind 'run', no Monte Carlo"):
+        found.save(tmp_path / "run")
+    with pytest.raises(bt.ConfigError, match="of kind 'monte_carlo', no run"):
+        result.save(tmp_path / "mc")
+    manifest = json.loads((tmp_path / "mc" / "manifest.json").read_text())
+    for name, digest in manifest["files"].items():
+        content = (tmp_path / "mc" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mc" / "fan.parquet"), found.fan)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from backtest_py.analysis.monte_carlo.settings import MonteCarloSettings
     from backtest_py.analysis.monte_carlo.trades import Trades
+    from backtest_py.analysis.steps import Counter
     from backtest_py.bars import Bars
     from backtest_py.engines.base import Engine, Job
 
@@ -62,6 +63,7 @@ def rerun_paths(
     settings: MonteCarloSettings,
     marks: NDArray[np.int64],
     threads: int,
+    counter: Counter,
 ) -> tuple[Paths, Paths]:
     """Return the paths of backtests, and the one of the backtest as it was."""
     job = rerun_job(trades)
@@ -78,31 +80,33 @@ def rerun_paths(
         path = observed_path(engine, pnl, trades.capital, settings.sizing, marks)
         return replace(path, metrics=output.metrics[np.newaxis])
 
-    def some(first: int) -> None:
-        for path in range(first, min(first + CHUNK, n_paths)):
+    def some(first: int) -> int:
+        last = min(first + CHUNK, n_paths)
+        for path in range(first, last):
             found = one(make(path))
             numbers[path] = found.numbers[0]
             metrics[path] = found.metrics
             if path < len(equity):
                 equity[path] = found.equity[0]
+        return last - first
 
     if job.strategy is not None and job.strategy.computes_signals:
         threads = 1  # the user's own code need not be safe in several threads
-    _spread(some, range(0, n_paths, CHUNK), threads)
+    _spread(some, range(0, n_paths, CHUNK), threads, counter)
     return Paths(numbers, equity, metrics), one(job)
 
 
-def _spread(task: Callable[[int], None], starts: range, threads: int) -> None:
+def _spread(task: Callable[[int], int], starts: range, threads: int, counter: Counter) -> None:
     if threads == 1:
         for start in starts:
-            task(start)
+            counter.add(task(start))
         return
     from joblib import cpu_count  # noqa: PLC0415 - knows affinity and containers, takes its time
 
     with ThreadPoolExecutor(min(threads or int(cpu_count()), len(starts))) as pool:
         try:
-            for _ in pool.map(task, starts):
-                pass
+            for done in pool.map(task, starts):
+                counter.add(done)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

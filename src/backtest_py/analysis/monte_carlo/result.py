@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backtest_py._io.files import replace_file
-from backtest_py.analysis.monte_carlo.settings import KINDS, NULLS
+from backtest_py.analysis.monte_carlo.settings import KINDS, NULLS, same_in_any_order
 from backtest_py.analysis.monte_carlo.trades import NUMBERS
 from backtest_py.backtest.metrics import number_text
+from backtest_py.backtest.saving import save_files
 from backtest_py.bars import read_only
-from backtest_py.errors import ConfigError, StorageError
-from backtest_py.metrics.catalogue import COUNT_METRICS, METRICS, SMALLER_IS_BETTER
+from backtest_py.errors import ConfigError
+from backtest_py.metrics.catalogue import CATALOGUE, COUNT_METRICS, METRICS, SMALLER_IS_BETTER
 from backtest_py.parameters import counted, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
@@ -220,8 +219,13 @@ class MonteCarlo:
                 f"kind = {kind!r} keeps the edge of the trades, if there is one, so that a p-value "
                 'would always be near one half; give kind = "null"'
             )
-        if name in FLAGS or (kind == "shuffle" and name == "total_trades"):
+        if name in FLAGS:
             raise ConfigError(f"{name} has no p-value; ask for a number, such as max_drawdown")
+        if name in METRICS and not CATALOGUE[name].better:
+            raise ConfigError(
+                f"{name} has no p-value: neither more nor less of it is better; ask for "
+                "total_return, or under shuffle for max_drawdown"
+            )
         seen, found = float(self.observed[name]), self._columns[name]
         if np.isnan(seen):
             raise ConfigError(
@@ -284,7 +288,8 @@ class MonteCarlo:
     def save(self, directory: str | Path) -> Path:
         """Write ``paths.parquet``, ``fan.parquet`` and ``manifest.json`` into a directory.
 
-        Each file is complete or absent, whatever happens; the manifest comes last.
+        Each file is complete or absent, whatever happens. The manifest comes last and holds the
+        SHA-256 of the other two.
 
         Parameters
         ----------
@@ -298,22 +303,11 @@ class MonteCarlo:
         StorageError
             If it cannot be written.
         """
-        directory = Path(directory)
-        manifest = directory / "manifest.json"
-        _check_manifest(manifest)
-        text = json.dumps(self.to_mapping(), indent=2, allow_nan=False, ensure_ascii=False)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            replace_file(directory / "paths.parquet", self.table.to_parquet(compression="zstd"))
-            replace_file(directory / "fan.parquet", self.fan.to_parquet(compression="zstd"))
-            replace_file(manifest, f"{text}\n".encode())
-        except (FileExistsError, NotADirectoryError) as error:
-            raise ConfigError(f"{directory} cannot be a directory: a file stands there") from error
-        except OSError as error:
-            raise StorageError(
-                f"{directory} cannot be written: {error.strerror or error}; give another directory"
-            ) from error
-        return directory
+        files = {
+            "paths.parquet": self.table.to_parquet(compression="zstd"),
+            "fan.parquet": self.fan.to_parquet(compression="zstd"),
+        }
+        return save_files(directory, files, self.to_mapping())
 
     def __repr__(self) -> str:
         return "\n  ".join(self.summary())
@@ -344,6 +338,11 @@ class MonteCarlo:
         """Refuse a column that is not there, and say why."""
         if name in self.left_out:
             raise ConfigError(self.left_out[name])
+        if name in METRICS and name not in self._columns:
+            raise ConfigError(
+                f"paths of trades have no {name}, which takes days or bars; kinds null and delay "
+                "run backtests and have it, and result.intervals() says how far it moves"
+            )
         if name not in self._columns:
             raise unknown_name("column", name, self._columns)
 
@@ -357,12 +356,7 @@ _ORDER: Final = (
 def _left_out(settings: MonteCarloSettings) -> dict[str, str]:
     if settings.kind != "shuffle":
         return {}
-    return {
-        name: f"{name} is the same in every order of the same trades, so that shuffled paths say "
-        'nothing of it; ask for max_drawdown or max_consecutive_losses, or give kind = "bootstrap" '
-        'for percentiles and kind = "null" for a p-value'
-        for name in sorted(UNCHANGED_BY_ORDER)
-    }
+    return {name: same_in_any_order(name) for name in sorted(UNCHANGED_BY_ORDER)}
 
 
 def _shares(q: ArrayLike) -> list[float]:
@@ -396,18 +390,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0.0:
         return str(value)
     return value
-
-
-def _check_manifest(path: Path) -> None:
-    """Refuse to replace the manifest of something else."""
-    try:
-        found = json.loads(path.read_bytes())
-    except OSError:
-        return  # there is none; what else is wrong shows on writing
-    except ValueError:
-        found = None
-    kind = found.get("kind") if isinstance(found, dict) else None
-    if kind != "monte_carlo":
-        raise ConfigError(
-            f"{path} is a manifest of kind {kind!r}, no Monte Carlo; give another directory"
-        )

@@ -13,17 +13,19 @@ from backtest_py.analysis.monte_carlo.trades import (
     trade_paths,
     trades_of,
 )
+from backtest_py.analysis.steps import Counter
 from backtest_py.engines.registry import resolve
 from backtest_py.errors import ConfigError
 from backtest_py.provenance import EngineFacts, Provenance, package_version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
     from numpy.typing import ArrayLike
 
     from backtest_py.analysis.monte_carlo.trades import Trades
+    from backtest_py.analysis.steps import Steps
     from backtest_py.backtest.result import BacktestResult
     from backtest_py.engines.base import Engine
 
@@ -54,6 +56,7 @@ def monte_carlo(
     level: float = 0.0,
     initial_capital: float | None = None,
     threads: int = 0,
+    progress: Callable[[Steps], None] | None = None,
     **details: Unpack[KindDetails],
 ) -> MonteCarlo:
     """Ask what else the same trades, or the same rules, could have come to.
@@ -85,6 +88,9 @@ def monte_carlo(
         Instead of that of the contract.
     threads : int
         0 for one per processor.
+    progress : callable, optional
+        Called with a :class:`~backtest_py.analysis.steps.Steps` while paths are computed: after
+        every few of them where each is a backtest.
     block_length : int, default 0
         Trades in a block of ``block``, bars in one of ``null="blocks"``; 0 is the cube root of
         their number, rounded up.
@@ -137,11 +143,16 @@ def monte_carlo(
         **details,
     )
     trades = trades_of(result, initial_capital)
-    return run_settings(trades, settings, engine=engine, threads=threads)
+    return run_settings(trades, settings, engine=engine, threads=threads, progress=progress)
 
 
 def run_settings(
-    trades: Trades, settings: MonteCarloSettings, *, engine: str = "auto", threads: int = 0
+    trades: Trades,
+    settings: MonteCarloSettings,
+    *,
+    engine: str = "auto",
+    threads: int = 0,
+    progress: Callable[[Steps], None] | None = None,
 ) -> MonteCarlo:
     """Run a Monte Carlo of settings that were checked; see :func:`monte_carlo`."""
     if (
@@ -153,12 +164,13 @@ def run_settings(
             f"threads = {threads!r} is not allowed; give a whole number from 0 to {MOST_THREADS:,}"
         )
     marks = marks_of(len(trades.pnl))
+    counter = Counter(settings.n_paths, progress)
     if settings.kind in {"delay", "null"}:
         runner, reason = resolve(engine, rerun_job(trades))
-        paths, observed = rerun_paths(runner, trades, settings, marks, threads)
+        paths, observed = rerun_paths(runner, trades, settings, marks, threads, counter)
     else:
         runner, reason = resolve(engine)
-        paths = trade_paths(runner, trades, settings, marks, threads)
+        paths = trade_paths(runner, trades, settings, marks, threads, counter)
         observed = observed_path(runner, trades.pnl, trades.capital, settings.sizing, marks)
     return MonteCarlo(
         settings,

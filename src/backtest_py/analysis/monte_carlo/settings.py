@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from backtest_py.errors import ConfigError
 from backtest_py.parameters import Settings, parameter
 
-__all__ = ["KINDS", "NULLS", "MonteCarloSettings"]
+__all__ = ["KINDS", "NULLS", "MonteCarloSettings", "same_in_any_order"]
 
 KINDS: Final = {
     "bootstrap": "trades drawn one by one, with replacement",
@@ -80,4 +81,21 @@ class MonteCarloSettings(Settings):
     null: str = parameter("entries", "choice", "kind null: what is random", choices=NULLS)
     level: float = parameter(
         0.0, "float", "equity below which a path should not end; 0 is that of the start", minimum=0
+    )
+
+    def validate(self) -> None:
+        """Refuse to ask where paths end that all end alike."""
+        if self.kind == "shuffle" and self.level:
+            raise ConfigError(
+                f"monte_carlo.level = {self.level:g} asks how often paths end below it: "
+                f"{same_in_any_order('final_equity')}; or leave the level out"
+            )
+
+
+def same_in_any_order(name: str) -> str:
+    """Say why shuffled trades cannot tell anything of a number, and what can."""
+    return (
+        f"{name} is the same in every order of the same trades, so that shuffled paths say nothing "
+        'of it; ask for max_drawdown or max_consecutive_losses, or give kind = "bootstrap" for '
+        'percentiles and kind = "null" for a p-value'
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backtest_py.analysis.monte_carlo.settings import MonteCarloSettings
+    from backtest_py.analysis.steps import Counter
     from backtest_py.contract import Contract
     from backtest_py.engines.base import Engine
 
@@ -203,6 +204,7 @@ def trade_paths(
     settings: MonteCarloSettings,
     marks: NDArray[np.int64],
     threads: int,
+    counter: Counter,
 ) -> Paths:
     """Return paths of trades in another order, drawn, left out or at other costs."""
     pnl = trades.pnl
@@ -219,17 +221,11 @@ def trade_paths(
         marks,
         settings.seed,
     )
-    found = [
-        engine.monte_carlo(
-            "resample_paths",
-            *asked,
-            first,
-            stop - first,
-            max(0, min(stop, n_kept) - first),
-            threads,
-        )
-        for first, stop in _batches(settings.n_paths, len(pnl))
-    ]
+    found = []
+    for first, stop in _batches(settings.n_paths, len(pnl)):
+        count, kept = stop - first, max(0, min(stop, n_kept) - first)
+        found.append(engine.monte_carlo("resample_paths", *asked, first, count, kept, threads))
+        counter.add(count)
     if len(found) == 1:
         return Paths(*found[0])
     return Paths(*map(np.concatenate, zip(*found, strict=True)))

@@ -1,0 +1,1 @@
+"""Look-ahead: whether a strategy's answers of a bar hang on bars that come later."""
