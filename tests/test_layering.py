@@ -37,7 +37,7 @@ FLOW = (
     ("metrics",),
     ("overfitting",),
     ("backtest.metrics", "backtest.saving", "backtest.daily"),
-    ("backtest.configuring",),
+    ("backtest.configuring", "backtest.diagnosis"),
     ("backtest.exporting",),
     ("report.figure",),
     ("report.plot",),  # a result draws itself

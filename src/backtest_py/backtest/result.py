@@ -6,16 +6,19 @@ so that a run which only needs one metric pays for nothing else.
 
 from __future__ import annotations
 
+from functools import cached_property
 from html import escape
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
+from backtest_py.backtest.diagnosis import notes_of, reason_for_no_trades
 from backtest_py.backtest.exporting import ResultFiles
 from backtest_py.backtest.metrics import Metrics, number_text
 from backtest_py.backtest.saving import parquet_bytes, pretty_json, save_files
 from backtest_py.bars import read_only
+from backtest_py.engines.registry import resolve
 from backtest_py.parameters import counted, unknown_name
 from backtest_py.provenance import EngineFacts, Provenance, configuration
 from backtest_py.rules import Reason
@@ -398,6 +401,41 @@ class BacktestResult(ResultFiles):
 
         return plot(self, path, start=start, end=end, title=title)
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What often points to a mistake: no trades and why, no costs, nights held by accident.
+
+        They stand in the result's text, and ``backtest-py run`` prints them on standard error.
+        """
+        return notes_of(self.job, self.columns, self._runner)
+
+    def why_no_trades(self) -> str:
+        """Return the most likely reason why there are no trades, ``""`` where there are some.
+
+        It counts signals, what each threshold lets pass, and what became of the signals.
+
+        Raises
+        ------
+        UnsupportedError
+            If the bars are gone, as after :func:`~backtest_py.run_chunked`.
+
+        Examples
+        --------
+        >>> import backtest_py as bt
+        >>> rules = bt.ExitRules(close_time="09:00")
+        >>> strategy = bt.BarraElefante(entry_start="09:15")
+        >>> bt.run(bt.synthetic_bars(n_days=5), strategy, rules).why_no_trades()[:35]
+        'entries from 09:15, close at 09:00:'
+        """
+        return "" if len(self) else reason_for_no_trades(self.job, self._runner)
+
+    @property
+    def _runner(self) -> Engine:
+        """The engine that ran, or where it ran elsewhere, one that can do the job here."""
+        if isinstance(self._engine, EngineFacts):
+            return resolve("auto", self.job)[0]
+        return self._engine
+
     def __repr__(self) -> str:
         return "\n  ".join(self._summary())
 
@@ -424,6 +462,7 @@ class BacktestResult(ResultFiles):
             f"total return {profit}, profit factor {number_text(metrics.profit_factor)}",
             f"max drawdown {loss}, sharpe {number_text(metrics.sharpe)}",
             *(["ruined: the account was empty before the end"] if metrics.ruined else []),
+            *(f"note: {note}" for note in self.notes),
         ]
 
     def _frame(self) -> pd.DataFrame:

@@ -35,6 +35,7 @@ from backtest_py.cli.options import (
     json_table,
     json_value,
     print_json,
+    print_notes,
     with_read_options,
     write_trades,
 )
@@ -236,12 +237,14 @@ def run(
     if csv is not None:
         write_trades(result, csv, locale)
     if as_json:
-        printed = {**result.manifest(), "metrics": result.metrics.to_mapping()}
+        told = {"metrics": result.metrics.to_mapping(), "notes": list(result.notes)}
+        printed = {**result.manifest(), **told}
         if groups:
             printed["tables"] = {name: json_table(result.table(name)) for name in groups}
         print_json(printed)
         return
     _print_result(config, result, groups)
+    print_notes(result)
     if out is not None:
         typer.echo(f"Wrote trades.parquet, metrics.json and manifest.json to {out}")
     for written in filter(None, (plot, csv)):

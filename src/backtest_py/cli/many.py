@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from backtest_py.cli.options import json_table, print_json, write_trades
+from backtest_py.cli.options import json_table, print_json, print_notes, write_trades
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +61,8 @@ def run_markets(
         "",
         tables.markets_table(results),
     )
+    for name, result in results.items():
+        print_notes(result, name)
     for name, result in results.items() if groups else ():
         tables.show(name, *(tables.group_table(result, group) for group in groups))
     if out is not None:
@@ -73,6 +75,7 @@ def _printed(results: ManyResults, groups: Sequence[GroupBy]) -> dict[str, Any]:
     printed = results.manifest()
     for name, result in results.items():
         printed["markets"][name]["metrics"] = result.metrics.to_mapping()
+        printed["markets"][name]["notes"] = list(result.notes)
         if groups:
             found = {group: json_table(result.table(group)) for group in groups}
             printed["markets"][name]["tables"] = found

@@ -33,6 +33,7 @@ __all__ = [
     "json_table",
     "json_value",
     "print_json",
+    "print_notes",
     "with_read_options",
     "write_trades",
 ]
@@ -118,6 +119,12 @@ def write_trades(result: BacktestResult, file: Path, locale: str) -> None:
         result.to_excel(file)
     else:
         result.to_csv(file, locale=locale)
+
+
+def print_notes(result: BacktestResult, market: str = "") -> None:
+    """Print on standard error what often points to a mistake in a result."""
+    for note in result.notes:
+        typer.echo(f"warning: {market and f'{market}: '}{note}", err=True)
 
 
 def json_value(value: Any) -> Any:

@@ -14,6 +14,7 @@ from backtest_py.cli.options import (
     Json,
     Locale,
     print_json,
+    print_notes,
     write_trades,
 )
 
@@ -88,10 +89,11 @@ def replay(
     if out is not None:
         result.save(out)
     if as_json:
-        metrics = result.metrics.to_mapping()
-        print_json({"combo_id": number, **result.manifest(), "metrics": metrics})
+        told = {"metrics": result.metrics.to_mapping(), "notes": list(result.notes)}
+        print_json({"combo_id": number, **result.manifest(), **told})
         return
     _show(swept, number, directory, result)
+    print_notes(result)
     for file in filter(None, (toml, inputs, plot, csv)):
         typer.echo(f"Wrote {file}")
     if out is not None:
