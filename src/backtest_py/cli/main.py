@@ -410,22 +410,35 @@ def init(
         "backtest.toml"
     ),
     *,
+    data_file: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="FILE", help="Look at this file of bars, and fit it."),
+    ] = None,
+    market: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Fit a market: win, wdo, ind, dol, btcusdt or ethusdt."),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a commented configuration file.
 
-    It holds every key, its default and what it accepts.
+    It holds every key, its default and what it accepts. With a market or a file of bars it holds
+    the tick, value, costs, session and close that fit.
     """
-    from backtest_py.config import commented_toml  # noqa: PLC0415
+    from backtest_py.config import commented_toml, fitted  # noqa: PLC0415
 
+    fit = fitted(market, data_file, file.parent) if market or data_file is not None else None
     try:
         with file.open("w" if force else "x", encoding="utf-8") as stream:
-            stream.write(commented_toml())
+            stream.write(commented_toml(fitted=fit))
     except FileExistsError as error:
         raise ConfigError(f"{file} exists; give another name, or --force to replace it") from error
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from error
-    typer.echo(f"Wrote {file}; set data.path, then: backtest-py run {file}")
+    for text in fit.warnings if fit is not None else ():
+        typer.echo(f"warning: {text}", err=True)
+    first = "" if data_file is not None else "set data.path, "
+    typer.echo(f"Wrote {file}; {first}then: backtest-py run {file}")
 
 
 @app.command()
