@@ -21,7 +21,7 @@ FLOW = (
     ("parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.zones",),
-    ("bars.options", "bars.timestamps"),
+    ("bars.options", "bars.showing", "bars.timestamps"),
     ("bars.clocks", "bars.columns", "bars.ranges"),
     ("bars.validation",),
     ("bars.resampling",),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
+from backtest_py._io.notebooks import card, folded, sparkline
 from backtest_py.backtest.diagnosis import notes_of, reason_for_no_trades
 from backtest_py.backtest.exporting import ResultFiles
 from backtest_py.backtest.metrics import Metrics, number_text
@@ -442,7 +443,9 @@ class BacktestResult(ResultFiles):
     def _repr_html_(self) -> str:
         first, *rest = self._summary()
         lines = "<br>".join(map(escape, rest))
-        return f"<h4>{escape(first)}</h4><p>{lines}</p>{self.metrics._repr_html_()}"
+        line = sparkline(self.balance.tolist(), "account after each trade")
+        every = folded("all metrics", self.metrics._repr_html_())
+        return card(first, line, f"<p>{lines}</p>", every)
 
     def _summary(self) -> list[str]:
         metrics, bars = self.metrics, self.job.bars

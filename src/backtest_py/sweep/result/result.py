@@ -24,6 +24,7 @@ from backtest_py.sweep.result.columns import any_true, ranking_keys, small_is_go
 from backtest_py.sweep.result.deciding import chosen_row, set_file
 from backtest_py.sweep.result.ranking import BestRows, ParetoFront
 from backtest_py.sweep.result.rows import SweepRows
+from backtest_py.sweep.result.showing import sweep_card
 from backtest_py.sweep.result.slices import metric_by_values
 from backtest_py.sweep.store.manifest import believing
 from backtest_py.sweep.store.tables import COMBO_ID
@@ -380,6 +381,9 @@ class SweepResult(SweepRows):
         combo_id = self.row_id(combo_id)
         note = f"combination {combo_id} of a sweep by backtest-py"
         replace_file(Path(path), set_file(self.grid, combo_id, names=names, note=note))
+
+    def _repr_html_(self) -> str:
+        return sweep_card(self)
 
     def row_id(
         self, combo_id: int | None = None, *, by: str | None = None, rank: int | None = None
