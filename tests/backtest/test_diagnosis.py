@@ -111,6 +111,18 @@ def test_signals_of_ones_own_are_followed_too():
     assert "undefined risk" in result.why_no_trades()
 
 
+def test_parameters_of_ones_own_functions_are_clocks_only_where_they_are():
+    def windowed(bars, *, entry_start: str = "09:15"):
+        return np.zeros(len(bars), np.int8)
+
+    def counted(bars, *, entry_start: int = 5):
+        return np.zeros(len(bars), np.int8)
+
+    rules = bt.ExitRules(close_time="09:00")
+    assert why(windowed, rules=rules).startswith("entries from 09:15, close at 09:00")
+    assert "neither long nor short" in why(counted, rules=rules)
+
+
 def test_a_result_with_trades_has_no_such_reason():
     rules = bt.ExitRules(close_time="17:00")
     result = bt.run(BARS, "barra_elefante", rules, COSTS)

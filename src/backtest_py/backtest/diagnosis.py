@@ -96,25 +96,29 @@ def _warm_up(job: Job) -> str:
     history = None if strategy is None else strategy.history()
     if strategy is None or history is None or history.bars < job.last:
         return ""
-    longest = max(
-        (spec for spec in strategy.parameters() if spec.kind == "int"),
-        key=lambda spec: getattr(strategy, spec.name),
-    ).name
     until = "" if job.last == len(bars) else " up to the end of the range"
-    return (
-        f"strategy.{longest} = {getattr(strategy, longest):,} is more than there are bars: "
-        f"{job.last:,}{until}; shorten it, or load more data"
-    )
+    lengths = {
+        spec.name: getattr(strategy, spec.name)
+        for spec in strategy.parameters()
+        if spec.kind == "int"
+    }
+    what, advice = f"{strategy.name} looks back {counted(history.bars, 'bar')}, which", "give it"
+    if lengths:
+        longest = max(lengths, key=lambda name: lengths[name])
+        what, advice = f"strategy.{longest} = {lengths[longest]:,}", "shorten it, or load"
+    return f"{what} is more than there are bars: {job.last:,}{until}; {advice} more data"
 
 
 def _edges(job: Job) -> tuple[int, int]:
     """Return first and last minute of the strategy's entry window; a whole day without one."""
-    names = {"entry_start": 0, "entry_end": 1439}
-    first, last = (
-        parse_clock(str(getattr(job.strategy, name, clock_text(minute))))
-        for name, minute in names.items()
-    )
-    return first, last
+    specs = () if job.strategy is None else job.strategy.parameters()
+    clocks = {
+        spec.name: parse_clock(getattr(job.strategy, spec.name))
+        for spec in specs
+        if spec.kind == "clock"
+    }
+    first, last = clocks.get("entry_start", 0), clocks.get("entry_end", 1439)
+    return max(first, 0), last if last >= 0 else 1439
 
 
 def _window(job: Job) -> str:
@@ -135,7 +139,7 @@ def _window(job: Job) -> str:
 def _close_before_entry(job: Job) -> str:
     """Say that positions would be closed before the first entry."""
     close, (first, _) = job.rules.close_time, _edges(job)
-    if not close or parse_clock(close) > first or not hasattr(job.strategy, "entry_start"):
+    if not close or parse_clock(close) > first or first == 0:
         return ""
     return (
         f"entries from {clock_text(first)}, close at {close}: a signal counts only if the next bar "

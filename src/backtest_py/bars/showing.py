@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from backtest_py._io.notebooks import card, facts, sparkline
 from backtest_py.errors import UnsupportedError
 
 __all__ = ["bars_card"]
@@ -12,6 +11,8 @@ __all__ = ["bars_card"]
 
 def bars_card(bars: Any) -> str:
     """Return bars as a small table with the line of their closes, in HTML."""
+    from backtest_py._io.notebooks import card, facts, sparkline  # noqa: PLC0415 - of a notebook
+
     report = bars.report
     told = {
         "bars": repr(bars).removeprefix("Bars(").removesuffix(")"),
