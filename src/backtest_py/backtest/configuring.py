@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_py.bars import ReadOptions
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["configuration_toml"]
 
+_PLAIN: Final = re.compile("[A-Za-z0-9_]+")
 _PACKAGE: Final = __name__.partition(".")[0]
 _EXCHANGE: Final = ("source", "symbol", "interval", "start", "end")
 """What names the bars of an exchange, beside the clock of the session."""
@@ -68,7 +70,8 @@ def _section(name: str, values: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"[{name}]"
     for key, value in values.items():
-        yield f"{key} = {toml_value(value)}"
+        # what a manifest says is data: a key that is no plain word is quoted
+        yield f"{key if _PLAIN.fullmatch(key) else toml_value(key)} = {toml_value(value)}"
 
 
 def _named_strategy(job: Job) -> Any:

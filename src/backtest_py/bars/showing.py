@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from backtest_py.errors import UnsupportedError
 
 __all__ = ["bars_card"]
+
+_VOLUMES: Final = {"volume": "units traded", "ticks": "ticks or trades", "money": "money traded"}
 
 
 def bars_card(bars: Any) -> str:
@@ -17,7 +19,7 @@ def bars_card(bars: Any) -> str:
     told = {
         "bars": repr(bars).removeprefix("Bars(").removesuffix(")"),
         "source": report.market or report.source,
-        "volume": report.volume_kind if bars.has_volume else "none",
+        "volume": _VOLUMES.get(report.volume_kind, "none") if bars.has_volume else "none",
         "notes": "; ".join((*report.notes, *report.warnings)),
     }
     try:

@@ -31,7 +31,7 @@ commands = typer.Typer()
 def replay(
     directory: Directory,
     combo_id: Annotated[
-        int | None, typer.Argument(metavar="[COMBO_ID]", help="Number of the row.")
+        int | None, typer.Argument(metavar="COMBO_ID", help="Number of the row.")
     ] = None,
     *,
     by: Annotated[
