@@ -21,19 +21,26 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from backtest_py.backtest.result import BacktestResult
+
 __all__ = [
     "EXIT_INTERRUPTED",
     "MOST_WORKERS",
     "ConfigFile",
+    "CsvFile",
+    "Directory",
     "EngineName",
     "Json",
+    "Locale",
     "MetricsPort",
     "Threads",
     "json_table",
     "json_value",
     "memory_bytes",
     "print_json",
+    "print_notes",
     "with_read_options",
+    "write_trades",
 ]
 
 EXIT_INTERRUPTED: Final = 130
@@ -43,9 +50,19 @@ UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 """Letters of sizes, and the power of a thousand that each stands for."""
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration file.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a sweep.")]
 EngineName = Annotated[str, typer.Option(help="auto, numba or rust, instead of [run].")]
 Threads = Annotated[
     int, typer.Option(min=0, max=MOST_WORKERS, help="Threads, 0 for one per processor.")
+]
+CsvFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the trades as CSV, or FILE.xlsx with metrics and settings."
+    ),
+]
+Locale = Annotated[
+    str, typer.Option(help="Whose Excel opens the CSV file: pt-BR has ; and decimal commas.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
 
@@ -102,6 +119,20 @@ def with_read_options(command: Callable[..., None]) -> Callable[..., None]:
     wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {item.name: item.annotation for item in parameters}
     return wrapped
+
+
+def write_trades(result: BacktestResult, file: Path, locale: str) -> None:
+    """Write the trades as CSV, or as an Excel file where the name says so."""
+    if file.suffix.lower() == ".xlsx":
+        result.to_excel(file)
+    else:
+        result.to_csv(file, locale=locale)
+
+
+def print_notes(result: BacktestResult, market: str = "") -> None:
+    """Print on standard error what often points to a mistake in a result."""
+    for note in result.notes:
+        typer.echo(f"warning: {market and f'{market}: '}{note}", err=True)
 
 
 def json_value(value: Any) -> Any:
