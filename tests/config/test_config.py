@@ -7,6 +7,7 @@ import tomllib
 import pytest
 
 from backtest_py.config import Config, commented_toml
+from backtest_py.config.sections import SECTIONS
 from backtest_py.errors import ConfigError
 from backtest_py.rules import ExitRules
 from backtest_py.sweep.space.grid import GridRange
@@ -60,7 +61,7 @@ DEFAULTS = {
     "metrics": {"risk_free_rate": 0.0, "periods_per_year": 252},
     "range": {},
     "run": {"engine": "auto"},
-    "sweep": {"where": "", "invalid": "refuse", "scenarios": False, "grid": {}},
+    "sweep": {"where": "", "invalid": "refuse", "scenarios": False, "blocks": 16, "grid": {}},
 }
 """The defaults of the interface, written out again: nobody may change one by accident.
 
@@ -102,6 +103,16 @@ def test_the_commented_file_survives_any_path():
     assert tomllib.loads(commented_toml('C:\\bars "x"\té.csv'))["data"]["path"] == (
         'C:\\bars "x"\té.csv'
     )
+
+
+def test_the_commented_file_names_every_section_and_their_examples_load(tmp_path):
+    lines = commented_toml("bars.csv").splitlines()
+    headers = [line.removeprefix("# ").lstrip("[") for line in lines if "[" in line[:3]]
+    named = {header.partition("]")[0].partition(".")[0] for header in headers}
+    assert named == set(SECTIONS)
+    asked = lines.index(next(line for line in lines if line.startswith("# [walk_forward]")))
+    examples = "\n".join(line.removeprefix("# ") for line in lines[asked:])
+    assert load(tmp_path, f"{DATA}{examples}").monte_carlo == load(tmp_path, DATA).monte_carlo
 
 
 def test_every_line_of_the_commented_file_says_what_it_is_for():

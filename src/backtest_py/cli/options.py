@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import wraps
 from pathlib import Path
@@ -17,7 +18,7 @@ from backtest_py.bars import ReadOptions
 from backtest_py.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
 
@@ -32,10 +33,13 @@ __all__ = [
     "EngineName",
     "Json",
     "Locale",
+    "MaxMemory",
     "MetricsPort",
+    "SkipGate",
     "Threads",
     "json_table",
     "json_value",
+    "keeping",
     "memory_bytes",
     "print_json",
     "print_notes",
@@ -63,6 +67,10 @@ CsvFile = Annotated[
 ]
 Locale = Annotated[
     str, typer.Option(help="Whose Excel opens the CSV file: pt-BR has ; and decimal commas.")
+]
+MaxMemory = Annotated[str, typer.Option(metavar="SIZE", help="Memory to take, as 500MB or 2GB.")]
+SkipGate = Annotated[
+    bool, typer.Option("--skip-gate", help="Begin without comparing both engines.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")]
 
@@ -119,6 +127,25 @@ def with_read_options(command: Callable[..., None]) -> Callable[..., None]:
     wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {item.name: item.annotation for item in parameters}
     return wrapped
+
+
+@contextmanager
+def keeping(out: Path | None, done: Callable[[], Sequence[str]] = list) -> Iterator[None]:
+    """End a command that is interrupted, and say what is kept and how to continue.
+
+    Parameters
+    ----------
+    out : Path or None
+        Directory of what is done; None where nothing is kept.
+    done : callable
+        Returns further lines.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"what is done is kept in {out}, --resume continues" if out else "nothing is kept"
+        typer.echo("\n".join((f"interrupted; {kept}", *done())), err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def write_trades(result: BacktestResult, file: Path, locale: str) -> None:

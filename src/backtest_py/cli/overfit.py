@@ -46,7 +46,7 @@ def overfit(
     seed: Annotated[int, typer.Option(min=0, help="Start of the random numbers.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Ask whether the best combination of a sweep is more than luck would show.
+    """Ask whether the best of a sweep is more than luck.
 
     The sweep must be complete. Its best combination is run again, which needs the bars.
     """

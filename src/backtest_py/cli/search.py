@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from backtest_py.cli.options import (
-    EXIT_INTERRUPTED,
     ConfigFile,
     EngineName,
     Json,
     Threads,
     json_value,
+    keeping,
     print_json,
 )
 from backtest_py.cli.progress import combos_bar
@@ -71,13 +71,8 @@ def _found(
     config: Config, engine: str, how: dict[str, Any], changed: dict[str, Any], *, silent: bool
 ) -> SearchResult:
     """Search with a progress bar; an interruption says how to continue."""
-    try:
-        with combos_bar("Search", "the first batch", silent=silent) as progress:
-            return config.run_search(engine=engine, how={**how, "progress": progress}, **changed)
-    except KeyboardInterrupt:
-        kept = f"; what is done is kept in {how['out']}, --resume continues" if how["out"] else ""
-        typer.echo(f"interrupted{kept}", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    with keeping(how["out"]), combos_bar("Search", "the first batch", silent=silent) as progress:
+        return config.run_search(engine=engine, how={**how, "progress": progress}, **changed)
 
 
 def _mapping(found: SearchResult) -> dict[str, Any]:

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from backtest_py.cli.options import (
-    EXIT_INTERRUPTED,
     MOST_WORKERS,
     ConfigFile,
     Directory,
     EngineName,
     Json,
+    MaxMemory,
     MetricsPort,
+    SkipGate,
     Threads,
     json_value,
+    keeping,
     memory_bytes,
     print_json,
 )
@@ -73,15 +75,11 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done, and what it takes.")
     ] = False,
-    max_memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="Memory to take, as 500MB or 2GB.")
-    ] = "1GB",
+    max_memory: MaxMemory = "1GB",
     scenarios: Annotated[
         bool, typer.Option("--scenarios", help="Settle ambiguous bars both ways.")
     ] = False,
-    skip_gate: Annotated[
-        bool, typer.Option("--skip-gate", help="Begin without comparing both engines.")
-    ] = False,
+    skip_gate: SkipGate = False,
     metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     as_json: Json = False,
 ) -> None:
@@ -115,13 +113,11 @@ def sweep(
 
 def _swept(config: Config, how: dict[str, Any], *, silent: bool) -> SweepResult:
     """Sweep with a progress bar; an interruption says what is done and how to continue."""
-    try:
-        with combos_bar("Sweep", "checking both engines", silent=silent) as progress:
-            return config.run_sweep(**how, progress=progress)
-    except KeyboardInterrupt:
-        text = f"interrupted; what is done is kept in {how['out']}, --resume continues"
-        typer.echo("\n".join((text, *_done_in(how["out"]))), err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    with (
+        keeping(how["out"], lambda: _done_in(how["out"])),
+        combos_bar("Sweep", "checking both engines", silent=silent) as progress,
+    ):
+        return config.run_sweep(**how, progress=progress)
 
 
 def _done_in(directory: Path) -> list[str]:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backtest_py.cli.options import (
-    EXIT_INTERRUPTED,
     MOST_WORKERS,
     ConfigFile,
     EngineName,
     Json,
+    MaxMemory,
+    SkipGate,
     Threads,
+    keeping,
     memory_bytes,
     print_json,
 )
@@ -54,12 +56,8 @@ def walk_forward(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the walk-forward in DIR, or begin one.")
     ] = False,
-    max_memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="Memory to take, as 500MB or 2GB.")
-    ] = "1GB",
-    skip_gate: Annotated[
-        bool, typer.Option("--skip-gate", help="Begin without comparing both engines.")
-    ] = False,
+    max_memory: MaxMemory = "1GB",
+    skip_gate: SkipGate = False,
     as_json: Json = False,
 ) -> None:
     """Choose on one stretch of time, judge on the next, and go on.
@@ -81,13 +79,11 @@ def walk_forward(
     if resume and out is None:
         raise ConfigError("--resume continues what --out DIR holds; give --out DIR")
     how |= {"out": out, "resume": resume, "threads": threads, "processes": processes}
-    try:
-        with combos_bar("Walk-forward", "checking both engines", silent=as_json) as progress:
-            result = config.run_walk_forward(engine=engine, **how, progress=progress)
-    except KeyboardInterrupt:
-        kept = f"what is done is kept in {out}, --resume continues" if out else "nothing is kept"
-        typer.echo(f"interrupted; {kept}", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    with (
+        keeping(out),
+        combos_bar("Walk-forward", "checking both engines", silent=as_json) as progress,
+    ):
+        result = config.run_walk_forward(engine=engine, **how, progress=progress)
     if as_json:
         print_json(_mapping(result))
         return

@@ -371,9 +371,7 @@ class Config:
         from backtest_py.analysis.search.run import search  # noqa: PLC0415 - as above
 
         section = replace(self.search, **changed)
-        asked = self._sweep_settings(engine)
-        for name in ("invalid", "sample", "scenarios"):  # of a sweep alone
-            del asked[name]
+        asked = self._grid_settings(engine)
         asked |= {"objective": section.objective, **section.to_mapping(), **(how or {})}
         return search(self.load_bars() if bars is None else bars, **asked)
 
@@ -409,9 +407,9 @@ class Config:
 
         section = dict(self.walk_forward)
         name = section.pop("engine", "")
-        asked = {**self._sweep_settings(engine or name), **section, **how}
-        # trainings choose by the scenario of the rules, and keep scores alone
-        del asked["scenarios"], asked["blocks"]
+        grid = self._grid_settings(engine or name)
+        grid |= {"invalid": self.sweep.invalid, "sample": self.sweep.sample}
+        asked = {**grid, **section, **how}
         if asked["range"] == (None, None):
             del asked["range"]
         if self.markets:
@@ -422,6 +420,14 @@ class Config:
         return result
 
     def _sweep_settings(self, engine: str) -> dict[str, Any]:
+        """Return what ``[sweep]`` asks of a sweep."""
+        asked = self._grid_settings(engine)
+        for name in ("invalid", "sample", "scenarios", "blocks"):
+            asked[name] = getattr(self.sweep, name)
+        return asked
+
+    def _grid_settings(self, engine: str) -> dict[str, Any]:
+        """Return the question of a grid, whatever is asked of it."""
         settings = self.sweep
         if not settings.grid:
             raise ConfigError(
@@ -432,10 +438,6 @@ class Config:
             "strategy": self.strategy,
             "grid": settings.grid,
             "where": settings.where,
-            "invalid": settings.invalid,
-            "sample": settings.sample,
-            "scenarios": settings.scenarios,
-            "blocks": settings.blocks,
             "rules": self.rules,
             "contract": self.contract,
             "metrics": self.metrics,

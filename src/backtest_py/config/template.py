@@ -75,6 +75,11 @@ def commented_toml(path: str = "WIN_M5.csv", *, fitted: Fitted | None = None) ->
     lines += _section("strategy.params", strategy.parameters(), fit)
     lines += _section("rules", ExitRules.parameters(), fit, note='0 or "" switches a rule off')
     lines += _section("contract", Contract.parameters(), fit)
+    lines += [
+        "",
+        "# [contracts.WDO]  # of one of several markets, where [contract] differs",
+    ]
+    lines += ["# point_value = 10.0"]
     lines += _section("metrics", MetricSettings.parameters(), fit)
     lines += ["", "[range]  # optional: admits signals from start up to, but not at, end"]
     lines += ['# start = "2023-03-01"', '# end = "2023-05-01"']

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
@@ -27,7 +27,7 @@ from backtest_py.sweep.spec import BLOCKS, SweepSettings, SweepSpec, check_names
 from backtest_py.sweep.store.store import KEPT_BLOCKS, SweepStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from backtest_py.sweep.result.result import SweepResult
 
 __all__ = ["Question", "identity_of", "plan_sweep", "sweep"]
+
+StoreT = TypeVar("StoreT", bound=SweepStore)
 
 NO_IDENTITY: Final = frozenset({"level", "levels"})
 """Facts of a build that cannot change a result."""
@@ -140,34 +142,19 @@ def sweep(
     if out is None:
         with Interrupts() as interrupts, interrupts.raised():
             return _in_memory(question, resources, gate, facts, interrupts)
-    # refuses before the directory is made
-    Evaluator(spec, question.engine, max_memory=resources.max_memory)
     manifest = question.manifest(facts)
     with Interrupts() as interrupts:
-        if resume:
-
-            def accept(done: Mapping[int, str]) -> None:
-                with interrupts.raised():
-                    require_same_signals(spec, done)
-
-            opened = SweepStore.resume(out, manifest, accept=accept, check=interrupts.check)
-        else:
-            opened = SweepStore.create(out, manifest)
-        with opened as store:
-            try:
-                with interrupts.raised():
-                    store.update({"gate": question.pass_gate(gate, resources)})
-                    how = spec, question.engine, resources, store.done, interrupts
-                    work = run_in_thread(lambda: Work(*how, packed=True))
-                    work.do(lambda shard, table: store.write(shard.number, table))
-                    verdict = run_in_thread(lambda: _verdict(store, question))
-                done = {"status": "complete", "seconds": round(work.meter.seconds, 3)}
-                store.update(done | {"verdict": verdict})
-                interrupts.check()
-            except BaseException as error:
-                with suppress(StorageError):  # a full disk cannot take the note either
-                    store.update(_ended_by(error))
-                raise
+        held = question.held_in(SweepStore, out, manifest, resources, interrupts, resume=resume)
+        with held as store:
+            with interrupts.raised():
+                store.update({"gate": question.pass_gate(gate, resources)})
+                how = spec, question.engine, resources, store.done, interrupts
+                work = run_in_thread(lambda: Work(*how, packed=True))
+                work.do(lambda shard, table: store.write(shard.number, table))
+                verdict = run_in_thread(lambda: _verdict(store, question))
+            done = {"status": "complete", "seconds": round(work.meter.seconds, 3)}
+            store.update(done | {"verdict": verdict})
+            interrupts.check()
         from backtest_py.sweep.result.result import SweepResult  # noqa: PLC0415 - with pyarrow
 
         return SweepResult.open(out, bars=bars, grid=spec.grid)
@@ -319,6 +306,53 @@ class Question:
             KEPT_BLOCKS: {"asked": spec.blocks, "n_blocks": spec.kept_blocks},
             **facts,
         }
+
+    @contextmanager
+    def held_in(
+        self,
+        kind: type[StoreT],
+        out: str | Path,
+        manifest: Mapping[str, Any],
+        resources: Resources,
+        interrupts: Interrupts,
+        *,
+        resume: bool,
+    ) -> Iterator[StoreT]:
+        """Hold a directory while the question is answered; its manifest notes how that ends.
+
+        Parameters
+        ----------
+        kind : type
+            The store.
+        out, manifest
+            As the store takes them.
+        resources, interrupts
+            How the question is answered.
+        resume : bool
+            Whether what is done already counts.
+
+        Raises
+        ------
+        ConfigError, StorageError, KeyboardInterrupt
+            As :func:`sweep`; what does not fit into memory is refused before the directory is made.
+        """
+        Evaluator(self.spec, self.engine, max_memory=resources.max_memory)
+        if resume:
+
+            def accept(done: Mapping[int, str]) -> None:
+                with interrupts.raised():
+                    require_same_signals(self.spec, done)
+
+            opened = kind.resume(out, manifest, accept=accept, check=interrupts.check)
+        else:
+            opened = kind.create(out, manifest)
+        with opened as store:
+            try:
+                yield store
+            except BaseException as error:
+                with suppress(StorageError):  # a full disk cannot take the note either
+                    store.update(_ended_by(error))
+                raise
 
 
 def identity_of(spec: SweepSpec, engine: Engine, signals: Signals | None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,11 +20,9 @@ from backtest_py.backtest.metrics import Metrics
 from backtest_py.backtest.result import trades_table
 from backtest_py.data.source import source_of
 from backtest_py.engines import resolve
-from backtest_py.errors import ConfigError, ParityError, StorageError
+from backtest_py.errors import ConfigError
 from backtest_py.parameters import counted
-from backtest_py.sweep.compute.evaluator import Evaluator
 from backtest_py.sweep.compute.shards import Shards
-from backtest_py.sweep.compute.signals_check import require_same_signals
 from backtest_py.sweep.executors.interrupts import Interrupts
 from backtest_py.sweep.executors.thread import run_in_thread
 from backtest_py.sweep.executors.work import Work
@@ -157,40 +154,22 @@ class Walk:
         self, out: str | Path, resources: Resources, interrupts: Interrupts, *, resume: bool
     ) -> tuple[WalkForward, str]:
         """Walk, and keep the scores of every shard on disk until the end and beyond."""
-        spec, manifest = self.question.spec, self._manifest({})
-        # refuses before the directory is made
-        Evaluator(spec, self.question.engine, max_memory=resources.max_memory)
-        if resume:
-
-            def accept(done: Mapping[int, str]) -> None:
-                with interrupts.raised():
-                    require_same_signals(spec, done)
-
-            opened = WalkForwardStore.resume(out, manifest, accept=accept, check=interrupts.check)
-        else:
-            opened = WalkForwardStore.create(out, manifest)
-        with opened as store:
-            try:
-                with interrupts.raised():
-                    store.update({"gate": self._pass_gate(resources)})
-                    began = time.monotonic()
-                    work = run_in_thread(
-                        lambda: self._work(resources, store.done, interrupts, packed=True)
-                    )
-                    work.do(lambda shard, table: store.write(shard.number, table))
-                    best = self._best()
-                    for file in done_shards(store.path, store.manifest):
-                        best.add(_read(file))
-                    result, warning = self._result(best, store.manifest)
-                files = contents(
-                    result.rows, result.trades_arrow, result.daily_arrow, result.metrics
+        asked = WalkForwardStore, out, self._manifest({}), resources, interrupts
+        with self.question.held_in(*asked, resume=resume) as store:
+            with interrupts.raised():
+                store.update({"gate": self._pass_gate(resources)})
+                began = time.monotonic()
+                work = run_in_thread(
+                    lambda: self._work(resources, store.done, interrupts, packed=True)
                 )
-                store.finish(files, round(time.monotonic() - began, 3))
-                interrupts.check()
-            except BaseException as error:
-                with suppress(StorageError):  # a full disk cannot take the note either
-                    store.update(_ended_by(error))
-                raise
+                work.do(lambda shard, table: store.write(shard.number, table))
+                best = self._best()
+                for file in done_shards(store.path, store.manifest):
+                    best.add(_read(file))
+                result, warning = self._result(best, store.manifest)
+            files = contents(result.rows, result.trades_arrow, result.daily_arrow, result.metrics)
+            store.finish(files, round(time.monotonic() - began, 3))
+            interrupts.check()
         return result, warning
 
     def _best(self) -> Best:
@@ -279,10 +258,3 @@ def _read(file: Path) -> Any:
     import pyarrow.parquet as pq  # noqa: PLC0415 - a heavy import, only where it is used
 
     return pq.read_table(file, partitioning=None)
-
-
-def _ended_by(error: BaseException) -> dict[str, Any]:
-    """Return what the manifest says of a walk-forward that an error ended."""
-    if isinstance(error, ParityError):
-        return {"status": "refused", "gate": {"verdict": "disagreed", "reason": str(error)}}
-    return {"status": "interrupted"}
