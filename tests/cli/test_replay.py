@@ -80,6 +80,14 @@ class TestWhichRow:
         assert json.loads(printed)["combo_id"] == swept.top(2)["combo_id"].tolist()[1]
         assert swept.replay(by="total_return", rank=3).metrics == swept.replay(best[2]).metrics
 
+    def test_arithmetic_and_own_metrics_rank_as_they_do_in_top(self, cli, folder, swept):
+        ratio = "total_return / total_trades"
+        best = swept.top(2, by=ratio)["combo_id"].tolist()
+        printed = cli("replay", folder / "out", "--by", ratio, "--rank", 2, "--json").out
+        assert json.loads(printed)["combo_id"] == best[1]
+        own = bt.ColumnMetric(lambda c: c["total_return"] / c["total_trades"], name="mean")
+        assert swept.replay(by=own, rank=2).metrics == swept.replay(best[1]).metrics
+
     @pytest.mark.parametrize(
         ("given", "words"),
         [
