@@ -21,7 +21,7 @@ FLOW = (
     ("parameters", "_kernel_cache"),
     ("_jit",),
     ("bars.zones",),
-    ("bars.options", "bars.timestamps"),
+    ("bars.options", "bars.showing", "bars.timestamps"),
     ("bars.clocks", "bars.columns", "bars.ranges"),
     ("bars.validation",),
     ("bars.resampling",),
@@ -37,6 +37,8 @@ FLOW = (
     ("metrics",),
     ("overfitting",),
     ("backtest.metrics", "backtest.saving", "backtest.daily", "backtest.job"),
+    ("backtest.configuring", "backtest.diagnosis"),
+    ("backtest.exporting",),
     ("report.figure",),
     ("report.plot", "report.html"),  # a result draws itself
     ("backtest.result",),

@@ -7,6 +7,7 @@ orders the numbers that reach the engines, and tells a sweep what may vary.
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import re
@@ -26,6 +27,7 @@ __all__ = [
     "counted",
     "parameter",
     "parse_clock",
+    "toml_value",
     "unknown_name",
 ]
 
@@ -76,6 +78,20 @@ def counted(number: int, noun: str) -> str:
     ('1 day', '4,360 bars')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def toml_value(value: object) -> str:
+    """Return a parameter's value as a TOML file writes it.
+
+    Examples
+    --------
+    >>> toml_value(False), toml_value("09:15"), toml_value(2.0)
+    ('false', '"09:15"', '2.0')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # the one character that JSON leaves as it is and TOML refuses
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @dataclass(frozen=True, slots=True)

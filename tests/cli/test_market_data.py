@@ -126,6 +126,12 @@ class TestOneMarket:
         assert replayed["provenance"]["market"] == run["provenance"]["market"]
         assert replayed["provenance"]["bars_hash"] == expected
         assert replayed["metrics"] == run["metrics"]  # rules.stop = 2 is the default
+        (tmp_path / "elsewhere").mkdir()
+        file = tmp_path / "elsewhere" / "row.toml"
+        assert cli("replay", tmp_path / "sweep", 1, "--toml", file).status == 0
+        again = json.loads(cli("run", file, "--json").out)
+        assert again["metrics"] == run["metrics"]
+        assert again["provenance"]["bars_hash"] == expected
 
     def test_inspect_takes_its_options_from_the_file_alone(self, cli, one):
         refused = cli("inspect", one, "--timezone", "UTC")

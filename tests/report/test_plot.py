@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from backtest_py.backtest.result import BacktestResult
-from backtest_py.backtest.run import run_signals
+from backtest_py.backtest.run import run, run_signals
 from backtest_py.bars import Bars
 from backtest_py.contract import Contract, MetricSettings
+from backtest_py.data.readers import load_bars
 from backtest_py.data.synthetic import synthetic_bars
 from backtest_py.engines.base import EngineOutput, Job
 from backtest_py.engines.layouts import TRADE_DTYPE
@@ -260,3 +261,63 @@ def test_without_matplotlib_the_remedy_is_named(monkeypatch, path):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(BacktestError, match=r'pip install "backtest-py\[plot\]"'):
         result.plot(path)
+
+
+def test_a_zoom_tells_its_own_figures():
+    bars = synthetic_bars(n_days=20)
+    result = run_signals(
+        bars, np.tile(np.array([1, 0, 0, 0, 0, 0, 0], np.int8), len(bars))[: len(bars)],
+        ExitRules(unit="points", stop=200, target=300, close_time="17:00"), Contract(),
+    )  # fmt: skip
+    days = [str(day) for day in bars.session_dates]
+    title = result.plot(start=days[4], end=days[7]).axes[0].get_title(loc="left")
+    trades = result.trades
+    day = bars.session_dates[bars.day[trades["exit_bar"]]].astype(str)
+    inside = trades[(day >= days[4]) & (day < days[7])]
+    assert 0 < len(inside) < len(trades)
+    assert f"{days[4]} to {days[6]}, a part of the run: {len(inside)} trades closed" in title
+    assert f"profit {inside['pnl'].sum():,.2f}" in title
+    assert f"{100 * (inside['pnl'] > 0).mean():.0f} % won" in title
+    assert "Sharpe" not in title
+    whole = result.plot(start=days[0]).axes[0].get_title(loc="left")
+    assert f"{len(trades)} trades, return" in whole, "all of it is no part"
+    one = result.plot(start=days[4], end=days[5]).axes[0].get_title(loc="left")
+    assert f", {days[4]}, a part of the run" in one
+
+
+def test_targets_are_lines_where_there_are_some():
+    result = make_result()
+    assert "target" not in [item.get_label() for item in result.plot().axes[0].collections]
+    bars = synthetic_bars(n_days=5)
+    side = np.zeros(len(bars), np.int8)
+    side[5:200:30] = 1
+    result = run_signals(bars, side, ExitRules(unit="points", stop=90, target=120), Contract())
+    (lines,) = (each for each in result.plot().axes[0].collections if each.get_label() == "target")
+    drawn = [segment[0][1] for segment in lines.get_segments()]
+    np.testing.assert_array_equal(drawn, result.columns["target_price"])
+
+
+def vertical_lines(axes):
+    """Return the bars before which a day, a month or a year begins."""
+    found = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
+    return sorted({each[0] + 0.5 for each in found if each[0] == each[1]})
+
+
+@pytest.mark.parametrize(("n_days", "unit"), [(6, "D"), (100, "M"), (1_100, "Y")])
+def test_days_months_or_years_are_marked(n_days, unit):
+    bars = synthetic_bars(n_days=n_days)
+    result = run_signals(bars, np.zeros(len(bars), np.int8))
+    dates = bars.session_dates[bars.day].astype(f"M8[{unit}]")
+    expected = np.flatnonzero(dates[1:] != dates[:-1]) + 1
+    assert 1 < len(expected) <= 40
+    for axes in result.plot().axes:
+        assert vertical_lines(axes) == expected.tolist()
+
+
+def test_numbers_have_thousands_separators_and_the_market_a_name(tmp_path):
+    synthetic_bars(n_days=10).to_frame().to_csv(tmp_path / "WIN_M5.csv")
+    result = run(load_bars(tmp_path / "WIN_M5.csv"), "barra_elefante")
+    price, equity, _ = result.plot().axes
+    assert price.yaxis.get_major_formatter()(110_500.0) == "110,500"
+    assert equity.yaxis.get_major_formatter()(-1_234_567.5) == "-1,234,567.5"
+    assert price.get_title(loc="left").startswith("barra_elefante on WIN_M5.csv, ")

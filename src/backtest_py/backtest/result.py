@@ -6,23 +6,27 @@ so that a run which only needs one metric pays for nothing else.
 
 from __future__ import annotations
 
+from functools import cached_property
 from html import escape
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-from backtest_py._io.files import replace_file
+from backtest_py._io.notebooks import card, folded, sparkline
+from backtest_py.backtest.diagnosis import notes_of, reason_for_no_trades
+from backtest_py.backtest.exporting import ResultFiles
 from backtest_py.backtest.metrics import Metrics, number_text
 from backtest_py.backtest.saving import parquet_bytes, pretty_json, save_files
 from backtest_py.bars import read_only
+from backtest_py.engines.registry import resolve
 from backtest_py.parameters import counted, unknown_name
 from backtest_py.provenance import EngineFacts, Provenance, configuration
 from backtest_py.rules import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import pandas as pd
     import pyarrow as pa
@@ -69,7 +73,7 @@ _DAY: Final = 24 * _HOUR
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
-class BacktestResult:
+class BacktestResult(ResultFiles):
     """One backtest, done.
 
     Attributes
@@ -85,7 +89,14 @@ class BacktestResult:
     """
 
     def __init__(
-        self, job: Job, output: EngineOutput, engine: Engine | EngineFacts, reason: str
+        self,
+        job: Job,
+        output: EngineOutput,
+        engine: Engine | EngineFacts,
+        reason: str,
+        *,
+        source: Mapping[str, Any] | None = None,
+        note: str = "",
     ) -> None:
         self.job = job
         self.output = output
@@ -96,6 +107,8 @@ class BacktestResult:
         )
         self._engine = engine
         self._reason = reason
+        self._source = source  # where a sweep has its bars again, and which row this is
+        self._note = note
         self._trades: pd.DataFrame | None = None
         self._provenance: Provenance | None = None
 
@@ -300,17 +313,6 @@ class BacktestResult:
             )
         return frame[trades > 0]
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write the trades as CSV; every number reads back as the same float64.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written; what stood there is then left as it was.
-        """
-        text = self._frame().to_csv(index=False, lineterminator="\n")
-        replace_file(Path(path), text.encode())
-
     def save(self, directory: str | Path) -> Path:
         """Write ``trades.parquet``, ``metrics.json`` and ``manifest.json`` into a directory.
 
@@ -434,13 +436,50 @@ class BacktestResult:
 
         return write_report(self, path, lang=lang, currency=currency, title=title)
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What often points to a mistake: no trades and why, no costs, nights held by accident.
+
+        They stand in the result's text, and ``backtest-py run`` prints them on standard error.
+        """
+        return notes_of(self.job, self.columns, self._runner)
+
+    def why_no_trades(self) -> str:
+        """Return the most likely reason why there are no trades, ``""`` where there are some.
+
+        It counts signals, what each threshold lets pass, and what became of the signals.
+
+        Raises
+        ------
+        UnsupportedError
+            If the bars are gone, as after :func:`~backtest_py.run_chunked`.
+
+        Examples
+        --------
+        >>> import backtest_py as bt
+        >>> rules = bt.ExitRules(close_time="09:00")
+        >>> strategy = bt.BarraElefante(entry_start="09:15")
+        >>> bt.run(bt.synthetic_bars(n_days=5), strategy, rules).why_no_trades()[:35]
+        'entries from 09:15, close at 09:00:'
+        """
+        return "" if len(self) else reason_for_no_trades(self.job, self._runner)
+
+    @property
+    def _runner(self) -> Engine:
+        """The engine that ran, or where it ran elsewhere, one that can do the job here."""
+        if isinstance(self._engine, EngineFacts):
+            return resolve("auto", self.job)[0]
+        return self._engine
+
     def __repr__(self) -> str:
         return "\n  ".join(self._summary())
 
     def _repr_html_(self) -> str:
         first, *rest = self._summary()
         lines = "<br>".join(map(escape, rest))
-        return f"<h4>{escape(first)}</h4><p>{lines}</p>{self.metrics._repr_html_()}"
+        line = sparkline(self.balance.tolist(), "account after each trade")
+        every = folded("all metrics", self.metrics._repr_html_())
+        return card(first, line, f"<p>{lines}</p>", every)
 
     def _summary(self) -> list[str]:
         metrics, bars = self.metrics, self.job.bars
@@ -460,6 +499,7 @@ class BacktestResult:
             f"total return {profit}, profit factor {number_text(metrics.profit_factor)}",
             f"max drawdown {loss}, sharpe {number_text(metrics.sharpe)}",
             *(["ruined: the account was empty before the end"] if metrics.ruined else []),
+            *(f"note: {note}" for note in self.notes),
         ]
 
     def _frame(self) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from backtest_py.bars.columns import PRICES, Columns, columns_from_arrays, colum
 from backtest_py.bars.hashing import HASHED, ContentHash, hash_of_version_1
 from backtest_py.bars.options import ReadOptions
 from backtest_py.bars.ranges import edges, first_at
+from backtest_py.bars.showing import bars_card
 from backtest_py.bars.timestamps import as_times, time_text
 from backtest_py.bars.validation import BarsReport, settle
 from backtest_py.errors import BacktestWarning, ConfigError, DataError
@@ -328,6 +329,8 @@ class Bars:
             f"{self.time_text(len(self) - 1)}, {counted(int(self.day[-1]) + 1, 'day')}, {clock})"
         )
 
+    _repr_html_ = bars_card
+
     def time_text(self, row: int) -> str:
         """Return when a bar opens on the session's clock, as text."""
         return time_text(int(self.wall_at(np.array([row]))[0]))
@@ -388,9 +391,7 @@ class Bars:
         """
         cell = self._memo.get(key)
         if cell is None:
-            cell = self._memo.setdefault(
-                key, _Cell()
-            )  # atomic, so that all threads get the same cell
+            cell = self._memo.setdefault(key, _Cell())  # atomic: all threads get the same cell
         if not cell.ready:
             with cell.lock:
                 if not cell.ready:

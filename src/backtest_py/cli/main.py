@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from backtest_py._io.spreadsheets import dialect_of
 from backtest_py.bars import ReadOptions  # noqa: TC001 - the decorator of inspect reads it
 from backtest_py.cli import (
     data,
     lookahead,
     monte_carlo,
     overfit,
+    replay,
     report,
     search,
     sweep,
@@ -35,14 +37,18 @@ from backtest_py.cli import (
 from backtest_py.cli.options import (
     EXIT_INTERRUPTED,
     ConfigFile,
+    CsvFile,
     EngineName,
     Json,
+    Locale,
     MetricsPort,
     Threads,
     json_table,
     json_value,
     print_json,
+    print_notes,
     with_read_options,
+    write_trades,
 )
 from backtest_py.errors import BacktestError, BacktestWarning, ConfigError, ParityError
 
@@ -69,6 +75,7 @@ app = typer.Typer(
 )
 
 app.add_typer(sweep.commands)
+app.add_typer(replay.commands)
 app.add_typer(walk_forward.commands)
 app.add_typer(monte_carlo.commands)
 app.add_typer(lookahead.commands)
@@ -212,6 +219,8 @@ def run(
     plot: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="Draw price, trades and equity.")
     ] = None,
+    csv: CsvFile = None,
+    locale: Locale = "",
     metrics_port: MetricsPort = 0,  # noqa: ARG001 - the option serves them
     as_json: Json = False,
 ) -> None:
@@ -223,6 +232,7 @@ def run(
 
     config = Config.load(file)
     groups = _checked_groups(by or [])
+    dialect_of(locale=locale)
     if plot is not None:
         from backtest_py.report.plot import check_image  # noqa: PLC0415
 
@@ -230,24 +240,29 @@ def run(
     if config.markets:
         from backtest_py.cli.many import run_markets  # noqa: PLC0415
 
-        run_markets(config, engine, out=out, groups=groups, plot=plot, as_json=as_json)
+        files = {"plot": plot, "csv": csv}
+        run_markets(config, engine, out, files, groups, locale=locale, as_json=as_json)
         return
     result = config.backtest(engine=engine)
     if out is not None:
         result.save(out)
     if plot is not None:
         result.plot(plot)
+    if csv is not None:
+        write_trades(result, csv, locale)
     if as_json:
-        printed = {**result.manifest(), "metrics": result.metrics.to_mapping()}
+        told = {"metrics": result.metrics.to_mapping(), "notes": list(result.notes)}
+        printed = {**result.manifest(), **told}
         if groups:
             printed["tables"] = {name: json_table(result.table(name)) for name in groups}
         print_json(printed)
         return
     _print_result(config, result, groups)
+    print_notes(result)
     if out is not None:
         typer.echo(f"Wrote trades.parquet, metrics.json and manifest.json to {out}")
-    if plot is not None:
-        typer.echo(f"Wrote {plot}")
+    for written in filter(None, (plot, csv)):
+        typer.echo(f"Wrote {written}")
 
 
 def _checked_groups(names: list[str]) -> list[GroupBy]:
@@ -261,7 +276,7 @@ def _checked_groups(names: list[str]) -> list[GroupBy]:
 
 
 def _print_result(config: Config, result: BacktestResult, groups: list[GroupBy]) -> None:
-    from backtest_py.config import toml_value  # noqa: PLC0415
+    from backtest_py.parameters import toml_value  # noqa: PLC0415
     from backtest_py.report import tables  # noqa: PLC0415
 
     bars, job = result.job.bars, result.job
@@ -409,22 +424,35 @@ def init(
         "backtest.toml"
     ),
     *,
+    data_file: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="FILE", help="Look at this file of bars, and fit it."),
+    ] = None,
+    market: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Fit a market: win, wdo, ind, dol, btcusdt or ethusdt."),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a commented configuration file.
 
-    It holds every key, its default and what it accepts.
+    It holds every key, its default and what it accepts. With a market or a file of bars it holds
+    the tick, value, costs, session and close that fit.
     """
-    from backtest_py.config import commented_toml  # noqa: PLC0415
+    from backtest_py.config import commented_toml, fitted  # noqa: PLC0415
 
+    fit = fitted(market, data_file, file.parent) if market or data_file is not None else None
     try:
         with file.open("w" if force else "x", encoding="utf-8") as stream:
-            stream.write(commented_toml())
+            stream.write(commented_toml(fitted=fit))
     except FileExistsError as error:
         raise ConfigError(f"{file} exists; give another name, or --force to replace it") from error
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from error
-    typer.echo(f"Wrote {file}; set data.path, then: backtest-py run {file}")
+    for text in fit.warnings if fit is not None else ():
+        typer.echo(f"warning: {text}", err=True)
+    first = "" if data_file is not None else "set data.path, "
+    typer.echo(f"Wrote {file}; {first}then: backtest-py run {file}")
 
 
 @app.command()

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from backtest_py.backtest.result import BacktestResult
+
 __all__ = [
     "EXIT_INTERRUPTED",
     "MOST_WORKERS",
     "ConfigFile",
+    "CsvFile",
+    "Directory",
     "EngineName",
     "Json",
+    "Locale",
     "MaxMemory",
     "MetricsPort",
     "SkipGate",
@@ -37,7 +42,9 @@ __all__ = [
     "keeping",
     "memory_bytes",
     "print_json",
+    "print_notes",
     "with_read_options",
+    "write_trades",
 ]
 
 EXIT_INTERRUPTED: Final = 130
@@ -47,9 +54,19 @@ UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 """Letters of sizes, and the power of a thousand that each stands for."""
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration file.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a sweep.")]
 EngineName = Annotated[str, typer.Option(help="auto, numba or rust, instead of [run].")]
 Threads = Annotated[
     int, typer.Option(min=0, max=MOST_WORKERS, help="Threads, 0 for one per processor.")
+]
+CsvFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the trades as CSV, or FILE.xlsx with metrics and settings."
+    ),
+]
+Locale = Annotated[
+    str, typer.Option(help="Whose Excel opens the CSV file: pt-BR has ; and decimal commas.")
 ]
 MaxMemory = Annotated[str, typer.Option(metavar="SIZE", help="Memory to take, as 500MB or 2GB.")]
 SkipGate = Annotated[
@@ -129,6 +146,20 @@ def keeping(out: Path | None, done: Callable[[], Sequence[str]] = list) -> Itera
         kept = f"what is done is kept in {out}, --resume continues" if out else "nothing is kept"
         typer.echo("\n".join((f"interrupted; {kept}", *done())), err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def write_trades(result: BacktestResult, file: Path, locale: str) -> None:
+    """Write the trades as CSV, or as an Excel file where the name says so."""
+    if file.suffix.lower() == ".xlsx":
+        result.to_excel(file)
+    else:
+        result.to_csv(file, locale=locale)
+
+
+def print_notes(result: BacktestResult, market: str = "") -> None:
+    """Print on standard error what often points to a mistake in a result."""
+    for note in result.notes:
+        typer.echo(f"warning: {market and f'{market}: '}{note}", err=True)
 
 
 def json_value(value: Any) -> Any:

@@ -1,9 +1,9 @@
-"""The commands of sweeps: ``sweep``, ``top`` and ``replay``."""
+"""The commands of sweeps: ``sweep`` and ``top``."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from backtest_py.cli.options import (
     MOST_WORKERS,
     ConfigFile,
+    Directory,
     EngineName,
     Json,
     MaxMemory,
@@ -41,7 +42,6 @@ FEW: Final = 30
 
 commands = typer.Typer()
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a sweep.")]
 By = Annotated[
     str,
     typer.Option(
@@ -240,40 +240,6 @@ def _nothing_matches(where: str, min_trades: int, n_rows: int) -> str:
     if not asked:
         return "the sweep has no row: no combination is done"
     return f"nothing of {counted(n_rows, 'row')} matches {' and '.join(asked)}"
-
-
-@commands.command()
-def replay(
-    directory: Directory,
-    combo_id: Annotated[int, typer.Argument(metavar="COMBO_ID", help="Number of the row.")],
-    *,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write trades.parquet, metrics.json and manifest.json."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Run one combination of a sweep again, with its trades."""
-    from backtest_py.sweep.result.result import open_sweep  # noqa: PLC0415
-
-    swept = open_sweep(directory)
-    result = swept.replay(combo_id)
-    if out is not None:
-        result.save(out)
-    if as_json:
-        metrics = result.metrics.to_mapping()
-        print_json({"combo_id": combo_id, **result.manifest(), "metrics": metrics})
-        return
-    from backtest_py.report import tables  # noqa: PLC0415
-
-    facts = {
-        "Combination": f"{combo_id:,} of {directory}",
-        **swept.values(combo_id),
-        "Engine": f"{result.engine}: {result.reason}",
-    }
-    tables.show(tables.facts_table(facts), "", tables.metric_table(result.metrics))
-    if out is not None:
-        typer.echo(f"Wrote trades.parquet, metrics.json and manifest.json to {out}")
 
 
 def _json_rows(table: pa.Table) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backtest_py.config.config import Config
-from backtest_py.config.template import commented_toml, toml_value
+from backtest_py.config.markets import fitted
+from backtest_py.config.template import commented_toml
 
-__all__ = ["Config", "commented_toml", "toml_value"]
+__all__ = ["Config", "commented_toml", "fitted"]

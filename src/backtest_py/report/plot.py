@@ -38,6 +38,8 @@ _CANDLES: Final = 400
 """With more bars a candle is narrower than two pixels, and a line is easier to read."""
 _COLUMNS: Final = 2_000
 """Points of a line over many bars: more than the figure has pixels across."""
+_LINES: Final = 40
+"""Days, months or years that are marked."""
 _SIZE: Final = (14.0, 9.0)
 
 
@@ -77,12 +79,14 @@ def plot(
     _draw_price(price, bars, first, last)
     _draw_trades(price, result, first, last)
     _draw_account(equity, drawdown, result, first, last)
-    price.set_title(_title(result) if title is None else title, loc="left")
+    price.set_title(_title(result, first, last) if title is None else title, loc="left")
     drawdown.set_xlim(first - 0.5, max(last - 0.5, first + 0.5))
     _label_times(drawdown, bars)
     for axes in (price, equity, drawdown):
         axes.grid(alpha=0.25)
         axes.margins(y=0.08)
+        _separate_thousands(axes)
+        _draw_calendar(axes, bars, first, last)
     if path is not None:
         try:
             figure.savefig(path)
@@ -149,17 +153,34 @@ def _matplotlib() -> Iterator[None]:
         ) from error
 
 
-def _title(result: Drawable) -> str:
+def _title(result: Drawable, first: int, last: int) -> str:
+    """Name strategy, market and days, and what came of them: of the run, or of the part drawn."""
     job, metrics = result.job, result.metrics
     name = "signals" if job.strategy is None else job.strategy.name
-    market = job.bars.report.market and f" on {job.bars.report.market}"
-    days = job.bars.session_dates[job.bars.day[[job.first, max(job.last - 1, job.first)]]]
+    report = job.bars.report
+    market = report.market or report.source
+    where = f"{name} on {market}" if market else name
+    whole = _shown(result, None, None)
+    if (first, last) == whole:
+        days = _days(job.bars, job.first, job.last)
+        return (
+            f"{where}, {days}: {counted(metrics.total_trades, 'trade')}, "
+            f"return {metrics.total_return_pct:,.2f} %, "
+            f"max drawdown {metrics.max_drawdown_pct:,.2f} %, Sharpe {metrics.sharpe:.2f}"
+            f"{', ruined' if metrics.ruined else ''}"
+        )
+    exits = result.columns["exit_bar"]
+    pnl = result.columns["pnl"][(exits >= first) & (exits < last)]
+    won = f", {100.0 * np.count_nonzero(pnl > 0) / len(pnl):.0f} % won" if len(pnl) else ""
     return (
-        f"{name}{market}, {days[0]} to {days[1]}: {counted(metrics.total_trades, 'trade')}, "
-        f"return {metrics.total_return_pct:.2f} %, "
-        f"max drawdown {metrics.max_drawdown_pct:.2f} %, Sharpe {metrics.sharpe:.2f}"
-        f"{', ruined' if metrics.ruined else ''}"
+        f"{where}, {_days(job.bars, first, last)}, a part of the run: "
+        f"{counted(len(pnl), 'trade')} closed, profit {pnl.sum() + 0.0:,.2f}{won}"
     )
+
+
+def _days(bars: Bars, first: int, last: int) -> str:
+    ends = bars.session_dates[bars.day[[first, max(last - 1, first)]]]
+    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
 def _draw_price(axes: Axes, bars: Bars, first: int, last: int) -> None:
@@ -204,17 +225,23 @@ def _draw_trades(axes: Axes, result: Drawable, first: int, last: int) -> None:
     shown = (left >= first) & (entry < last)
     side, won = columns["side"], columns["pnl"] > 0
     size = 60 if np.count_nonzero(shown) <= 200 else 25
-    stops = columns["stop_price"]
-    held = shown & np.isfinite(stops)
-    axes.hlines(
-        stops[held],
-        entry[held],
-        left[held],
-        color=_LOSS,
-        linewidth=1.2,
-        linestyle=":",
-        label="first stop",
-    )
+    for name, color, label in (
+        ("stop_price", _LOSS, "first stop"),
+        ("target_price", _WIN, "target"),
+    ):
+        level = columns[name]
+        held = shown & np.isfinite(level)
+        if name == "target_price" and not held.any():
+            continue
+        axes.hlines(
+            level[held],
+            entry[held],
+            left[held],
+            color=color,
+            linewidth=1.2,
+            linestyle=":",
+            label=label,
+        )
     _join_trades(axes, columns, shown & won, _WIN)
     _join_trades(axes, columns, shown & ~won, _LOSS)
     for mask, bar, price, marker, color, label in (
@@ -235,7 +262,7 @@ def _draw_trades(axes: Axes, result: Drawable, first: int, last: int) -> None:
             zorder=3,
             label=f"{label} ({np.count_nonzero(chosen):,})",
         )
-    axes.legend(loc="upper left", ncols=7, fontsize="small", framealpha=0.8)
+    axes.legend(loc="upper left", ncols=8, fontsize="small", framealpha=0.8)
 
 
 def _join_trades(axes: Axes, columns: Any, chosen: NDArray[np.bool_], color: str) -> None:
@@ -268,6 +295,26 @@ def _draw_account(equity: Axes, drawdown: Axes, result: Drawable, first: int, la
     equity.set_ylabel("equity")
     drawdown.fill_between(at, fall, 0.0, step="post", color=_LOSS, alpha=0.5, linewidth=0)
     drawdown.set_ylabel("drawdown, %")
+
+
+def _separate_thousands(axes: Axes) -> None:
+    """Write the numbers of the vertical axis with thousands separators, and never as a power."""
+    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415 - an optional extra
+
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def _draw_calendar(axes: Axes, bars: Bars, first: int, last: int) -> None:
+    """Draw a line where each day begins, or each month or year where days would be too many."""
+    starts = np.flatnonzero(np.diff(bars.day[first:last])) + first + 1
+    dates = bars.session_dates[bars.day[starts]]
+    before = bars.session_dates[bars.day[starts - 1]]
+    for unit in ("D", "M", "Y"):
+        kept = starts[dates.astype(f"M8[{unit}]") != before.astype(f"M8[{unit}]")]
+        if len(kept) <= _LINES:
+            break
+    for bar in kept[:_LINES] - 0.5:
+        axes.axvline(bar, color=_PRICE, linewidth=0.7, alpha=0.5, linestyle=(0, (2, 3)), zorder=0)
 
 
 def _label_times(axes: Axes, bars: Bars) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from backtest_py.monitoring.instruments import recording
+from backtest_py._io.notebooks import display_in_notebook
 from backtest_py.monitoring.sweeps import progressed
+from backtest_py.parameters import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Meter", "Progress", "duration_text"]
+__all__ = ["Meter", "NotebookBar", "Progress", "duration_text"]
+
+_QUICK: Final = 0.5
+"""Seconds of a sweep for which no bar is worth showing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,45 @@ class Progress:
     seconds_left: float
 
 
+class NotebookBar:
+    """A bar in the cell of a notebook, from the second half second of a sweep on.
+
+    Elsewhere it shows nothing. A sweep that is given no ``progress`` has one.
+    """
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._shown = False
+
+    def __call__(self, now: Progress) -> None:
+        """Show how far the sweep is."""
+        if now.seconds < _QUICK and not self._shown:
+            return
+        left = duration_text(now.seconds_left) if now.combos_per_second else "?"
+        done = now.combos == now.total_combos
+        text = (
+            f"{now.combos:,} of {counted(now.total_combos, 'combination')}, "
+            f"{now.combos_per_second:,.0f} a second, "
+            + (f"done in {duration_text(now.seconds)}" if done else f"{left} left")
+        )
+        html = f'<progress value="{now.combos}" max="{now.total_combos}"></progress> {text}'
+        if not self._shown:
+            self._shown = True
+            self._handle = display_in_notebook(html)
+        elif self._handle is not None:
+            self._handle.update(_Shown(html))
+
+
+class _Shown:
+    """HTML as a notebook takes it."""
+
+    def __init__(self, html: str) -> None:
+        self._html = html
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+
 class Meter:
     """Counts what is done and tells a callback, which sees counts that never fall.
 
@@ -65,7 +108,7 @@ class Meter:
         self._totals = total_combos, total_shards
         self._shards = len(done)
         self._finished = self._before = self._shown = sum(done.values())
-        self._callback = callback
+        self._callback = NotebookBar() if callback is None else callback
         self._began = time.monotonic()
 
     @property
@@ -80,8 +123,6 @@ class Meter:
 
     def tell(self, computed: int) -> None:
         """Tell the callback; ``computed`` combinations of this run may not be written yet."""
-        if self._callback is None and not recording():
-            return
         total, n_shards = self._totals
         self._shown = min(total, max(self._shown, self._finished, self._before + computed))
         seconds, combos = self.seconds, self._shown - self._before
@@ -96,8 +137,7 @@ class Meter:
             seconds_left=(total - self._shown) / rate if rate > 0 else float("nan"),
         )
         progressed(now)
-        if self._callback is not None:
-            self._callback(now)
+        self._callback(now)
 
 
 def duration_text(seconds: float) -> str:

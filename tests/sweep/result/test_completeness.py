@@ -159,3 +159,11 @@ class TestNothingMatches:
 )
 def test_counts_of_one(facts, text):
     assert str(Completeness(*facts)) == text
+
+
+def test_a_replay_by_rank_warns_that_another_row_may_be_better(partial):
+    swept = bt.open_sweep(partial, bars=bt.synthetic_bars(n_days=40))
+    best = swept.top_table(1, by="total_return")["combo_id"][0].as_py()
+    with pytest.warns(bt.BacktestWarning, match="may rank higher"):
+        result = swept.replay(by="total_return")
+    assert result.metrics == swept.replay(best).metrics

@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from backtest_py._io.notebooks import card, facts
 from backtest_py.parameters import counted
 from backtest_py.sweep.compute.evaluator import Evaluator
 from backtest_py.sweep.compute.shards import MAX_EXITS, Shard, Shards
@@ -110,6 +111,14 @@ class Forecast:
 
     def explain(self) -> str:
         """Return the plan as text, one line for each fact."""
+        told = self._facts()
+        width = max(map(len, told))
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in told.items())
+
+    def _repr_html_(self) -> str:
+        return card("Plan of a sweep", facts(self._facts()))
+
+    def _facts(self) -> dict[str, str]:
         values = ", ".join(
             f"{key} ({counted(count, 'value')})" for key, count in self.conditions.items()
         )
@@ -117,7 +126,7 @@ class Forecast:
         candidates = "none; combinations are run one by one"
         if self.candidates > 0:
             candidates = f"{counted(self.candidates, 'signal')}, followed {followed}"
-        facts = {
+        return {
             "Combinations": f"{self.combos:,} in {counted(self.shards, 'shard')}",
             "Signal sets": f"{self.signal_sets:,}, cut from the scores of {self.score_sets:,}",
             "Conditions": values or "none",
@@ -127,8 +136,6 @@ class Forecast:
             "Time": f"about {duration_text(self.seconds)}, the parity gate apart",
             "Memory": f"about {self.memory / 1e6:,.0f} MB, beside the bars",
         }
-        width = max(map(len, facts))
-        return "\n".join(f"{name:<{width}}  {text}" for name, text in facts.items())
 
     def to_mapping(self) -> dict[str, Any]:
         """Return names and numbers, ready for JSON."""

@@ -16,13 +16,15 @@ from backtest_py.engines import resolve
 from backtest_py.sweep.store.manifest import believing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import date
 
     from backtest_py.bars import Bars
     from backtest_py.contract import Contract
     from backtest_py.rules import ExitRules
     from backtest_py.strategies.base import Strategy
 
+    Moment = str | date | None
     Given = TypeVar("Given")
     Found = TypeVar("Found")
 
@@ -36,6 +38,10 @@ def replayed(
     bars: Bars,
     settings: tuple[Strategy, ExitRules, Contract],
     identity: Callable[[str], Any],
+    range: tuple[Moment, Moment] | None = None,  # noqa: A002
+    *,
+    source: Mapping[str, Any] | None = None,
+    note: str = "",
 ) -> BacktestResult:
     """Run one combination on the engine of its sweep.
 
@@ -47,9 +53,17 @@ def replayed(
         The combination.
     identity : callable
         Gives what the sweep's manifest says of itself, by key.
+    range : pair of str, date or None, optional
+        Instead of the sweep's range, half-open on the session's clock.
+    source : mapping, optional
+        Where the bars can be had again.
+    note : str
+        What the row is called in the configuration that the result writes.
 
     Raises
     ------
+    ConfigError
+        If the range holds no bar.
     DataError
         If the manifest does not describe a sweep on these bars.
     """
@@ -59,11 +73,12 @@ def replayed(
         first, last = map(index, identity("range"))
         if not 0 <= first < last <= len(bars):
             raise ValueError(f"range = {first}, {last} of {len(bars)} bars")
-    job = prepare(bars, strategy, strategy.compute(bars), rules, contract, metrics, None)
-    job = replace(job, first=first, last=last)
+    job = prepare(bars, strategy, strategy.compute(bars), rules, contract, metrics, range)
+    if range is None:
+        job = replace(job, first=first, last=last)
     engine, _ = resolve(identity("engine"), job)
     reason = f"the sweep ran on {engine.name}"
-    return BacktestResult(job, engine.run(job), engine, reason)
+    return BacktestResult(job, engine.run(job), engine, reason, source=source, note=note)
 
 
 def in_threads(

@@ -7,16 +7,20 @@ days before the ruin, so they may look good.
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import numpy as np
 
+from backtest_py._io.files import replace_file
 from backtest_py.errors import BacktestWarning, ConfigError
 from backtest_py.sweep.result.columns import plateau_columns, ranking_keys
+from backtest_py.sweep.result.deciding import chosen_row, set_file
 from backtest_py.sweep.result.plateaus import with_columns
 from backtest_py.sweep.result.ranking import ParetoFront
 from backtest_py.sweep.result.replaying import in_threads, replayed
 from backtest_py.sweep.result.rows import SweepRows
+from backtest_py.sweep.result.showing import sweep_card
 from backtest_py.sweep.result.slices import metric_by_values
 from backtest_py.sweep.result.top import CANDIDATES, Ranking
 from backtest_py.sweep.result.verdict import luck_line, verdict
@@ -24,7 +28,6 @@ from backtest_py.sweep.store.tables import COMBO_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import pandas as pd
     import pyarrow as pa
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from backtest_py.sweep.result.columns import Direction
     from backtest_py.sweep.result.plateaus import MetricOnGrid, PlateauReport
     from backtest_py.sweep.result.reductions import Reduction
+    from backtest_py.sweep.result.replaying import Moment
     from backtest_py.sweep.result.top import TopSettings
 
 __all__ = ["SweepResult", "open_sweep"]
@@ -463,18 +467,93 @@ class SweepResult(SweepRows):
         rows, columns = (pd.Index(self._swept.of(key), name=key) for key in (y, x))
         return pd.DataFrame(values.reshape(len(rows), len(columns)), index=rows, columns=columns)
 
-    def replay(self, combo_id: int) -> BacktestResult:
+    def replay(
+        self,
+        combo_id: int | None = None,
+        *,
+        by: Metric | None = None,
+        rank: int | None = None,
+        range: tuple[Moment, Moment] | None = None,  # noqa: A002
+    ) -> BacktestResult:
         """Run one combination again, on the engine of the sweep, with its trades and equity.
+
+        Parameters
+        ----------
+        combo_id : int, optional
+            Number of the combination.
+        by, rank : as :meth:`top` takes ``by``, and int, optional
+            Instead of it, its place in that ranking: 1 is the best, and ``"sharpe"`` decides unless
+            another metric is named.
+        range : pair of str, date or None, optional
+            Instead of the sweep's range, half-open on the session's clock: other days, as to judge
+            a choice by what came after.
+
+        Returns
+        -------
+        BacktestResult
+            Its ``to_toml``, ``to_csv``, ``to_excel`` and ``plot`` write what was found.
 
         Raises
         ------
         ConfigError
-            If there is no such combination, or the bars are not given and have no file.
+            If there is no such combination or place, the range holds no bar, or the bars are not
+            given and have no file.
         DataError
             If the bars are not those that were swept.
         """
-        settings = self.grid.settings(combo_id)
-        return replayed(self._replay_bars(), settings, self._identity)
+        combo_id = self.row_id(combo_id, by=by, rank=rank)
+        settings, source = self.grid.settings(combo_id), self.manifest.get("data") or None
+        place = "" if self._directory is None else f" of the sweep {str(self._directory)!r}"
+        note = f"Combination {combo_id}{place}: run this file, and it is replayed."
+        bars = self._replay_bars()
+        return replayed(bars, settings, self._identity, range, source=source, note=note)
+
+    def row_id(
+        self, combo_id: int | None = None, *, by: Metric | None = None, rank: int | None = None
+    ) -> int:
+        """Return the number of a combination that is named as :meth:`replay` takes it.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such place, or the row is named twice or not at all.
+        """
+        if combo_id is None and not self.complete:
+            text = f"{self.completeness}; what is missing may rank higher"
+            warnings.warn(text, BacktestWarning, stacklevel=2)
+        return chosen_row(lambda n, by: self.top_table(n, by=by), combo_id, by, rank)
+
+    def to_set(
+        self, combo_id: int, path: str | Path, *, names: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the inputs of a combination as a ``.set`` file, which MetaTrader 5 loads.
+
+        It holds the parameters of strategy and rules, the quantity, and what else the grid varies,
+        as ``name=value||start||step||stop||N``: the range is the grid's where its values are evenly
+        spaced. The expert advisor must have inputs of these names, and is yours to write.
+
+        Parameters
+        ----------
+        combo_id : int
+            Number of the combination.
+        path : str or Path
+            The file; an earlier one is replaced.
+        names : mapping of str to str, optional
+            The expert advisor's own names of inputs, by full key: ``{"rules.stop": "InpStop"}``.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such combination, or a name is not allowed.
+        OSError
+            If the file cannot be written.
+        """
+        combo_id = self.row_id(combo_id)
+        note = f"combination {combo_id} of a sweep by backtest-py"
+        replace_file(Path(path), set_file(self.grid, combo_id, names=names, note=note))
+
+    def _repr_html_(self) -> str:
+        return sweep_card(self)
 
     def _replays(self, combo_ids: Iterable[int]) -> Iterator[BacktestResult]:
         bars, grid = self._replay_bars(), self.grid

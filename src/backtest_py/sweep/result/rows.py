@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from backtest_py._io.files import replacing
+from backtest_py._io.spreadsheets import dialect_of
 from backtest_py.data.source import load_source, market_of_manifest, other_bars
 from backtest_py.errors import BacktestError, DataError
 from backtest_py.parameters import counted, unknown_name
 from backtest_py.sweep.result.columns import table_bytes
 from backtest_py.sweep.result.completeness import Completeness
+from backtest_py.sweep.result.exporting import write_rows, write_rows_workbook
 from backtest_py.sweep.result.reader import RowReader
 from backtest_py.sweep.result.slices import SweptValues
 from backtest_py.sweep.space.sample import grid_from_mapping
@@ -23,7 +25,7 @@ from backtest_py.sweep.store.added_columns import added_columns, write_columns
 from backtest_py.sweep.store.block_table import BlockRows
 from backtest_py.sweep.store.manifest import believing, read_manifest
 from backtest_py.sweep.store.store import done_shards, stored_blocks
-from backtest_py.sweep.store.tables import arrow_array, blocks_of, with_blocks
+from backtest_py.sweep.store.tables import COMBO_ID, arrow_array, blocks_of, with_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -242,7 +244,14 @@ class SweepRows:
         return answer
 
     def to_csv(
-        self, path: str | Path, columns: Sequence[str] | None = None, *, where: str = ""
+        self,
+        path: str | Path,
+        columns: Sequence[str] | None = None,
+        *,
+        where: str = "",
+        sep: str | None = None,
+        decimal: str | None = None,
+        locale: str = "",
     ) -> None:
         """Write rows as CSV, shard by shard, in little memory; an error leaves no partial file.
 
@@ -252,6 +261,8 @@ class SweepRows:
             The file; an earlier one is replaced.
         columns, where
             As in :meth:`table`.
+        sep, decimal, locale
+            As :meth:`BacktestResult.to_csv` takes them; ``locale="pt-BR"`` is for Excel in Brazil.
 
         Raises
         ------
@@ -261,14 +272,33 @@ class SweepRows:
             If the file cannot be written.
         """
         import pyarrow as pa  # noqa: PLC0415 - a heavy import, only where it is used
-        import pyarrow.csv as pc  # noqa: PLC0415
 
-        names = self._known(columns)
+        dialect, names = dialect_of(sep, decimal, locale), self._known(columns)
         condition = self._rows.condition(where)
         schema = pa.schema([self._rows.schema.field(name) for name in names])
-        with replacing(Path(path)) as file, pc.CSVWriter(file, schema) as writer:
-            for batch in self._rows.ordered(names, condition):
-                writer.write_batch(batch)
+        with replacing(Path(path)) as file:
+            write_rows(file, self._rows.ordered(names, condition), schema, dialect)
+
+    def to_excel(
+        self, path: str | Path, columns: Sequence[str] | None = None, *, where: str = ""
+    ) -> None:
+        """Write rows as an Excel file, at most 1,048,575; this needs the extra ``xlsx``.
+
+        Parameters
+        ----------
+        path, columns, where
+            As in :meth:`to_csv`.
+
+        Raises
+        ------
+        ConfigError, DataError
+            As :meth:`table`; or if there are more rows, or openpyxl is not installed.
+        OSError
+            If the file cannot be written.
+        """
+        names, condition = list(self._known(columns)), self._rows.condition(where)
+        n_rows = self._rows.table([COMBO_ID], condition).num_rows if where else self.n_combos
+        write_rows_workbook(Path(path), self._rows.ordered(names, condition), names, n_rows)
 
     def values(self, combo_id: int) -> dict[str, Any]:
         """Return the swept values of a combination, by full key.
