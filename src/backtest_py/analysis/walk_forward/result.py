@@ -169,7 +169,12 @@ class WalkForward:
         --------
         >>> import backtest_py as bt
         >>> bars = bt.synthetic_bars(n_days=60)
-        >>> wf = bt.walk_forward(bars, grid={"rules.stop": [1.0, 2.0]}, train_days=20, test_days=10)
+        >>> wf = bt.walk_forward(
+        ...     bars,
+        ...     grid={"rules.stop": [1.0, 2.0]},
+        ...     rules=bt.ExitRules(close_time="17:00"),
+        ...     train_days=20, test_days=10,
+        ... )
         >>> wf.verdict().trials, wf.verdict(trials=5).dsr < wf.verdict().dsr
         (1, True)
         """
