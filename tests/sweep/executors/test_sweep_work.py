@@ -95,7 +95,7 @@ def test_combinations_apart_give_the_same_bytes(bars, engine, swept, tmp_path, m
     monkeypatch.setattr(
         evaluate.Evaluator,
         "_each",
-        lambda self, rows: calls.append(len(rows)) or each(self, rows),
+        lambda self, rows, *given: calls.append(len(rows)) or each(self, rows, *given),
     )
     monkeypatch.setattr(evaluate, "APART_COST", 0.0)
     bt.sweep(bars, grid=GRID, engine=engine, out=tmp_path / "apart", **FILES)
@@ -394,10 +394,10 @@ def test_the_memory_limit_is_kept_or_refused(bars, engine, monkeypatch):
         return plain(self, plan, exits, batch)
 
     monkeypatch.setattr(evaluate.Evaluator, "_load", load)
-    whole = bt.sweep(bars, falling, axes, engine=engine)
+    whole = bt.sweep(bars, falling, axes, engine=engine, blocks=0)
     assert len(loads) == 1
     limit = 1_200_000
-    parts = bt.sweep(bars, falling, axes, engine=engine, max_memory=limit)
+    parts = bt.sweep(bars, falling, axes, engine=engine, max_memory=limit, blocks=0)
     assert len(loads) > 3
     assert loads[0] > limit > max(loads[1:])
     assert same_rows(whole, parts)

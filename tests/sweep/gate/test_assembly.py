@@ -6,7 +6,7 @@ import pytest
 
 import backtest_py as bt
 from backtest_py.errors import ParityError
-from backtest_py.sweep.compute import evaluator
+from backtest_py.sweep.compute import tabulate
 from backtest_py.sweep.compute.evaluator import Evaluator
 from backtest_py.sweep.gate import gate, verdicts
 
@@ -56,9 +56,9 @@ def test_rows_in_the_wrong_order_are_seen(bars, name, scenarios, monkeypatch):
 
 
 def test_metrics_under_the_wrong_name_are_seen(bars, monkeypatch):
-    genuine = evaluator.shard_table
+    genuine = tabulate.shard_table
     monkeypatch.setattr(
-        evaluator,
+        tabulate,
         "shard_table",
         lambda ids, parameters, metrics, *rest: genuine(ids, parameters, metrics[::-1], *rest),
     )

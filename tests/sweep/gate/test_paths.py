@@ -111,7 +111,7 @@ def test_the_sweep_takes_no_way_that_the_gate_did_not_look_at(bars, monkeypatch,
     monkeypatch.setattr(
         evaluate.Evaluator,
         "values_by",
-        lambda self, path, digits: taken.add(path.value) or by(self, path, digits),
+        lambda self, path, *given: taken.add(path.value) or by(self, path, *given),
     )
     monkeypatch.setattr(
         evaluate.Evaluator,

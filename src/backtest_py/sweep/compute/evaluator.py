@@ -211,7 +211,13 @@ class Evaluator:
         self._began, self._share = self.sources.done, 0.0
         return Numbers(rows, values, None if sums is None else sums.of(rows.combo_ids))
 
-    def values_by(self, path: Path, digits: Digits) -> NDArray[np.float64]:
+    def values_by(
+        self,
+        path: Path,
+        digits: Digits,
+        combo_ids: NDArray[np.int64] | None = None,
+        sums: BlockSums | None = None,
+    ) -> NDArray[np.float64]:
         """Return the numbers of some combinations, computed in one way.
 
         Parameters
@@ -220,15 +226,18 @@ class Evaluator:
             The way, one of :func:`possible_paths`.
         digits : ndarray of int, shape (n, n_axes)
             Valid positions on every axis.
+        combo_ids, sums : optional
+            Numbers of the combinations, and what takes their sums of blocks, where they are not
+            joined with tables.
 
         Returns
         -------
         ndarray of float64, shape (n_scenarios, n_ranges, n_numbers, n)
         """
         if path is Path.DIRECT:
-            return self._directly(digits)
+            return self._directly(digits, combo_ids, sums)
         if path is Path.APART:
-            return self._each(digits)
+            return self._each(digits, combo_ids, sums)
         grid = self.spec.grid
         sets, set_of = distinct_rows(digits[:, list(grid.strategy_axes)])
         exits, exit_of = distinct_rows(digits[:, list(grid.exit_axes)])
@@ -244,10 +253,8 @@ class Evaluator:
         if rows.places is not None and Path.TABLES in self.paths:
             crossing = self._crossing(box, rows.places)
         path = self._path(rows, crossing)
-        if path is Path.DIRECT:
-            return self._directly(rows.matrix, rows.combo_ids, sums)
-        if path is Path.APART:
-            return self._each(rows.matrix, rows.combo_ids, sums)
+        if path is not Path.TABLES:
+            return self.values_by(path, rows.matrix, rows.combo_ids, sums)
         if crossing is None:
             return self._whole_box(box, sums)
         return self._part_of_box(box, rows, crossing, sums)
