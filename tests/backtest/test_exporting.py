@@ -128,7 +128,8 @@ def test_a_text_that_looks_like_a_formula_is_quoted(tmp_path, text):
 
 
 def test_excel_gets_numbers_times_and_undefined_cells(result, tmp_path):
-    openpyxl = pytest.importorskip("openpyxl")
+    import openpyxl
+
     result.to_excel(tmp_path / "r.xlsx")
     book = openpyxl.load_workbook(tmp_path / "r.xlsx")
     assert book.sheetnames == ["trades", "metrics", "settings"]
@@ -149,7 +150,8 @@ def test_excel_gets_numbers_times_and_undefined_cells(result, tmp_path):
 
 
 def test_excel_gets_a_sweep_and_executes_nothing(swept, tmp_path):
-    openpyxl = pytest.importorskip("openpyxl")
+    import openpyxl
+
     from backtest_py.sweep.result.result import SweepResult
 
     swept.to_excel(tmp_path / "s.xlsx", where="rules.stop > 2")
@@ -218,5 +220,6 @@ def test_libraries_of_returns_find_the_same_ratios(result):
     assert len(returns) == result.metrics.days
     assert empyrical.sharpe_ratio(returns) == pytest.approx(result.metrics.sharpe, rel=1e-12)
     assert empyrical.sortino_ratio(returns) == pytest.approx(result.metrics.sortino, rel=1e-12)
-    quantstats = pytest.importorskip("quantstats")
+    import quantstats
+
     assert quantstats.stats.sharpe(returns) == pytest.approx(result.metrics.sharpe, rel=1e-12)

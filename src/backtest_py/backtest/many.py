@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backtest_py.backtest.job import expect, prepare
 from backtest_py.backtest.result import BacktestResult
@@ -38,22 +39,25 @@ if TYPE_CHECKING:
 
     Moment = str | date | None
 
-__all__ = ["ManyResults", "contracts_by_market", "markets_by_name", "naming", "run_many"]
+__all__ = [
+    "ByMarket",
+    "ManyResults",
+    "contracts_by_market",
+    "markets_by_name",
+    "naming",
+    "run_many",
+]
+
+ResultT = TypeVar("ResultT")
 
 
-class ManyResults(Mapping[str, BacktestResult]):
-    """The results of one backtest on several markets, by their names and in their order.
+class ByMarket(Mapping[str, ResultT]):
+    """Results by market, in the order in which the markets were given."""
 
-    Attributes
-    ----------
-    table : DataFrame
-        One row for each market: where its bars come from, their span, and every metric.
-    """
-
-    def __init__(self, results: Mapping[str, BacktestResult]) -> None:
+    def __init__(self, results: Mapping[str, ResultT]) -> None:
         self._results = dict(results)
 
-    def __getitem__(self, name: str) -> BacktestResult:
+    def __getitem__(self, name: str) -> ResultT:
         return self._results[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -61,6 +65,27 @@ class ManyResults(Mapping[str, BacktestResult]):
 
     def __len__(self) -> int:
         return len(self._results)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each market, indexed by name."""
+        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
+
+        return pd.DataFrame(self._rows()).set_index("market")
+
+    @abstractmethod
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the table; metrics are numbers, nan where undefined."""
+
+
+class ManyResults(ByMarket[BacktestResult]):
+    """The results of one backtest on several markets, by their names and in their order.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row for each market: where its bars come from, their span, and every metric.
+    """
 
     def __repr__(self) -> str:
         lines = (
@@ -70,15 +95,7 @@ class ManyResults(Mapping[str, BacktestResult]):
         )
         return "\n  ".join((f"results of {counted(len(self), 'market')}", *lines))
 
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row for each market, indexed by name."""
-        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
-
-        return pd.DataFrame(self._rows()).set_index("market")
-
     def _rows(self) -> list[dict[str, Any]]:
-        """Return the rows of the table; metrics are numbers, nan where undefined."""
         rows = []
         for name, result in self.items():
             bars = result.manifest()["bars"]

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import time
 import warnings
-from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backtest_py.analysis.walk_forward.result import WalkForward
 from backtest_py.analysis.walk_forward.single import Walk
-from backtest_py.backtest.many import contracts_by_market, markets_by_name, naming
+from backtest_py.backtest.many import ByMarket, contracts_by_market, markets_by_name, naming
 from backtest_py.backtest.saving import (
     check_manifest,
     folder,
@@ -32,9 +31,7 @@ from backtest_py.sweep.executors.processes import in_workers
 from backtest_py.sweep.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import pandas as pd
+    from collections.abc import Callable, Mapping
 
     from backtest_py.analysis.walk_forward.single import Asked
     from backtest_py.bars import Bars
@@ -48,20 +45,14 @@ __all__ = ["MANY", "WalkForwards", "walk_markets"]
 MANY: Final = "walk_forwards"
 
 
-class WalkForwards(Mapping[str, WalkForward]):
-    """Walk-forwards by market, in the order in which the markets were given."""
+class WalkForwards(ByMarket[WalkForward]):
+    """Walk-forwards by market, in the order in which the markets were given.
 
-    def __init__(self, results: Mapping[str, WalkForward]) -> None:
-        self._results = dict(results)
-
-    def __getitem__(self, name: str) -> WalkForward:
-        return self._results[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._results)
-
-    def __len__(self) -> int:
-        return len(self._results)
+    Attributes
+    ----------
+    table : DataFrame
+        One row for each market: windows, those that stayed flat, efficiency, every metric.
+    """
 
     def __repr__(self) -> str:
         lines = (
@@ -71,13 +62,6 @@ class WalkForwards(Mapping[str, WalkForward]):
             for name, each in self.items()
         )
         return "\n  ".join((f"walk-forwards of {counted(len(self), 'market')}", *lines))
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row for each market: windows, those that stayed flat, efficiency, every metric."""
-        import pandas as pd  # noqa: PLC0415 - a second of imports, only where it is used
-
-        return pd.DataFrame(self._rows()).set_index("market")
 
     def _rows(self) -> list[dict[str, Any]]:
         return [
